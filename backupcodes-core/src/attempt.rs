@@ -1,0 +1,293 @@
+//! The one way from an answer to a verdict.
+//!
+//! Every attempt that was prompted for costs one Argon2id run, outside the lock; nothing is told before the spent
+//! mark is on stable storage. [`judge`] hashes and compares; only a [`Match`] can be spent.
+
+use crate::account::Account;
+use crate::code::{Code, Malformed, Slot};
+use crate::hash::{CodeHash, Cost, HashError, Memory};
+use crate::mark::Mark;
+use crate::set::{CodeSet, Label, State};
+use crate::store::{SpendError, Store, StoreError};
+
+/// Who asks, and from where.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The account, or `None` where the user database has none.
+    pub account: Option<&'a Account>,
+    /// What was typed. It is kept nowhere.
+    pub answer: &'a [u8],
+    /// What a run costs where no hash says it.
+    pub cost: Cost,
+}
+
+/// An attempt that is not to be accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Not a code by shape and check character. Nothing of it may be logged: it may be a password.
+    #[error("the answer is not a backup code")]
+    Malformed,
+    /// The set has no such slot.
+    #[error("code {0} does not exist in the set")]
+    NoSlot(Slot),
+    /// That code was used before.
+    #[error("code {0} was used before: {time}, {service}, from {host}", time = .1.time, service = .1.service, host = .1.source)]
+    Spent(Slot, Mark),
+    /// What stands in the slot is neither a hash nor a mark.
+    #[error("code {0} is damaged and counts as used")]
+    Damaged(Slot),
+    /// The slot holds the hash of another code.
+    #[error("wrong code for number {0}")]
+    Wrong(Slot),
+    /// It is proven that the user has no set.
+    #[error("the user has no backup codes")]
+    NoSet,
+    /// The user database has no such account.
+    #[error("no such user")]
+    NoUser,
+    /// The store cannot be read or trusted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The hash could not be computed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+/// A code that was right at the moment of the look. It is accepted only once it is spent.
+pub struct Match<'a> {
+    store: &'a dyn Store,
+    user: &'a str,
+    slot: Slot,
+    hash: CodeHash,
+}
+
+/// A code was spent and may be accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Which code of the set.
+    pub slot: Slot,
+    /// The id of the set.
+    pub set: String,
+    /// How many codes are left.
+    pub left: usize,
+}
+
+/// Hashes and compares: one run of Argon2id, whatever the answer is and whatever the store holds.
+///
+/// # Errors
+/// A [`Refusal`]. Nothing has changed.
+pub fn judge<'a>(
+    store: &'a dyn Store,
+    request: Request<'a>,
+    memory: &mut dyn Memory,
+) -> Result<Match<'a>, Refusal> {
+    let code = Code::parse(request.answer);
+    let found = own_set(store, request.account);
+    let cost = found.as_ref().ok().and_then(|(_, set)| set.cost()).unwrap_or(request.cost);
+    let target = found.and_then(|(user, set)| {
+        let slot = code.as_ref().map_err(|Malformed| Refusal::Malformed)?.slot();
+        Ok(Match { store, user, slot, hash: unspent(&set, slot)? })
+    });
+    let decoy = CodeHash::decoy(cost);
+    let hash = target.as_ref().map_or(&decoy, |target| &target.hash);
+    let equal = hash.matches(code.as_ref().map_or(NO_SECRET, Code::secret), memory);
+    let target = target?;
+    if equal? { Ok(target) } else { Err(Refusal::Wrong(target.slot)) }
+}
+
+impl Match<'_> {
+    /// The slot of the code.
+    #[must_use]
+    pub const fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Spends the code. On return its mark is on stable storage.
+    ///
+    /// # Errors
+    /// A [`SpendError`]: the code must not be accepted, and may be spent all the same.
+    pub fn spend(self, mark: &Mark) -> Result<Accepted, SpendError> {
+        let set = self.store.spend(self.user, self.slot, &self.hash, mark)?;
+        Ok(Accepted { slot: self.slot, left: set.left(), set: set.label.set })
+    }
+}
+
+/// What is hashed where nothing is there to hash: as long as the usual code.
+const NO_SECRET: &[u8] = &[0; 15];
+
+fn own_set<'a>(store: &dyn Store, account: Option<&'a Account>) -> Result<(&'a str, CodeSet), Refusal> {
+    let account = account.ok_or(Refusal::NoUser)?;
+    let set = store.read(&account.name)?.ok_or(Refusal::NoSet)?;
+    if set.label.uid != account.uid {
+        let CodeSet { label: Label { set, user, uid, .. }, .. } = set;
+        return Err(StoreError::Stale { set, user, uid, account_uid: account.uid }.into());
+    }
+    Ok((&account.name, set))
+}
+
+fn unspent(set: &CodeSet, slot: Slot) -> Result<CodeHash, Refusal> {
+    match &set.entry(slot).ok_or(Refusal::NoSlot(slot))?.state {
+        State::Unspent(hash) => Ok(hash.clone()),
+        State::Spent(mark) => Err(Refusal::Spent(slot, mark.clone())),
+        State::Damaged => Err(Refusal::Damaged(slot)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::{HeapMemory, OutOfMemory};
+    use crate::store::{Expected, FileStore};
+    use argon2::Block;
+    use rand::rngs::SysRng;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct World {
+        directory: tempfile::TempDir,
+        account: Account,
+        codes: Vec<Code>,
+    }
+
+    /// Counts the runs, and what they cost.
+    #[derive(Default)]
+    struct Counting(HeapMemory, Vec<usize>);
+
+    impl Memory for Counting {
+        fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
+            self.1.push(count);
+            self.0.blocks(count)
+        }
+    }
+
+    const COST: u32 = 16;
+
+    impl World {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+            let account = Account { name: "alice".into(), uid: 1000 };
+            let mut world = Self { directory, account, codes: Vec::new() };
+            world.renew(Expected::Nothing);
+            world
+        }
+
+        fn renew(&mut self, expected: Expected<'_>) {
+            let cost = Cost::new(COST, 1, 1).unwrap();
+            self.codes =
+                (1..=3).map(|n| Code::generate(Slot::new(n).unwrap(), 13, &mut SysRng).unwrap()).collect();
+            let mut memory = HeapMemory::default();
+            let hash = |code| CodeHash::create(code, cost, &mut SysRng, &mut memory).unwrap();
+            let hashes: Vec<_> = self.codes.iter().map(hash).collect();
+            let label = Label::new(&self.account, mark().time, vec![], &mut SysRng).unwrap();
+            self.store()
+                .replace("alice", expected, Some(&CodeSet::render(&label, &hashes)), &mut || Ok(()))
+                .unwrap();
+        }
+
+        fn store(&self) -> FileStore {
+            FileStore::new(self.directory.path())
+        }
+
+        /// The verdict on `answer`, and the costs of the runs it took.
+        fn attempt(
+            &self,
+            account: Option<&Account>,
+            answer: &[u8],
+        ) -> (Result<Accepted, Refusal>, Vec<usize>) {
+            let mut memory = Counting::default();
+            let request = Request { account, answer, cost: Cost::new(24, 1, 1).unwrap() };
+            let store = self.store();
+            let verdict = judge(&store, request, &mut memory).map(|found| found.spend(&mark()).unwrap());
+            (verdict, memory.1)
+        }
+    }
+
+    fn mark() -> Mark {
+        Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), "sshd", "192.0.2.7")
+    }
+
+    #[test]
+    fn a_code_is_accepted_once() {
+        let world = World::new();
+        let code = world.codes[1].for_sheet();
+        let (verdict, runs) = world.attempt(Some(&world.account), code.as_bytes());
+        let accepted = verdict.unwrap();
+        assert_eq!((accepted.slot.number(), accepted.left, runs.len()), (2, 2, 1));
+        let (verdict, _) = world.attempt(Some(&world.account), code.as_bytes());
+        assert!(matches!(verdict, Err(Refusal::Spent(slot, read)) if slot.number() == 2 && read == mark()));
+        assert!(world.attempt(Some(&world.account), world.codes[0].secret()).0.is_ok());
+    }
+
+    #[test]
+    fn every_refusal_costs_one_run_and_where_there_is_a_set_its_own() {
+        let world = World::new();
+        let account = Some(&world.account);
+        let (spent, right) = (world.codes[0].for_sheet(), world.codes[1].for_sheet());
+        assert!(world.attempt(account, spent.as_bytes()).0.is_ok());
+        let other = Code::generate(Slot::new(3).unwrap(), 13, &mut SysRng).unwrap();
+        let no_slot = Code::generate(Slot::new(9).unwrap(), 13, &mut SysRng).unwrap();
+        let stranger = Account { name: "bob".into(), uid: 1001 };
+        let recreated = Account { uid: 2000, ..world.account.clone() };
+        let set_cost = COST as usize;
+        type Check = fn(&Refusal) -> bool;
+        let rows: [(Option<&Account>, &[u8], usize, Check); 8] = [
+            (account, spent.as_bytes(), set_cost, |r| matches!(r, Refusal::Spent(..))),
+            (account, other.secret(), set_cost, |r| matches!(r, Refusal::Wrong(_))),
+            (account, no_slot.secret(), set_cost, |r| matches!(r, Refusal::NoSlot(_))),
+            (account, b"", set_cost, |r| matches!(r, Refusal::Malformed)),
+            (account, &[0xff; 511], set_cost, |r| matches!(r, Refusal::Malformed)),
+            (Some(&stranger), right.as_bytes(), 24, |r| matches!(r, Refusal::NoSet)),
+            (None, right.as_bytes(), 24, |r| matches!(r, Refusal::NoUser)),
+            (Some(&recreated), right.as_bytes(), 24, |r| {
+                matches!(r, Refusal::Store(StoreError::Stale { .. }))
+            }),
+        ];
+        for (account, answer, cost, check) in rows {
+            let (verdict, runs) = world.attempt(account, answer);
+            let refusal = verdict.unwrap_err();
+            assert!(check(&refusal), "{refusal}");
+            assert_eq!(runs, [cost], "{refusal}");
+        }
+        assert!(world.attempt(account, right.as_bytes()).0.is_ok());
+    }
+
+    #[test]
+    fn a_code_whose_set_was_replaced_after_the_look_is_not_spent() {
+        let mut world = World::new();
+        let answer = world.codes[0].for_sheet();
+        let (store, account) = (world.store(), world.account.clone());
+        let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
+        let old = store.read("alice").unwrap().unwrap().label.set;
+        let found = judge(&store, request, &mut HeapMemory::default()).unwrap();
+        world.renew(Expected::Set(&old));
+        assert!(matches!(found.spend(&mark()), Err(SpendError::Taken)));
+        assert_eq!(store.read("alice").unwrap().unwrap().left(), 3);
+    }
+
+    #[test]
+    fn two_looks_give_one_acceptance() {
+        let world = World::new();
+        let answer = world.codes[0].for_sheet();
+        let store = world.store();
+        let request =
+            Request { account: Some(&world.account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
+        let first = judge(&store, request, &mut HeapMemory::default()).unwrap();
+        let second = judge(&store, request, &mut HeapMemory::default()).unwrap();
+        assert!(first.spend(&mark()).is_ok());
+        assert!(matches!(second.spend(&mark()), Err(SpendError::Taken)));
+    }
+
+    #[test]
+    fn no_memory_is_a_refusal_of_its_own() {
+        struct None;
+        impl Memory for None {
+            fn blocks(&mut self, kib: usize) -> Result<&mut [Block], OutOfMemory> {
+                Err(OutOfMemory { kib })
+            }
+        }
+        let world = World::new();
+        let request =
+            Request { account: Some(&world.account), answer: world.codes[0].secret(), cost: Cost::DEFAULT };
+        assert!(matches!(judge(&world.store(), request, &mut None), Err(Refusal::Hash(_))));
+    }
+}

@@ -1,0 +1,289 @@
+//! Argon2id hashes of codes, kept as PHC strings: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<tag>`.
+//!
+//! The memory that a run fills is a parameter ([`Memory`]): a login takes fresh huge pages, a bulk run keeps one
+//! piece for all of its codes.
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use base64ct::{Base64Unpadded, Encoding};
+use rand::TryCryptoRng;
+use subtle::ConstantTimeEq;
+
+use crate::code::Code;
+
+/// Bytes of a salt: RFC 9106, section 3.1, recommends 16.
+const SALT: usize = 16;
+/// Bytes of a tag: RFC 9106, section 4, recommends 32.
+const TAG: usize = 32;
+
+/// What one run costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+/// These costs are outside what Argon2id (RFC 9106, section 3.1) or a login can take.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "memory_kib {memory_kib}, passes {passes}, lanes {lanes}; expected lanes 1..=64, passes 1..=1000, memory_kib 8 × lanes..=4194304"
+)]
+pub struct BadCost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl Cost {
+    /// 19 MiB, 2 passes, 1 lane: the OWASP Password Storage Cheat Sheet's first choice for Argon2id.
+    pub const DEFAULT: Self = Self { memory_kib: 19_456, passes: 2, lanes: 1 };
+
+    /// Checks the three numbers.
+    ///
+    /// # Errors
+    /// [`BadCost`] says what is allowed.
+    pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, BadCost> {
+        let fits = lanes >= 1 && lanes <= 64 && passes >= 1 && passes <= 1000 && memory_kib <= 4 << 20;
+        if fits && memory_kib >= lanes.saturating_mul(8) {
+            Ok(Self { memory_kib, passes, lanes })
+        } else {
+            Err(BadCost { memory_kib, passes, lanes })
+        }
+    }
+
+    /// Blocks of 1 KiB that a run fills (RFC 9106: a multiple of four for each lane).
+    fn blocks(self) -> Result<usize, HashError> {
+        Ok(self.params()?.block_count())
+    }
+
+    fn params(self) -> Result<Params, HashError> {
+        Params::new(self.memory_kib, self.passes, self.lanes, Some(TAG)).map_err(HashError::Argon2)
+    }
+}
+
+/// Where a run gets its memory.
+pub trait Memory {
+    /// `count` blocks of 1 KiB with any content.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]: a run that cannot get its memory is an error, never an abort.
+    fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory>;
+}
+
+/// The memory of a hash could not be had.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{kib} KiB of memory for one hash cannot be had; free some, or lower hash.memory_kib and make new sets"
+)]
+pub struct OutOfMemory {
+    /// What was asked for.
+    pub kib: usize,
+}
+
+/// Memory from the heap, kept from run to run.
+#[derive(Default)]
+pub struct HeapMemory(Vec<Block>);
+
+impl Memory for HeapMemory {
+    fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
+        let missing = count.saturating_sub(self.0.len());
+        self.0.try_reserve_exact(missing).map_err(|_| OutOfMemory { kib: count })?;
+        if missing > 0 {
+            self.0.resize(count, Block::new());
+        }
+        self.0.get_mut(..count).ok_or(OutOfMemory { kib: count })
+    }
+}
+
+/// A hash could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum HashError {
+    /// No memory for it.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    /// Argon2 refused its parameters.
+    #[error("Argon2id: {0}")]
+    Argon2(argon2::Error),
+}
+
+/// The stored hash of one code.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CodeHash {
+    cost: Cost,
+    salt: [u8; SALT],
+    tag: [u8; TAG],
+}
+
+impl CodeHash {
+    /// Hashes `code` with a salt of its own.
+    ///
+    /// # Errors
+    /// No random salt, or a [`HashError`].
+    pub fn create<R: TryCryptoRng>(
+        code: &Code,
+        cost: Cost,
+        rng: &mut R,
+        memory: &mut impl Memory,
+    ) -> Result<Self, CreateError<R::Error>> {
+        let mut salt = [0; SALT];
+        rng.try_fill_bytes(&mut salt).map_err(CreateError::Random)?;
+        Ok(Self { cost, salt, tag: run(code.secret(), cost, &salt, memory)? })
+    }
+
+    /// What stands in for a hash where there is none to compare with, so that an attempt costs the same.
+    #[must_use]
+    pub const fn decoy(cost: Cost) -> Self {
+        Self { cost, salt: [0; SALT], tag: [0; TAG] }
+    }
+
+    /// What a run with this hash's parameters costs.
+    #[must_use]
+    pub const fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Whether `secret` is the one that was hashed: one run, compared in constant time.
+    ///
+    /// # Errors
+    /// [`HashError`] where the run could not be made.
+    pub fn matches(&self, secret: &[u8], memory: &mut (impl Memory + ?Sized)) -> Result<bool, HashError> {
+        Ok(run(secret, self.cost, &self.salt, memory)?.ct_eq(&self.tag).into())
+    }
+
+    /// Reads a PHC string, in exactly the form that [`CodeHash::phc`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.split('$').skip(3);
+        let (costs, salt, tag) = (fields.next()?, fields.next()?, fields.next()?);
+        let mut numbers = costs.split(',').map(|number| number.get(2..).unwrap_or_default().parse().ok());
+        let (memory_kib, passes, lanes) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let mut hash = Self::decoy(Cost::new(memory_kib, passes, lanes).ok()?);
+        Base64Unpadded::decode(salt, &mut hash.salt).ok().filter(|salt| salt.len() == SALT)?;
+        Base64Unpadded::decode(tag, &mut hash.tag).ok().filter(|tag| tag.len() == TAG)?;
+        // Whatever was overlooked above shows here: there is one way to write a hash.
+        (hash.phc() == text).then_some(hash)
+    }
+
+    /// The PHC string. For given costs it has a fixed width, so that a spent mark fits over it.
+    #[must_use]
+    pub fn phc(&self) -> String {
+        let Cost { memory_kib, passes, lanes } = self.cost;
+        let [mut salt, mut tag] = [[0; 64]; 2];
+        let salt = Base64Unpadded::encode(&self.salt, &mut salt).unwrap_or_default();
+        let tag = Base64Unpadded::encode(&self.tag, &mut tag).unwrap_or_default();
+        format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${tag}")
+    }
+}
+
+/// A new hash could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError<R> {
+    /// The kernel gave no random bytes.
+    #[error("no random bytes from the kernel: {0}")]
+    Random(R),
+    /// The run failed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+fn run(
+    secret: &[u8],
+    cost: Cost,
+    salt: &[u8; SALT],
+    memory: &mut (impl Memory + ?Sized),
+) -> Result<[u8; TAG], HashError> {
+    let mut tag = [0; TAG];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params()?);
+    argon2
+        .hash_password_into_with_memory(secret, salt, &mut tag, memory.blocks(cost.blocks()?)?)
+        .map_err(HashError::Argon2)?;
+    Ok(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::Slot;
+    use rand::rngs::SysRng;
+
+    fn code() -> Code {
+        Code::generate(Slot::new(1).unwrap(), 13, &mut SysRng).unwrap()
+    }
+
+    #[test]
+    fn a_hash_matches_its_code_and_no_other_after_a_round_trip() {
+        let (code, mut memory) = (code(), HeapMemory::default());
+        let cost = Cost::new(64, 2, 2).unwrap();
+        let hash = CodeHash::create(&code, cost, &mut SysRng, &mut memory).unwrap();
+        let read = CodeHash::parse(&hash.phc()).unwrap();
+        assert!(read.matches(code.secret(), &mut memory).unwrap());
+        assert!(!read.matches(self::code().secret(), &mut memory).unwrap());
+        assert_ne!(hash.phc(), CodeHash::create(&code, cost, &mut SysRng, &mut memory).unwrap().phc());
+    }
+
+    /// The tag was computed by the reference implementation's command line:
+    /// `printf 1ABCDEFGHJKMNPQ | argon2 somesaltsomesalt -id -t 2 -k 256 -p 1 -l 32 -e`
+    #[test]
+    fn the_reference_implementation_agrees() {
+        let hash = CodeHash::parse(REFERENCE).unwrap();
+        assert!(hash.matches(b"1ABCDEFGHJKMNPQ", &mut HeapMemory::default()).unwrap());
+    }
+    const REFERENCE: &str =
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$2FJM/FI0Kn3WvhQkEyL4Iary56SNbFjy2nHot5L/hPw";
+
+    #[test]
+    fn a_phc_string_has_one_form() {
+        let good = CodeHash::decoy(Cost::DEFAULT).phc();
+        assert!(CodeHash::parse(&good).is_some());
+        assert_eq!(good.len(), 97);
+        for bad in [
+            good.replace("argon2id", "argon2i"),
+            good.replace("v=19", "v=16"),
+            good.replace("m=19456", "m=019456"),
+            good.replace("m=19456", "m=+19456"),
+            good.replace("m=19456", "m=7"),
+            good.replace("m=19456", "m=99999999999"),
+            good.replace("m=19456,t=2", "t=2,m=19456"),
+            good.replace(",p=1", ""),
+            good.replace(",p=1", ",p=1,x=1"),
+            format!("{good}$"),
+            format!("{good} "),
+            good[..96].to_string(),
+            format!("{}B", &good[..96]), // bits past the last byte
+            String::new(),
+            "$$$$$$".into(),
+        ] {
+            assert!(CodeHash::parse(&bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        struct None;
+        impl Memory for None {
+            fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
+                Err(OutOfMemory { kib: count })
+            }
+        }
+        let outcome = CodeHash::decoy(Cost::DEFAULT).matches(b"x", &mut None);
+        assert!(matches!(outcome, Err(HashError::Memory(OutOfMemory { kib: 19_456 }))));
+        assert!(HeapMemory::default().blocks(usize::MAX / 2).is_err());
+    }
+
+    #[test]
+    fn heap_memory_is_kept_and_cut_to_size() {
+        let mut memory = HeapMemory::default();
+        assert_eq!(memory.blocks(16).unwrap().len(), 16);
+        assert_eq!(memory.blocks(8).unwrap().len(), 8);
+    }
+
+    #[test]
+    fn costs_have_bounds() {
+        for (memory, passes, lanes) in
+            [(7, 1, 1), (8, 0, 1), (8, 1, 0), (15, 1, 2), (8, 1001, 1), (5 << 20, 1, 1)]
+        {
+            assert!(Cost::new(memory, passes, lanes).is_err());
+        }
+        assert!(Cost::new(8, 1, 1).is_ok());
+    }
+}

@@ -1,0 +1,295 @@
+//! A user's set of codes, as its file holds it.
+//!
+//! Spending overwrites one entry in place, so reading keeps where in the file each entry stands.
+
+use jiff::Timestamp;
+use rand::TryCryptoRng;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::code::Slot;
+use crate::hash::{CodeHash, Cost};
+use crate::mark::Mark;
+
+/// The only format there is so far.
+const FORMAT: u32 = 1;
+
+/// What is known of a set beside its codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Eight random hexadecimal digits, printed on the sheet, so that sheets can be told apart.
+    pub set: String,
+    /// The account's name.
+    pub user: String,
+    /// The account's uid when the set was made: an account re-created under the name inherits nothing.
+    pub uid: u32,
+    /// When the set was made.
+    pub created: Timestamp,
+    /// Where notices go.
+    pub email: Vec<String>,
+}
+
+impl Label {
+    /// A label with a random set id.
+    ///
+    /// # Errors
+    /// The random number generator's own.
+    pub fn new<R: TryCryptoRng>(
+        account: &crate::account::Account,
+        created: Timestamp,
+        email: Vec<String>,
+        rng: &mut R,
+    ) -> Result<Self, R::Error> {
+        let set = format!("{:08x}", rng.try_next_u32()?);
+        Ok(Self { set, user: account.name.clone(), uid: account.uid, created, email })
+    }
+}
+
+/// A set as it was read.
+#[derive(Clone)]
+pub struct CodeSet {
+    /// Whose it is.
+    pub label: Label,
+    entries: Vec<Entry>,
+}
+
+/// The place of one code in its set.
+#[derive(Clone)]
+pub struct Entry {
+    /// What stands there.
+    pub state: State,
+    /// The first of the bytes of the file that hold it.
+    start: usize,
+}
+
+/// What became of a code.
+#[derive(Clone)]
+pub enum State {
+    /// It can be used.
+    Unspent(CodeHash),
+    /// It was used.
+    Spent(Mark),
+    /// Neither a hash nor a mark: counts as spent.
+    Damaged,
+}
+
+/// Why a file is not a set.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSet {
+    /// Not TOML, or not the keys of a set.
+    #[error("{0}")]
+    Syntax(String),
+    /// Made by another version.
+    #[error("format {0}; this version reads format {FORMAT}")]
+    Format(u32),
+    /// No code, or more than a sheet can number.
+    #[error("{0} codes; expected 1 to {most}", most = Slot::MOST)]
+    Count(usize),
+    /// An entry that cannot be overwritten in place.
+    #[error("code {0} is not a plain string between double quotes")]
+    Entry(usize),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    format: u32,
+    set: String,
+    user: String,
+    uid: u32,
+    created: toml::value::Datetime,
+    email: Vec<String>,
+    codes: Vec<Spanned<String>>,
+}
+
+impl CodeSet {
+    /// Reads a set file.
+    ///
+    /// # Errors
+    /// [`BadSet`] says what is wrong with it. A damaged entry is no error: the other codes still work.
+    pub fn parse(text: &str) -> Result<Self, BadSet> {
+        let syntax = |error: &dyn std::fmt::Display| BadSet::Syntax(one_line(&error.to_string()));
+        let file: File = toml::from_str(text).map_err(|error| syntax(&error.message()))?;
+        if file.format != FORMAT {
+            return Err(BadSet::Format(file.format));
+        }
+        if file.codes.is_empty() || file.codes.len() > usize::from(Slot::MOST) {
+            return Err(BadSet::Count(file.codes.len()));
+        }
+        let created = file.created.to_string().parse().map_err(|error| syntax(&error))?;
+        let entries = (1..)
+            .zip(file.codes)
+            .map(|(number, code)| Entry::locate(text, &code).ok_or(BadSet::Entry(number)));
+        Ok(Self {
+            entries: entries.collect::<Result<_, _>>()?,
+            label: Label { set: file.set, user: file.user, uid: file.uid, created, email: file.email },
+        })
+    }
+
+    /// The text of a new set file, with `hashes` in the order of their slots.
+    #[must_use]
+    pub fn render(label: &Label, hashes: &[CodeHash]) -> String {
+        let Label { set, user, uid, created, email } = label;
+        let email: Vec<_> = email.iter().map(|address| quoted(address)).collect();
+        let codes: String = hashes.iter().map(|hash| format!("  \"{}\",\n", hash.phc())).collect();
+        format!(
+            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = [{}]\ncodes = [\n{codes}]\n",
+            quoted(set),
+            quoted(user),
+            email.join(", "),
+        )
+    }
+
+    /// The entry of a slot, where the set has one.
+    #[must_use]
+    pub fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.get(slot.index())
+    }
+
+    /// All entries with their slots.
+    pub fn entries(&self) -> impl Iterator<Item = (Slot, &Entry)> {
+        (1..).zip(&self.entries).filter_map(|(number, entry)| Some((Slot::new(number)?, entry)))
+    }
+
+    /// Puts `mark` in the place of `hash`, which must still stand in `slot`: where in the file that is comes back.
+    pub(crate) fn spend(&mut self, slot: Slot, hash: &CodeHash, mark: &Mark) -> Option<usize> {
+        let entry = self.entries.get_mut(slot.index())?;
+        if !matches!(&entry.state, State::Unspent(unspent) if unspent == hash) {
+            return None;
+        }
+        entry.state = State::Spent(mark.clone());
+        Some(entry.start)
+    }
+
+    /// How many codes can still be used.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.entries.iter().filter(|entry| matches!(entry.state, State::Unspent(_))).count()
+    }
+
+    /// How many codes the set had when it was made.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What an attempt against this set costs: all of its hashes were made alike.
+    #[must_use]
+    pub fn cost(&self) -> Option<Cost> {
+        self.entries.iter().find_map(|entry| match &entry.state {
+            State::Unspent(hash) => Some(hash.cost()),
+            State::Spent(_) | State::Damaged => None,
+        })
+    }
+}
+
+impl Entry {
+    fn locate(file: &str, code: &Spanned<String>) -> Option<Self> {
+        let text = code.get_ref();
+        // With an escape or triple quotes, the bytes in the file are not the value: they could not be overwritten.
+        if *file.get(code.span())? != format!("\"{text}\"") {
+            return None;
+        }
+        let state = match (CodeHash::parse(text), Mark::parse(text)) {
+            (Some(hash), _) => State::Unspent(hash),
+            (None, Some(mark)) => State::Spent(mark),
+            (None, None) => State::Damaged,
+        };
+        Some(Self { state, start: code.span().start.checked_add(1)? })
+    }
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len().saturating_add(2));
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Account;
+    use rand::rngs::SysRng;
+
+    fn label(user: &str) -> Label {
+        let account = Account { name: user.into(), uid: 1000 };
+        let created = "2026-11-24T02:00:00Z".parse().unwrap();
+        Label::new(&account, created, vec!["alice@example.org".into()], &mut SysRng).unwrap()
+    }
+
+    fn file() -> String {
+        CodeSet::render(&label("alice"), &vec![CodeHash::decoy(Cost::DEFAULT); 10])
+    }
+
+    #[test]
+    fn a_new_set_reads_back() {
+        for user in ["alice", "DOM\\user", "a\"b", "zoë", "a\nb\u{7f}"] {
+            let label = label(user);
+            let set = CodeSet::parse(&CodeSet::render(&label, &[CodeHash::decoy(Cost::DEFAULT)])).unwrap();
+            assert_eq!(set.label, label);
+            assert_eq!((set.left(), set.total(), set.cost()), (1, 1, Some(Cost::DEFAULT)));
+        }
+    }
+
+    #[test]
+    fn every_entry_is_found_where_it_stands() {
+        let text = file();
+        let set = CodeSet::parse(&text).unwrap();
+        for (_, entry) in set.entries() {
+            let hash = CodeHash::decoy(Cost::DEFAULT).phc();
+            assert!(text[entry.start..].starts_with(&hash));
+        }
+        assert_eq!(set.entries().count(), 10);
+        assert!(set.entry(Slot::new(11).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_spent_and_a_damaged_entry_leave_the_others_alone() {
+        let hash = CodeHash::decoy(Cost::DEFAULT).phc();
+        let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), "sshd", "192.0.2.7");
+        let text = file().replacen(&hash, &mark.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
+        let set = CodeSet::parse(&text).unwrap();
+        assert!(
+            matches!(&set.entry(Slot::new(1).unwrap()).unwrap().state, State::Spent(read) if *read == mark)
+        );
+        assert!(matches!(set.entry(Slot::new(2).unwrap()).unwrap().state, State::Damaged));
+        assert_eq!((set.left(), set.total()), (8, 10));
+    }
+
+    #[test]
+    fn what_is_not_a_set_is_refused_with_the_reason() {
+        let hash = CodeHash::decoy(Cost::DEFAULT).phc();
+        let head = "set = \"a\"\nuser = \"a\"\nuid = 1\ncreated = 2026-11-24T02:00:00Z\nemail = []\n";
+        for (bad, reason) in [
+            (String::new(), "missing field `format`"),
+            ("\0".into(), "key with no value"),
+            (file().replace("uid", "guid"), "unknown field `guid`"),
+            (file().replace("format = 1", "format = 2"), "format 2; this version reads format 1"),
+            (file().replace("2026-11-24T02:00:00Z", "2026-11-24"), "time"),
+            (format!("format = 1\n{head}codes = []\n"), "0 codes; expected 1 to 31"),
+            (CodeSet::render(&label("a"), &vec![CodeHash::decoy(Cost::DEFAULT); 32]), "32 codes"),
+            (file().replacen(&hash, &hash.replace("$v=", "\\u0024v="), 1), "code 1 is not a plain string"),
+            (
+                file().replacen(&format!("\"{hash}\""), &format!("'{hash}'"), 1),
+                "code 1 is not a plain string",
+            ),
+            (file()[..600].into(), ""),
+        ] {
+            let error = CodeSet::parse(&bad).err().unwrap().to_string();
+            assert!(error.contains(reason) && !error.contains('\n'), "{error} for {bad}");
+        }
+    }
+}

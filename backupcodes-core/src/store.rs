@@ -1,0 +1,156 @@
+//! Where sets are kept. [`Store`] is all that the rules need of one; [`FileStore`] keeps a file a user.
+
+mod file;
+mod lock;
+mod name;
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+pub use self::file::FileStore;
+use crate::code::Slot;
+use crate::hash::CodeHash;
+use crate::mark::Mark;
+use crate::set::{BadSet, CodeSet};
+use crate::trust::{PathBufDisplay, Untrusted};
+
+/// How long a lock is waited for: longer than 64 flushes of a slow disk, shorter than sshd's LoginGraceTime.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Keeps sets: read one, spend a code of one, replace one.
+pub trait Store {
+    /// The user's set, or `None` only where it is proven that there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is known about the set.
+    fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError>;
+
+    /// Overwrites the hash in `slot`, which must still be `hash`, with `mark`. On return that is on stable storage.
+    /// The set as it now is comes back.
+    ///
+    /// # Errors
+    /// [`SpendError`]: the code must not be accepted. It may be spent all the same.
+    fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError>;
+
+    /// Puts `new` (a whole set file) in the place of what is there, or removes what is there. `announce` is called
+    /// when all is ready and nothing has changed yet; if it fails, nothing changes.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the old set is as it was, but where the error says otherwise.
+    fn replace(
+        &self,
+        user: &str,
+        expected: Expected<'_>,
+        new: Option<&str>,
+        announce: &mut dyn FnMut() -> std::io::Result<()>,
+    ) -> Result<(), ReplaceError>;
+}
+
+/// What whoever asked for a replacement has seen, and wants replaced; anything else is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected<'a> {
+    /// No set.
+    Nothing,
+    /// The set with this id.
+    Set(&'a str),
+    /// Something that cannot be used as a set.
+    Unusable,
+}
+
+/// A set could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory is not there, which proves nothing about any set.
+    #[error(
+        "{0}: no such directory; expected a directory of root's with mode 0700; \
+             see that its file system is mounted, or make it: install -d -m 0700 -o root {0}"
+    )]
+    NoDirectory(PathBufDisplay),
+    /// Something about a file or directory must not be.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// The file is not a set.
+    #[error(
+        "{path}: not a set of codes: {reason}; expected what backupcodes-admin generate writes; make a new set with it"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBufDisplay,
+        /// What is wrong with it.
+        reason: BadSet,
+    },
+    /// The set was made for an account that is no more.
+    #[error(
+        "set {set} of {user} was made for uid {uid}; expected uid {account_uid}, the account's; an account that \
+             was made anew wants a new set: backupcodes-admin generate {user}"
+    )]
+    Stale {
+        /// The id of the set.
+        set: String,
+        /// Whose set.
+        user: String,
+        /// The uid in the file.
+        uid: u32,
+        /// The account's uid.
+        account_uid: u32,
+    },
+    /// The system refused.
+    #[error(
+        "{path}: cannot {action} ({errno}); see that the file system is in order and that this runs as root"
+    )]
+    System {
+        /// The file.
+        path: PathBufDisplay,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// Somebody else held the lock for too long.
+    #[error("{path}: locked by another process for {seconds} s; see who holds it: lslocks")]
+    Busy {
+        /// What is locked.
+        path: PathBufDisplay,
+        /// How long was waited.
+        seconds: u64,
+    },
+}
+
+impl StoreError {
+    fn system(path: &Path, action: &'static str) -> impl Fn(Errno) -> Self {
+        move |errno| Self::System { path: path.into(), action, errno }
+    }
+}
+
+/// A code could not be spent.
+#[derive(Debug, thiserror::Error)]
+pub enum SpendError {
+    /// The entry is no longer what was hashed: another attempt took it, or a new set took its place.
+    #[error("another login took the code, or the set was replaced, in the same moment")]
+    Taken,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A set could not be replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    /// It is not what was expected any more.
+    #[error(
+        "the set of {user} was changed by another process meanwhile; nothing was done; look at it: \
+             backupcodes-admin status {user}"
+    )]
+    Changed {
+        /// Whose set.
+        user: String,
+    },
+    /// The announcement failed, such as the printing of the sheet.
+    #[error("the sheet cannot be printed ({0}); the old set of {user} is as it was", user = .1)]
+    Announce(std::io::Error, String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,281 @@
+//! A file a user in one private directory of root's.
+//!
+//! Spending overwrites the entry in place: one `pwrite` of the same width, one `fdatasync`. The hash itself is
+//! destroyed, no block is allocated (a full disk does not matter), and the inode stays, so that its lock means
+//! something. Replacing a set writes a new file and renames it, all under the directory's lock.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, OFlag, open, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, fdatasync, fsync, unlinkat};
+
+use super::lock::{Deadline, lock};
+use super::name::{file_name, user_of};
+use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
+use crate::code::Slot;
+use crate::hash::CodeHash;
+use crate::mark::Mark;
+use crate::set::CodeSet;
+use crate::trust::{self, CAREFUL, Kind};
+
+/// The file that becomes a set by being renamed. Only who holds the directory's lock may touch it, so one name is
+/// enough, and what a crash left of it is removed by the next run. No set can have this name.
+const NEW: &str = ".new";
+/// How a set file is made.
+const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+/// Sets as files.
+pub struct FileStore {
+    directory: PathBuf,
+    patience: Duration,
+}
+
+impl FileStore {
+    /// The store in `directory`, which is opened and judged anew by every call.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), patience: PATIENCE }
+    }
+
+    /// Waits for locks no longer than this, instead of [`PATIENCE`].
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The users that have a file here, sorted; files of other names are passed over.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn users(&self) -> Result<Vec<String>, StoreError> {
+        let directory = Directory::open(&self.directory)?;
+        let failed = StoreError::system(&self.directory, "list");
+        let mut users = Vec::new();
+        for entry in Dir::from_fd(directory.fd).map_err(&failed)?.iter() {
+            users.extend(entry.map_err(&failed)?.file_name().to_str().ok().and_then(user_of));
+        }
+        users.sort_unstable();
+        Ok(users)
+    }
+}
+
+impl Store for FileStore {
+    fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
+        let file = Directory::open(&self.directory)?.find(user, Deadline::after(self.patience))?;
+        file.map(|file| file.read()).transpose()
+    }
+
+    fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
+        let deadline = Deadline::after(self.patience);
+        loop {
+            let directory = Directory::open(&self.directory)?;
+            let file = directory.find(user, deadline)?.ok_or(SpendError::Taken)?.lock(deadline)?;
+            if !file.is_still_named_in(&directory) {
+                deadline.pause(&file.path)?;
+                continue;
+            }
+            let mut set = file.read()?;
+            let place = set.spend(slot, hash, mark).ok_or(SpendError::Taken)?;
+            file.overwrite(&directory, place, &mark.over(hash.phc().len()))?;
+            return Ok(set);
+        }
+    }
+
+    fn replace(
+        &self,
+        user: &str,
+        expected: Expected<'_>,
+        new: Option<&str>,
+        announce: &mut dyn FnMut() -> std::io::Result<()>,
+    ) -> Result<(), ReplaceError> {
+        let deadline = Deadline::after(self.patience);
+        let directory = Directory::open(&self.directory)?;
+        let _locked = directory.lock(deadline)?;
+        let old = directory.find(user, deadline);
+        let read = old.as_ref().ok().and_then(Option::as_ref).and_then(|file| file.read().ok());
+        let seen = match (&old, &read) {
+            (_, Some(set)) => Expected::Set(&set.label.set),
+            (Ok(None), None) => Expected::Nothing,
+            (_, None) => Expected::Unusable,
+        };
+        if seen != expected {
+            return Err(ReplaceError::Changed { user: user.into() });
+        }
+        let new = new.map(|text| NewFile::write(&directory, text)).transpose()?;
+        announce().map_err(|error| ReplaceError::Announce(error, user.into()))?;
+        // Whoever has locked the old set is about to spend one of its codes: that comes before its end, or never.
+        let _spends_no_more = old.ok().flatten().map(|file| file.lock(deadline)).transpose()?;
+        match new {
+            Some(new) => new.rename(user)?,
+            None => directory.remove(&file_name(user)).map_err(directory.failed("remove the set in"))?,
+        }
+        Ok(fsync(&directory.fd).map_err(directory.failed("flush the change, which is made, to"))?)
+    }
+}
+
+/// The directory, open and judged.
+struct Directory<'a> {
+    fd: OwnedFd,
+    path: &'a Path,
+}
+
+impl<'a> Directory<'a> {
+    fn open(path: &'a Path) -> Result<Self, StoreError> {
+        let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let fd = open(path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::ENOENT => StoreError::NoDirectory(path.into()),
+            Errno::ENOTDIR | Errno::ELOOP => {
+                Kind::PrivateDirectory.refuse(path, "no directory, or a link to one").into()
+            }
+            errno => StoreError::system(path, "open")(errno),
+        })?;
+        Kind::PrivateDirectory.judge(path, &fd)?;
+        Ok(Self { fd, path })
+    }
+
+    fn failed(&self, action: &'static str) -> impl Fn(Errno) -> StoreError {
+        StoreError::system(self.path, action)
+    }
+
+    /// The lock under which sets are replaced.
+    fn lock(&self, deadline: Deadline) -> Result<Flock<OwnedFd>, StoreError> {
+        let flags = CAREFUL | OFlag::O_DIRECTORY;
+        lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, self.path, deadline)
+    }
+
+    /// The user's file, open and judged. `None` is the one proof that there is no set: ENOENT in this directory.
+    fn find(&self, user: &str, deadline: Deadline) -> Result<Option<SetFile<OwnedFd>>, StoreError> {
+        let name = file_name(user);
+        let path = self.path.join(&name);
+        loop {
+            let fd = match openat(&self.fd, name.as_str(), CAREFUL | OFlag::O_NOFOLLOW, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(Errno::ENOENT) => return Ok(None),
+                Err(Errno::ELOOP) => return Err(Kind::PrivateFile.refuse(&path, "a symbolic link").into()),
+                Err(errno) => return Err(StoreError::system(&path, "open")(errno)),
+            };
+            let stat = Kind::PrivateFile.judge(&path, &fd)?;
+            if stat.st_nlink > 0 {
+                return Ok(Some(SetFile { fd, path, name, stat }));
+            }
+            // Replaced between our open and our look: the new one is in its place.
+            deadline.pause(&path)?;
+        }
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Errno> {
+        unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)
+    }
+}
+
+/// A set file, open for reading and judged.
+struct SetFile<F> {
+    fd: F,
+    path: PathBuf,
+    name: String,
+    stat: FileStat,
+}
+
+impl SetFile<OwnedFd> {
+    fn lock(self, deadline: Deadline) -> Result<SetFile<Flock<OwnedFd>>, StoreError> {
+        let Self { fd, path, name, stat } = self;
+        Ok(SetFile { fd: lock(fd, &path, deadline)?, path, name, stat })
+    }
+
+    fn read(&self) -> Result<CodeSet, StoreError> {
+        read(&self.path, self.fd.as_fd())
+    }
+}
+
+impl SetFile<Flock<OwnedFd>> {
+    /// What is read under the lock is what is there: all who write hold it.
+    fn read(&self) -> Result<CodeSet, StoreError> {
+        read(&self.path, self.fd.as_fd())
+    }
+
+    /// Whether the locked file is still the one that its name stands for.
+    fn is_still_named_in(&self, directory: &Directory<'_>) -> bool {
+        fstatat(&directory.fd, self.name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|now| same(&now, &self.stat))
+    }
+
+    /// Writes `text` at `start` and brings it to stable storage. What fails here is final: the code may be spent, and
+    /// a second fdatasync would say yes to what the first one lost.
+    fn overwrite(&self, directory: &Directory<'_>, start: usize, text: &str) -> Result<(), StoreError> {
+        let failed = |action| StoreError::system(&self.path, action);
+        // Only here is it opened for writing: a close after that wakes whoever watches the directory.
+        let flags = CAREFUL.difference(OFlag::O_RDONLY) | OFlag::O_RDWR | OFlag::O_NOFOLLOW;
+        let fd = openat(&directory.fd, self.name.as_str(), flags, Mode::empty())
+            .map_err(failed("open for writing"))?;
+        if !fstat(&fd).is_ok_and(|now| same(&now, &self.stat)) {
+            return Err(failed("find again")(Errno::ESTALE));
+        }
+        let file = File::from(fd);
+        let start = u64::try_from(start).map_err(|_| failed("write")(Errno::EOVERFLOW))?;
+        match file.write_at(text.as_bytes(), start) {
+            Ok(written) if written == text.len() => {}
+            Ok(_) => return Err(failed("write all of the mark")(Errno::EIO)),
+            Err(error) => return Err(failed("write")(errno(&error))),
+        }
+        fdatasync(&file).map_err(failed("flush"))
+    }
+}
+
+fn same(a: &FileStat, b: &FileStat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+fn read(path: &Path, fd: BorrowedFd<'_>) -> Result<CodeSet, StoreError> {
+    let bytes = trust::read(fd).map_err(StoreError::system(path, "read"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| crate::set::BadSet::Syntax(error.to_string()));
+    text.and_then(CodeSet::parse).map_err(|reason| StoreError::Corrupt { path: path.into(), reason })
+}
+
+/// A whole set, on stable storage, that does not have its name yet. Dropping it removes it.
+struct NewFile<'a> {
+    directory: &'a Directory<'a>,
+}
+
+impl<'a> NewFile<'a> {
+    fn write(directory: &'a Directory<'a>, text: &str) -> Result<Self, StoreError> {
+        if let Err(errno) = directory.remove(NEW) {
+            if errno != Errno::ENOENT {
+                return Err(directory.failed("remove .new in")(errno));
+            }
+        }
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let fd = openat(&directory.fd, NEW, flags, MODE).map_err(directory.failed("make a file in"))?;
+        let new = Self { directory };
+        // Whatever the umask is.
+        fchmod(&fd, MODE).map_err(directory.failed("set the mode of .new in"))?;
+        let mut file = File::from(fd);
+        file.write_all(text.as_bytes()).map_err(|error| directory.failed("write .new in")(errno(&error)))?;
+        fsync(&file).map_err(directory.failed("flush .new in"))?;
+        Ok(new)
+    }
+
+    fn rename(self, user: &str) -> Result<(), StoreError> {
+        let directory = &self.directory.fd;
+        renameat(directory, NEW, directory, file_name(user).as_str())
+            .map_err(self.directory.failed("rename .new in"))
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        // After the rename there is nothing to remove; what cannot be removed is, by the next run.
+        let _ = self.directory.remove(NEW);
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

@@ -1,0 +1,152 @@
+//! Opening trusts nothing: open first, then judge the descriptor, never the path.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::sys::uio::pread;
+use nix::unistd::geteuid;
+
+/// Most bytes of a file that we read: a set of 31 codes has 4 KiB.
+const LARGEST: usize = 64 * 1024;
+
+/// Never wait for the other end of a FIFO, never become a terminal's owner, never pass to a child.
+pub(crate) const CAREFUL: OFlag =
+    OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY).union(OFlag::O_RDONLY);
+
+/// A file or directory that must not be used as it is.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {found}; expected {expected}; {remedy}")]
+pub struct Untrusted {
+    pub(crate) path: PathBufDisplay,
+    found: String,
+    expected: &'static str,
+    remedy: String,
+}
+
+/// A path that shows itself without control characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathBufDisplay(PathBuf);
+
+impl From<&Path> for PathBufDisplay {
+    fn from(path: &Path) -> Self {
+        Self(path.into())
+    }
+}
+
+impl std::fmt::Display for PathBufDisplay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = self.0.to_string_lossy();
+        text.chars().try_for_each(|c| {
+            if c.is_control() { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
+        })
+    }
+}
+
+/// What a descriptor must be.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// A directory that only its owner may enter.
+    PrivateDirectory,
+    /// A regular file with one name that only its owner may open.
+    PrivateFile,
+    /// A regular file that only its owner may write.
+    PublicFile,
+}
+
+impl Kind {
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::PrivateDirectory => "a directory of root's with mode 0700",
+            Self::PrivateFile => "a regular file of root's with one link, mode 0600 and at most 64 KiB",
+            Self::PublicFile => "a regular file of root's that no one else may write, of at most 64 KiB",
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::PrivateDirectory => "see who changed it, then: chown root and chmod 0700",
+            Self::PrivateFile => "do not trust its codes: make a new set with backupcodes-admin generate",
+            Self::PublicFile => "see who changed it, then: chown root and chmod go-w",
+        }
+    }
+
+    /// # Errors
+    /// [`Untrusted`] says what does not hold.
+    pub(crate) fn refuse(self, path: &Path, found: impl Into<String>) -> Untrusted {
+        Untrusted {
+            path: path.into(),
+            found: found.into(),
+            expected: self.expected(),
+            remedy: self.remedy().into(),
+        }
+    }
+
+    /// Judges an open descriptor.
+    ///
+    /// # Errors
+    /// [`Untrusted`] with all that was found.
+    pub(crate) fn judge(self, path: &Path, fd: impl AsFd) -> Result<FileStat, Untrusted> {
+        let stat = fstat(fd).map_err(|error| self.refuse(path, format!("cannot be looked at ({error})")))?;
+        let (wanted, forbidden) = match self {
+            Self::PrivateDirectory => (SFlag::S_IFDIR, 0o077),
+            Self::PrivateFile => (SFlag::S_IFREG, 0o077),
+            Self::PublicFile => (SFlag::S_IFREG, 0o022),
+        };
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        let one_name = !matches!(self, Self::PrivateFile) || stat.st_nlink <= 1;
+        let small = matches!(self, Self::PrivateDirectory)
+            || usize::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST);
+        // The effective user owns what it works with where it is not root, as in tests.
+        let owned = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();
+        if kind == wanted && one_name && small && owned && stat.st_mode & forbidden == 0 {
+            return Ok(stat);
+        }
+        Err(self.refuse(
+            path,
+            format!(
+                "{} of uid {} with mode {:04o}, {} link(s), {} bytes",
+                kind_name(kind),
+                stat.st_uid,
+                stat.st_mode & 0o7777,
+                stat.st_nlink,
+                stat.st_size
+            ),
+        ))
+    }
+}
+
+/// Reads a judged file from its start to its end, which may not lie past 64 KiB.
+///
+/// # Errors
+/// The system's, or EFBIG.
+pub(crate) fn read(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let place = i64::try_from(bytes.len()).map_err(|_| Errno::EFBIG)?;
+        match pread(fd, &mut chunk, place) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if bytes.len() > LARGEST {
+            return Err(Errno::EFBIG);
+        }
+    }
+}
+
+fn kind_name(kind: SFlag) -> &'static str {
+    match kind {
+        SFlag::S_IFREG => "a regular file",
+        SFlag::S_IFDIR => "a directory",
+        SFlag::S_IFLNK => "a symbolic link",
+        SFlag::S_IFIFO => "a FIFO",
+        SFlag::S_IFSOCK => "a socket",
+        SFlag::S_IFCHR | SFlag::S_IFBLK => "a device",
+        _ => "something unknown",
+    }
+}
