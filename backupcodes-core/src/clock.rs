@@ -1,11 +1,49 @@
 //! The time of day as a parameter, so that every rule is tested without waiting.
 
-use jiff::Timestamp;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The last second that can be written: of the year 9999, or of 32-bit time where addresses have 32 bits.
+const LAST: u64 = if cfg!(target_pointer_width = "32") { 0x7FFF_FFFF } else { 253_402_300_799 };
+
+/// A whole second of UTC since 1970, written as RFC 3339: `2026-11-24T02:00:00Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(u64);
+
+impl Time {
+    /// Seconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<SystemTime> for Time {
+    /// Cuts the fraction of the second. A clock that stands before 1970 or past 9999 is taken for the nearest of both.
+    fn from(time: SystemTime) -> Self {
+        Self(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().min(LAST)))
+    }
+}
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let time = UNIX_EPOCH.checked_add(Duration::from_secs(self.0)).unwrap_or(UNIX_EPOCH);
+        humantime::format_rfc3339_seconds(time).fmt(f)
+    }
+}
+
+impl FromStr for Time {
+    type Err = humantime::TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_rfc3339(text).map(Self::from)
+    }
+}
 
 /// Tells the time of day.
 pub trait Clock {
-    /// The time now, in whole seconds: marks and sheets show no fraction.
-    fn now(&self) -> Timestamp;
+    /// The time now.
+    fn now(&self) -> Time;
 }
 
 /// The clock of the machine.
@@ -13,8 +51,29 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
-    fn now(&self) -> Timestamp {
-        let now = Timestamp::now();
-        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    fn now(&self) -> Time {
+        SystemTime::now().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_back_and_no_clock_is_too_wrong() {
+        for text in
+            ["1970-01-01T00:00:00Z", "2026-11-24T02:00:00Z", "2106-02-07T06:28:16Z", "9999-12-31T23:59:59Z"]
+        {
+            assert_eq!(text.parse::<Time>().unwrap().to_string(), text);
+        }
+        let day = Duration::from_secs(86_400);
+        assert_eq!(Time::from(UNIX_EPOCH - day).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(Time::from(UNIX_EPOCH + day * 4_000_000).to_string(), "9999-12-31T23:59:59Z");
+        for bad in
+            ["", "2026-11-24", "2026-11-24T02:00:00", "2026-13-24T02:00:00Z", "2026-11-24T02:00:00+01:00"]
+        {
+            assert!(bad.parse::<Time>().is_err(), "{bad}");
+        }
     }
 }

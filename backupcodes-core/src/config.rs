@@ -5,24 +5,24 @@
 //! file that is named stands alone with the drop-ins in the directory `<name>.d` beside it.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::open;
 use nix::sys::stat::Mode;
-use serde::Deserialize;
-use toml::{Table, Value};
+use toml::de::{DeTable, DeValue};
 
 use crate::code::{LONGEST_SECRET, SHORTEST_SECRET, Slot};
 use crate::hash::{BadCost, Cost};
 use crate::trust::{self, CAREFUL, Kind, PathBufDisplay, Untrusted};
+use crate::value::{one_line, read};
 
 /// The distribution's file, then the administrator's.
 const SYSTEM: [&str; 2] = ["usr/lib/backupcodes/backupcodes.conf", "etc/security/backupcodes.conf"];
 
 /// All that can be set.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where sets are.
     pub directory: PathBuf,
@@ -41,8 +41,7 @@ pub struct Config {
 }
 
 /// `[codes]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Codes {
     /// Codes in a new set, 1 to 31.
     pub count: u8,
@@ -53,8 +52,7 @@ pub struct Codes {
 }
 
 /// `[hash]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hash {
     memory_kib: u32,
     passes: u32,
@@ -64,8 +62,7 @@ pub struct Hash {
 }
 
 /// `[throttle]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttle {
     /// Failures in a row that cost nothing.
     pub free: u32,
@@ -78,8 +75,7 @@ pub struct Throttle {
 }
 
 /// `[notify]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
     /// Program and arguments that take a message on stdin; the recipients follow after `--`.
     pub sendmail: Vec<String>,
@@ -171,13 +167,13 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: nothing may go on without what the administrator wanted.
     pub fn of_system(root: &Path) -> Result<Self, ConfigError> {
-        let mut layers = Layers::default();
+        let mut config = Self::default();
         for file in SYSTEM {
             let file = root.join(file);
-            layers.add_if_there(&file)?;
-            layers.add_drop_ins(&file)?;
+            config.add_if_there(&file)?;
+            config.add_drop_ins(&file)?;
         }
-        layers.finish()
+        Ok(config)
     }
 
     /// The configuration in the file `path`, which must be there, and its drop-ins.
@@ -185,65 +181,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn of_file(path: &Path) -> Result<Self, ConfigError> {
-        let mut layers = Layers::default();
-        if !layers.add_if_there(path)? {
+        let mut config = Self::default();
+        if !config.add_if_there(path)? {
             return Err(ConfigError::Unreadable { path: path.into(), errno: Errno::ENOENT });
         }
-        layers.add_drop_ins(path)?;
-        layers.finish()
+        config.add_drop_ins(path)?;
+        Ok(config)
     }
 
-    fn check(self) -> Result<Self, String> {
-        let Self { directory, runtime_directory, broker, codes, throttle, notify, .. } = &self;
-        for (key, path) in
-            [("directory", directory), ("runtime_directory", runtime_directory), ("broker", broker)]
-        {
-            if !path.is_absolute() {
-                return Err(format!("{key} = {path:?}: expected an absolute path"));
-            }
-        }
-        within("codes.count", usize::from(codes.count), 1, usize::from(Slot::MOST))?;
-        within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
-        self.hash.cost().map_err(|error| format!("hash: {error}"))?;
-        if throttle.first_delay > throttle.longest_delay {
-            let Throttle { first_delay, longest_delay, .. } = throttle;
-            return Err(format!(
-                "throttle.first_delay = {first_delay}: expected at most longest_delay, {longest_delay}"
-            ));
-        }
-        if !notify.sendmail.first().is_some_and(|program| Path::new(program).is_absolute()) {
-            return Err("notify.sendmail: expected a program by its absolute path, and its arguments".into());
-        }
-        Ok(self)
-    }
-}
-
-impl Hash {
-    /// What a run costs.
-    ///
-    /// # Errors
-    /// [`BadCost`]; not with a configuration that was loaded.
-    pub const fn cost(&self) -> Result<Cost, BadCost> {
-        Cost::new(self.memory_kib, self.passes, self.lanes)
-    }
-}
-
-fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        Ok(())
-    } else {
-        Err(format!("{key} = {value}: expected {least} to {most}"))
-    }
-}
-
-/// Files read so far, a later one over the earlier ones.
-#[derive(Default)]
-struct Layers {
-    table: Table,
-    last: PathBuf,
-}
-
-impl Layers {
     fn add_if_there(&mut self, path: &Path) -> Result<bool, ConfigError> {
         let unreadable = |errno| ConfigError::Unreadable { path: path.into(), errno };
         let bad = |reason| ConfigError::Bad { path: path.into(), reason };
@@ -253,14 +198,14 @@ impl Layers {
             Err(errno) => return Err(unreadable(errno)),
         };
         Kind::PublicFile.judge(path, &fd)?;
-        use std::os::fd::AsFd;
         let bytes = trust::read(fd.as_fd()).map_err(unreadable)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| bad(error.to_string()))?;
-        let table: Table = toml::from_str(text).map_err(|error| bad(one_line(&error)))?;
-        // Each file by itself first, so that the message names the file that is wrong.
-        Config::from_table(table.clone()).map_err(bad)?;
-        merge(&mut self.table, table);
-        self.last = path.into();
+        let table = DeTable::parse(text).map_err(|error| bad(one_line(&error)))?.into_inner();
+        for (key, value) in &table {
+            self.set(key.get_ref(), value.get_ref()).map_err(bad)?;
+        }
+        // After each file, so that the message names the one that is wrong.
+        self.check().map_err(bad)?;
         Ok(true)
     }
 
@@ -286,31 +231,83 @@ impl Layers {
         files.iter().try_for_each(|file| self.add_if_there(file).map(|_| ()))
     }
 
-    fn finish(self) -> Result<Config, ConfigError> {
-        let bad = |reason| ConfigError::Bad { path: self.last.as_path().into(), reason };
-        Config::from_table(self.table).map_err(bad)
-    }
-}
-
-impl Config {
-    fn from_table(table: Table) -> Result<Self, String> {
-        table.try_into::<Self>().map_err(|error| one_line(&error))?.check()
-    }
-}
-
-fn merge(below: &mut Table, above: Table) {
-    for (key, value) in above {
-        match (below.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
-            (_, value) => {
-                below.insert(key, value);
+    /// Sets a key of the file, or all keys of a section.
+    fn set(&mut self, key: &str, value: &DeValue<'_>) -> Result<(), String> {
+        match key {
+            "directory" => self.directory = read(key, value)?,
+            "runtime_directory" => self.runtime_directory = read(key, value)?,
+            "broker" => self.broker = read(key, value)?,
+            "codes" | "hash" | "throttle" | "notify" => {
+                let table =
+                    value.as_table().ok_or_else(|| format!("{key} is no section; expected [{key}]"))?;
+                return table.iter().try_for_each(|(inner, value)| {
+                    self.set_in_section(&format!("{key}.{}", inner.get_ref()), value.get_ref())
+                });
             }
+            _ => return Err(format!("unknown key {key}")),
         }
+        Ok(())
+    }
+
+    fn set_in_section(&mut self, key: &str, value: &DeValue<'_>) -> Result<(), String> {
+        let Self { codes, hash, throttle, notify, .. } = self;
+        match key {
+            "codes.count" => codes.count = read(key, value)?,
+            "codes.length" => codes.length = read(key, value)?,
+            "codes.low" => codes.low = read(key, value)?,
+            "hash.memory_kib" => hash.memory_kib = read(key, value)?,
+            "hash.passes" => hash.passes = read(key, value)?,
+            "hash.lanes" => hash.lanes = read(key, value)?,
+            "hash.concurrent" => hash.concurrent = read(key, value)?,
+            "throttle.free" => throttle.free = read(key, value)?,
+            "throttle.first_delay" => throttle.first_delay = read(key, value)?,
+            "throttle.longest_delay" => throttle.longest_delay = read(key, value)?,
+            "throttle.most" => throttle.most = read(key, value)?,
+            "notify.sendmail" => notify.sendmail = read(key, value)?,
+            "notify.from" => notify.from = read(key, value)?,
+            "notify.domain" => notify.domain = read(key, value)?,
+            "notify.copy_to" => notify.copy_to = read(key, value)?,
+            "notify.contact" => notify.contact = read(key, value)?,
+            "notify.spawn" => notify.spawn = read(key, value)?,
+            _ => return Err(format!("unknown key {key}")),
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { codes, throttle, notify, .. } = self;
+        within("codes.count", usize::from(codes.count), 1, usize::from(Slot::MOST))?;
+        within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
+        self.hash.cost().map_err(|error| format!("hash: {error}"))?;
+        let Throttle { first_delay, longest_delay, .. } = throttle;
+        if first_delay > longest_delay {
+            return Err(format!(
+                "throttle.first_delay is {first_delay}; expected at most longest_delay, {longest_delay}"
+            ));
+        }
+        if !notify.sendmail.first().is_some_and(|program| Path::new(program).is_absolute()) {
+            return Err("notify.sendmail: expected a program by its absolute path, and its arguments".into());
+        }
+        Ok(())
     }
 }
 
-fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+impl Hash {
+    /// What a run costs.
+    ///
+    /// # Errors
+    /// [`BadCost`]; not with a configuration that was loaded.
+    pub const fn cost(&self) -> Result<Cost, BadCost> {
+        Cost::new(self.memory_kib, self.passes, self.lanes)
+    }
+}
+
+fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{key} is {value}; expected {least} to {most}"))
+    }
 }
 
 #[cfg(test)]
@@ -415,17 +412,19 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_file() {
         for (text, reason) in [
-            ("colour = 1", "unknown field `colour`"),
-            ("[codes]\nlenght = 13", "unknown field `lenght`"),
-            ("[codes]\ncount = 0", "codes.count = 0: expected 1 to 31"),
-            ("[codes]\ncount = 32", "codes.count = 32: expected 1 to 31"),
-            ("[codes]\ncount = \"ten\"", "expected u8"),
-            ("[codes]\nlength = 12", "codes.length = 12: expected 13 to 26"),
+            ("colour = 1", "unknown key colour"),
+            ("[codes]\nlenght = 13", "unknown key codes.lenght"),
+            ("[codes]\ncount = 0", "codes.count is 0; expected 1 to 31"),
+            ("[codes]\ncount = 32", "codes.count is 32; expected 1 to 31"),
+            ("[codes]\ncount = \"ten\"", "codes.count is \"ten\"; expected a whole number"),
+            ("[codes]\nlength = 12", "codes.length is 12; expected 13 to 26"),
             ("[hash]\nmemory_kib = 7", "memory_kib 7"),
-            ("[throttle]\nfirst_delay = 61", "first_delay = 61: expected at most longest_delay, 60"),
-            ("directory = \"var\"", "directory = \"var\": expected an absolute path"),
+            ("[throttle]\nfirst_delay = 61", "first_delay is 61; expected at most longest_delay, 60"),
+            ("directory = \"var\"", "directory is \"var\"; expected an absolute path"),
             ("[notify]\nsendmail = []", "notify.sendmail: expected a program"),
             ("[notify]\nsendmail = [\"sendmail\"]", "notify.sendmail: expected a program"),
+            ("codes = 1", "codes is no section"),
+            ("[codes]\ncount = -1", "codes.count is -1; expected"),
             ("[codes", "line 1"),
             ("\u{0}", "line 1"),
         ] {

@@ -14,3 +14,4 @@ pub mod mark;
 pub mod set;
 pub mod store;
 mod trust;
+mod value;

@@ -1,7 +1,7 @@
 //! The mark that destroys a hash when its code is spent:
 //! `spent 2026-11-25T07:12:44Z mail=due fails=0 sshd 192.0.2.7`, padded to the width of the hash.
 
-use jiff::Timestamp;
+use crate::clock::Time;
 
 /// Most characters of a service in a mark; the source takes what the width leaves.
 const SERVICE: usize = 24;
@@ -9,8 +9,8 @@ const SERVICE: usize = 24;
 /// When, where and by which service a code was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Whole seconds.
-    pub time: Timestamp,
+    /// When.
+    pub time: Time,
     /// Whether the notice of this use has gone out.
     pub mail: Mail,
     /// Refused attempts that came before this use.
@@ -43,7 +43,7 @@ impl Mail {
 impl Mark {
     /// A mark for now, with service and source made fit to be shown and stored.
     #[must_use]
-    pub fn new(time: Timestamp, service: &str, source: &str) -> Self {
+    pub fn new(time: Time, service: &str, source: &str) -> Self {
         let mut service = printable(service);
         service.truncate(SERVICE);
         Self { time, mail: Mail::Due, fails: 0, service, source: printable(source) }

@@ -2,17 +2,20 @@
 //!
 //! Spending overwrites one entry in place, so reading keeps where in the file each entry stands.
 
-use jiff::Timestamp;
 use rand::TryCryptoRng;
-use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
+use crate::clock::Time;
 use crate::code::Slot;
 use crate::hash::{CodeHash, Cost};
 use crate::mark::Mark;
+use crate::value::{Value, one_line, read};
 
 /// The only format there is so far.
 const FORMAT: u32 = 1;
+/// All keys of it.
+const KEYS: [&str; 7] = ["format", "set", "user", "uid", "created", "email", "codes"];
 
 /// What is known of a set beside its codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub struct Label {
     /// The account's uid when the set was made: an account re-created under the name inherits nothing.
     pub uid: u32,
     /// When the set was made.
-    pub created: Timestamp,
+    pub created: Time,
     /// Where notices go.
     pub email: Vec<String>,
 }
@@ -36,7 +39,7 @@ impl Label {
     /// The random number generator's own.
     pub fn new<R: TryCryptoRng>(
         account: &crate::account::Account,
-        created: Timestamp,
+        created: Time,
         email: Vec<String>,
         rng: &mut R,
     ) -> Result<Self, R::Error> {
@@ -90,39 +93,36 @@ pub enum BadSet {
     Entry(usize),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    format: u32,
-    set: String,
-    user: String,
-    uid: u32,
-    created: toml::value::Datetime,
-    email: Vec<String>,
-    codes: Vec<Spanned<String>>,
-}
-
 impl CodeSet {
     /// Reads a set file.
     ///
     /// # Errors
     /// [`BadSet`] says what is wrong with it. A damaged entry is no error: the other codes still work.
     pub fn parse(text: &str) -> Result<Self, BadSet> {
-        let syntax = |error: &dyn std::fmt::Display| BadSet::Syntax(one_line(&error.to_string()));
-        let file: File = toml::from_str(text).map_err(|error| syntax(&error.message()))?;
-        if file.format != FORMAT {
-            return Err(BadSet::Format(file.format));
+        let table = DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(&error)))?.into_inner();
+        let format = field(&table, "format")?;
+        if format != FORMAT {
+            return Err(BadSet::Format(format));
         }
-        if file.codes.is_empty() || file.codes.len() > usize::from(Slot::MOST) {
-            return Err(BadSet::Count(file.codes.len()));
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_ref().as_ref())) {
+            return Err(BadSet::Syntax(format!("unknown key {:?}", key.get_ref())));
         }
-        let created = file.created.to_string().parse().map_err(|error| syntax(&error))?;
-        let entries = (1..)
-            .zip(file.codes)
-            .map(|(number, code)| Entry::locate(text, &code).ok_or(BadSet::Entry(number)));
+        let codes = table.get("codes").and_then(|codes| codes.get_ref().as_array());
+        let codes = codes.ok_or_else(|| BadSet::Syntax("codes is no list".into()))?;
+        if codes.is_empty() || codes.len() > usize::from(Slot::MOST) {
+            return Err(BadSet::Count(codes.len()));
+        }
+        let entries =
+            (1..).zip(codes).map(|(number, code)| Entry::locate(text, code).ok_or(BadSet::Entry(number)));
         Ok(Self {
             entries: entries.collect::<Result<_, _>>()?,
-            label: Label { set: file.set, user: file.user, uid: file.uid, created, email: file.email },
+            label: Label {
+                set: field(&table, "set")?,
+                user: field(&table, "user")?,
+                uid: field(&table, "uid")?,
+                created: field(&table, "created")?,
+                email: field(&table, "email")?,
+            },
         })
     }
 
@@ -184,8 +184,8 @@ impl CodeSet {
 }
 
 impl Entry {
-    fn locate(file: &str, code: &Spanned<String>) -> Option<Self> {
-        let text = code.get_ref();
+    fn locate(file: &str, code: &Spanned<DeValue<'_>>) -> Option<Self> {
+        let text = code.get_ref().as_str()?;
         // With an escape or triple quotes, the bytes in the file are not the value: they could not be overwritten.
         if *file.get(code.span())? != format!("\"{text}\"") {
             return None;
@@ -214,8 +214,9 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+fn field<T: Value>(table: &DeTable<'_>, key: &str) -> Result<T, BadSet> {
+    let value = table.get(key).ok_or_else(|| BadSet::Syntax(format!("{key} is missing")))?;
+    read(key, value.get_ref()).map_err(BadSet::Syntax)
 }
 
 #[cfg(test)]
@@ -274,11 +275,11 @@ mod tests {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let head = "set = \"a\"\nuser = \"a\"\nuid = 1\ncreated = 2026-11-24T02:00:00Z\nemail = []\n";
         for (bad, reason) in [
-            (String::new(), "missing field `format`"),
+            (String::new(), "format is missing"),
             ("\0".into(), "key with no value"),
-            (file().replace("uid", "guid"), "unknown field `guid`"),
+            (file().replace("uid", "guid"), "unknown key \"guid\""),
             (file().replace("format = 1", "format = 2"), "format 2; this version reads format 1"),
-            (file().replace("2026-11-24T02:00:00Z", "2026-11-24"), "time"),
+            (file().replace("2026-11-24T02:00:00Z", "2026-11-24"), "created is 2026-11-24; expected a time"),
             (format!("format = 1\n{head}codes = []\n"), "0 codes; expected 1 to 31"),
             (CodeSet::render(&label("a"), &vec![CodeHash::decoy(Cost::DEFAULT); 32]), "32 codes"),
             (file().replacen(&hash, &hash.replace("$v=", "\\u0024v="), 1), "code 1 is not a plain string"),

@@ -1,0 +1,89 @@
+//! Typed values out of TOML, with what was found and expected where one does not fit.
+
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use crate::clock::Time;
+
+/// A type that can be read from a TOML value.
+pub(crate) trait Value: Sized {
+    const EXPECTED: &'static str;
+    fn of(value: &DeValue<'_>) -> Option<Self>;
+}
+
+/// Reads the value of `key`.
+///
+/// # Errors
+/// What was found and expected, in words.
+pub(crate) fn read<T: Value>(key: &str, value: &DeValue<'_>) -> Result<T, String> {
+    T::of(value).ok_or_else(|| format!("{key} is {}; expected {}", shown(value), T::EXPECTED))
+}
+
+/// One line for a log, whatever the error shows of the text around it.
+pub(crate) fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Boolean(boolean) => boolean.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        other => format!("of type {}", other.type_str()),
+    }
+}
+
+macro_rules! whole_number {
+    ($($number:ty, $expected:literal;)*) => {$(
+        impl Value for $number {
+            const EXPECTED: &'static str = $expected;
+            fn of(value: &DeValue<'_>) -> Option<Self> {
+                let number = value.as_integer()?;
+                Self::from_str_radix(number.as_str(), number.radix()).ok()
+            }
+        }
+    )*};
+}
+
+whole_number! {
+    u8, "a whole number from 0 to 255";
+    u32, "a whole number from 0 to 4294967295";
+    usize, "a whole number from 0";
+}
+
+impl Value for bool {
+    const EXPECTED: &'static str = "true or false";
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
+impl Value for String {
+    const EXPECTED: &'static str = "a string";
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        value.as_str().map(Self::from)
+    }
+}
+
+impl Value for Vec<String> {
+    const EXPECTED: &'static str = "a list of strings";
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        value.as_array()?.iter().map(|item| String::of(item.get_ref())).collect()
+    }
+}
+
+impl Value for PathBuf {
+    const EXPECTED: &'static str = "an absolute path";
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        value.as_str().map(Self::from).filter(|path| path.is_absolute())
+    }
+}
+
+impl Value for Time {
+    const EXPECTED: &'static str = "a time such as 2026-11-24T02:00:00Z";
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        value.as_datetime()?.to_string().parse().ok()
+    }
+}

@@ -1,0 +1,295 @@
+//! The C side: entry points, the log, memory by the page, and a moment without the host's disturbance.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::{Mutex, Once};
+
+use argon2::Block;
+use backupcodes_core::hash::{Memory, OutOfMemory};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow};
+use pam::constants::{PamFlag, PamResultCode};
+use pam::module::{PamHandle, PamHooks};
+
+struct Module;
+
+pam::pam_hooks!(Module);
+
+impl PamHooks for Module {
+    fn sm_authenticate(pamh: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
+        guard(|| crate::attempt::authenticate(pamh, &args, flags)).unwrap_or_else(|at| {
+            let reason = format!("refused: this module failed at {at}, which is a bug: please report it");
+            // The log itself must not be the next panic.
+            let _ = guard(|| log(pamh, Level::Critical, &reason));
+            PamResultCode::PAM_ABORT
+        })
+    }
+
+    fn sm_setcred(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        // No credentials of ours, but in a stack where this module decided, IGNORE would deny the login.
+        PamResultCode::PAM_SUCCESS
+    }
+
+    fn acct_mgmt(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_IGNORE
+    }
+
+    fn sm_chauthtok(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_IGNORE
+    }
+
+    fn sm_open_session(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_IGNORE
+    }
+
+    fn sm_close_session(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_IGNORE
+    }
+}
+
+/// Where the last panic was. The message is not kept: it may hold what was typed.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// Runs `f`. A panic ends here, without a word on the host's stderr: the place in the source comes back.
+///
+/// # Errors
+/// The place of the panic.
+fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    static SILENCE: Once = Once::new();
+    // The standard library is linked into this module: the hook is ours alone, not the host's.
+    SILENCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            if let (Ok(mut last), Some(place)) = (LAST_PANIC.try_lock(), panic.location()) {
+                *last = place.to_string();
+            }
+        }));
+    });
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        // Dropping a payload may panic again, where nothing would catch it: it is leaked instead.
+        std::mem::forget(payload);
+        LAST_PANIC.try_lock().map_or_else(|_| "an unknown place".into(), |last| last.clone())
+    })
+}
+
+/// Weights of the log, as syslog(3) names them.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub(crate) enum Level {
+    Critical = libc::LOG_CRIT,
+    Error = libc::LOG_ERR,
+    Notice = libc::LOG_NOTICE,
+    Debug = libc::LOG_DEBUG,
+}
+
+#[link(name = "pam")]
+unsafe extern "C" {
+    fn pam_syslog(pamh: *const PamHandle, priority: c_int, format: *const c_char, ...);
+}
+
+/// Writes one line to the log, by the means of the PAM library.
+pub(crate) fn log(pamh: &PamHandle, level: Level, line: &str) {
+    let Ok(line) = CString::new(line) else { return };
+    // SAFETY: the handle is a live one, and format and argument are C strings that outlive the call.
+    unsafe { pam_syslog(pamh, level as c_int, c"%s".as_ptr(), line.as_ptr()) }
+}
+
+/// Memory for one hash, straight from the kernel and given back right after. Where it is large it is asked for in huge
+/// pages, since a third of a hash's time goes into faults of small ones; it stays out of core dumps.
+#[derive(Default)]
+pub(crate) struct FreshMemory(Option<Mapping>);
+
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+/// Huge pages of x86-64, and of arm64 with 4 KiB pages.
+const HUGE: usize = 2 << 20;
+
+impl Memory for FreshMemory {
+    fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
+        const { assert!(size_of::<Block>() == Block::SIZE && align_of::<Block>() <= 4096) };
+        let none = OutOfMemory { kib: count };
+        let bytes = count.checked_mul(Block::SIZE).filter(|&bytes| bytes > 0).ok_or(none)?;
+        // Whole huge pages, from an address that is a multiple of their size.
+        let (room, slack) = if bytes < HUGE { (bytes, 0) } else { (bytes.next_multiple_of(HUGE), HUGE) };
+        let mapping = Mapping::new(room.saturating_add(slack)).ok_or(OutOfMemory { kib: count })?;
+        let skip = if slack == 0 { 0 } else { mapping.start.align_offset(HUGE) };
+        // SAFETY: skip is less than HUGE, which is the slack, so this is inside the mapping.
+        let start = unsafe { mapping.start.add(skip) };
+        // SAFETY: the range lies inside the mapping. Advice only: what is refused changes nothing but the speed.
+        unsafe {
+            libc::madvise(start.as_ptr().cast(), room, libc::MADV_DONTDUMP);
+            if slack > 0 {
+                libc::madvise(start.as_ptr().cast(), room, libc::MADV_HUGEPAGE);
+            }
+        }
+        self.0 = Some(mapping);
+        // SAFETY: the mapping is ours alone, readable and writable, at least `count` blocks long behind `start`, lives
+        // until `self` is dropped or asked again, and is aligned to a page at least. A block is an array of u64: zero
+        // bytes are one.
+        Ok(unsafe { std::slice::from_raw_parts_mut(start.as_ptr().cast(), count) })
+    }
+}
+
+impl Mapping {
+    fn new(length: usize) -> Option<Self> {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory that is in use.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            None
+        } else {
+            Some(Self { start: NonNull::new(start.cast())?, length })
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: start and length are those of a mapping that is ours, and no reference to it is left.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Runs `f` where whoever started the host process cannot get at it, and gives back all that was changed.
+///
+/// In su the caller owns the real uid, the signals and the limits of the process: between a lock and its release a
+/// signal of theirs could stop it, and a file size limit of theirs could make a spend fail.
+///
+/// # Errors
+/// The system refused, and `f` did not run.
+pub(crate) fn undisturbed<T>(f: impl FnOnce() -> T) -> Result<T, Errno> {
+    let _signals = SignalsBlocked::new()?;
+    let _ids = RootIds::new()?;
+    let _limit = FileSizeLifted::new();
+    Ok(f())
+}
+
+/// Blocks every signal for this thread until it is dropped.
+struct SignalsBlocked(SigSet);
+
+impl SignalsBlocked {
+    fn new() -> Result<Self, Errno> {
+        Ok(Self(SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?))
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // A write over the file size limit leaves a signal behind that is ours, and would end the host.
+        let mut ours: libc::sigset_t = *SigSet::empty().as_ref();
+        let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: all three point to live values, and no information about the signal is asked for.
+        unsafe {
+            libc::sigaddset(&raw mut ours, libc::SIGXFSZ);
+            libc::sigtimedwait(&raw const ours, std::ptr::null_mut(), &raw const no_time);
+        }
+        let _ = self.0.thread_set_mask();
+    }
+}
+
+/// Real and saved uid of this thread are root's until it is dropped, where the effective one is.
+struct RootIds(Option<[libc::uid_t; 3]>);
+
+impl RootIds {
+    fn new() -> Result<Self, Errno> {
+        let mut ids = [0; 3];
+        let [real, effective, saved] = &mut ids;
+        // SAFETY: three live places for three uids.
+        Errno::result(unsafe { libc::getresuid(real, effective, saved) })?;
+        if ids[1] != 0 || ids == [0; 3] {
+            return Ok(Self(None));
+        }
+        set_ids([0; 3])?;
+        Ok(Self(Some(ids)))
+    }
+}
+
+impl Drop for RootIds {
+    fn drop(&mut self) {
+        if let Some(ids) = self.0 {
+            // An effective root may set any of them.
+            let _ = set_ids(ids);
+        }
+    }
+}
+
+/// The system call itself: libc's function would change every thread of the host.
+fn set_ids([real, effective, saved]: [libc::uid_t; 3]) -> Result<(), Errno> {
+    // SAFETY: plain numbers go in.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, real, effective, saved) }).map(drop)
+}
+
+/// The file size limit is lifted, as far as it may be, until it is dropped.
+struct FileSizeLifted(Option<(rlim_t, rlim_t)>);
+
+impl FileSizeLifted {
+    fn new() -> Self {
+        // A set file has at most this many bytes.
+        let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_FSIZE) else { return Self(None) };
+        if soft >= 64 * 1024 {
+            return Self(None);
+        }
+        let lifted = |hard| setrlimit(Resource::RLIMIT_FSIZE, hard, hard);
+        let done = lifted(nix::sys::resource::RLIM_INFINITY).or_else(|_| lifted(hard));
+        Self(done.is_ok().then_some((soft, hard)))
+    }
+}
+
+impl Drop for FileSizeLifted {
+    fn drop(&mut self) {
+        if let Some((soft, hard)) = self.0 {
+            let _ = setrlimit(Resource::RLIMIT_FSIZE, soft, hard);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_in_the_guard_even_if_its_payload_panics_when_dropped() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                std::panic::panic_any(Self);
+            }
+        }
+        let place = guard(|| std::panic::panic_any(Bomb)).unwrap_err();
+        assert!(place.contains("ffi.rs:"), "{place}");
+        let place = guard(|| panic!("a message with a secret")).unwrap_err();
+        assert!(!place.contains("secret"), "{place}");
+        assert_eq!(guard(|| 7), Ok(7));
+    }
+
+    #[test]
+    fn memory_is_as_large_as_asked_zero_and_aligned() {
+        let mut memory = FreshMemory::default();
+        for count in [8, 2047, 2048, 2049, 19_456] {
+            let blocks = memory.blocks(count).unwrap();
+            assert_eq!(blocks.len(), count);
+            if count >= 2048 {
+                assert_eq!(blocks.as_ptr().align_offset(HUGE), 0);
+            }
+            assert!([0, count - 1].iter().all(|&at| blocks[at].as_ref().iter().all(|&word| word == 0)));
+            blocks[count - 1].as_mut()[127] = 1;
+        }
+        assert!(memory.blocks(usize::MAX / Block::SIZE).is_err());
+        assert!(memory.blocks(usize::MAX).is_err());
+        assert!(memory.blocks(0).is_err());
+    }
+
+    #[test]
+    fn what_was_changed_is_given_back() {
+        let before = (SigSet::thread_get_mask().unwrap(), getrlimit(Resource::RLIMIT_FSIZE).unwrap());
+        let inside = undisturbed(|| SigSet::thread_get_mask().unwrap()).unwrap();
+        assert!(inside.contains(nix::sys::signal::Signal::SIGTERM));
+        let after = (SigSet::thread_get_mask().unwrap(), getrlimit(Resource::RLIMIT_FSIZE).unwrap());
+        assert_eq!(before, after);
+    }
+}
