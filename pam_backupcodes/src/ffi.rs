@@ -111,10 +111,11 @@ const HUGE: usize = 2 << 20;
 impl Memory for FreshMemory {
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
         const { assert!(size_of::<Block>() == Block::SIZE && align_of::<Block>() <= 4096) };
-        let none = OutOfMemory { kib: count };
-        let bytes = count.checked_mul(Block::SIZE).filter(|&bytes| bytes > 0).ok_or(none)?;
+        let bytes = count.checked_mul(Block::SIZE).filter(|&bytes| bytes > 0);
         // Whole huge pages, from an address that is a multiple of their size.
-        let (room, slack) = if bytes < HUGE { (bytes, 0) } else { (bytes.next_multiple_of(HUGE), HUGE) };
+        let (unit, slack) = if bytes < Some(HUGE) { (1, 0) } else { (HUGE, HUGE) };
+        let room =
+            bytes.and_then(|bytes| bytes.checked_next_multiple_of(unit)).ok_or(OutOfMemory { kib: count })?;
         let mapping = Mapping::new(room.saturating_add(slack)).ok_or(OutOfMemory { kib: count })?;
         let skip = if slack == 0 { 0 } else { mapping.start.align_offset(HUGE) };
         // SAFETY: skip is less than HUGE, which is the slack, so this is inside the mapping.

@@ -1,0 +1,56 @@
+//! How a command ends.
+
+use backupcodes_core::account::AccountError;
+use backupcodes_core::config::ConfigError;
+use backupcodes_core::store::{ReplaceError, StoreError};
+use nix::errno::Errno;
+
+/// How a command ends that could do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Exit status 0.
+    Done,
+    /// The answer is no: exit status 1.
+    No,
+}
+
+impl Outcome {
+    /// No, if one of both is.
+    pub(crate) fn and(self, other: Self) -> Self {
+        if self == Self::Done { other } else { self }
+    }
+}
+
+/// Why a command could not do its work: exit status 3.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the process cannot be kept out of core dumps ({0}); it does not go on with codes in memory")]
+    Dumpable(Errno),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Accounts(#[from] AccountError),
+    #[error("{user}: no such user in the user database; see that the name is right: getent passwd {user}")]
+    NoUser { user: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
+    #[error(
+        "{user} has {left} unspent codes (set {set}), which a new set makes worthless; nothing was done; \
+         to replace them without being asked: --yes"
+    )]
+    WouldReplace { user: String, set: String, left: usize },
+    #[error(
+        "the new set of {user} could not be put in place ({error}); THE SHEET ABOVE IS WORTHLESS, throw it away"
+    )]
+    SheetIsDead { user: String, error: StoreError },
+    #[error("no codes can be made: {0}")]
+    Codes(String),
+    #[error("the answer cannot be read ({0}); type it at a terminal, or give it on standard input")]
+    Input(std::io::Error),
+    #[error("the result cannot be written ({0}); see that there is room and a reader for standard output")]
+    Output(std::io::Error),
+    #[error("{failed} of {total} users failed, as told above; the others are done")]
+    Some { failed: usize, total: usize },
+}

@@ -1,0 +1,168 @@
+//! `generate`: a new set, shown once.
+
+use backupcodes_core::account::{Account, Accounts, SystemAccounts};
+use backupcodes_core::clock::{Clock, SystemClock};
+use backupcodes_core::code::{Code, Slot};
+use backupcodes_core::config::Config;
+use backupcodes_core::hash::{CodeHash, HeapMemory};
+use backupcodes_core::set::{CodeSet, Label};
+use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store, StoreError};
+use rand::rngs::SysRng;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::cli::{Format, Generate};
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::{sheet, terminal};
+
+pub(crate) fn run(config: &Config, arguments: &Generate, format: Format) -> Result<Outcome, Failure> {
+    let mut printer = Printer { format, printed: 0 };
+    let mut memory = HeapMemory::default();
+    let mut outcome = Outcome::Done;
+    let mut failed = Vec::new();
+    for user in &arguments.users {
+        match generate(config, arguments, user, &mut memory, &mut printer) {
+            Ok(one) => outcome = outcome.and(one),
+            Err(failure) => failed.push(failure),
+        }
+    }
+    printer.finish()?;
+    report(failed, arguments.users.len()).map(|()| outcome)
+}
+
+/// A single failure is the command's; of several each is told, and then how many there were.
+pub(crate) fn report(mut failed: Vec<Failure>, total: usize) -> Result<(), Failure> {
+    match failed.len() {
+        0 => Ok(()),
+        1 if total == 1 => failed.pop().map_or(Ok(()), Err),
+        count => {
+            failed.iter().for_each(|failure| output::complain(failure));
+            Err(Failure::Some { failed: count, total })
+        }
+    }
+}
+
+fn generate(
+    config: &Config,
+    arguments: &Generate,
+    user: &str,
+    memory: &mut HeapMemory,
+    printer: &mut Printer,
+) -> Result<Outcome, Failure> {
+    let account = SystemAccounts.by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })?;
+    let store = FileStore::new(&config.directory);
+    let old = store.read(&account.name);
+    let (expected, email) = match &old {
+        Ok(None) => (Expected::Nothing, Vec::new()),
+        Ok(Some(set)) => (Expected::Set(&set.label.set), set.label.email.clone()),
+        // What is no set can be replaced by one; what cannot be reached cannot.
+        Err(StoreError::Untrusted(_) | StoreError::Corrupt { .. }) => (Expected::Unusable, Vec::new()),
+        Err(_) => return Err(old.err().map_or_else(|| Failure::NoUser { user: user.into() }, Failure::from)),
+    };
+    if let Ok(Some(set)) = &old {
+        if set.left() > 0 && !arguments.yes && !may_replace(set)? {
+            return Ok(Outcome::No);
+        }
+    }
+    let email = if arguments.email.is_empty() { email } else { arguments.email.clone() };
+    let new = New::make(config, arguments.count, &account, email, memory)?;
+    let mut shown = false;
+    let replaced = store.replace(&account.name, expected, Some(&new.file), &mut || {
+        printer.print(&new)?;
+        shown = true;
+        Ok(())
+    });
+    match replaced {
+        Ok(()) => Ok(Outcome::Done),
+        Err(ReplaceError::Store(error)) if shown => Err(Failure::SheetIsDead { user: account.name, error }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn may_replace(set: &CodeSet) -> Result<bool, Failure> {
+    let (left, Label { user, set, .. }) = (set.left(), &set.label);
+    if !terminal::is_there() {
+        return Err(Failure::WouldReplace { user: user.clone(), set: set.clone(), left });
+    }
+    let question =
+        format!("{user} has {left} unspent codes (set {set}). A new set makes them worthless. Replace them?");
+    terminal::agrees(&question).map_err(Failure::Input)
+}
+
+/// A new set, not yet in place.
+struct New {
+    label: Label,
+    codes: Vec<Code>,
+    file: String,
+}
+
+impl New {
+    fn make(
+        config: &Config,
+        count: Option<u8>,
+        account: &Account,
+        email: Vec<String>,
+        memory: &mut HeapMemory,
+    ) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::Codes(error.to_string());
+        let cost = config.hash.cost().map_err(|error| failed(&error))?;
+        let label =
+            Label::new(account, SystemClock.now(), email, &mut SysRng).map_err(|error| failed(&error))?;
+        let (mut codes, mut hashes) = (Vec::new(), Vec::new());
+        for slot in (1..=count.unwrap_or(config.codes.count)).filter_map(Slot::new) {
+            let code =
+                Code::generate(slot, config.codes.length, &mut SysRng).map_err(|error| failed(&error))?;
+            hashes.push(CodeHash::create(&code, cost, &mut SysRng, memory).map_err(|error| failed(&error))?);
+            codes.push(code);
+        }
+        let file = CodeSet::render(&label, &hashes);
+        Ok(Self { label, codes, file })
+    }
+}
+
+/// Prints one set after the other, as sheets or as one JSON list.
+struct Printer {
+    format: Format,
+    printed: usize,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    user: &'a str,
+    set: &'a str,
+    created: String,
+    codes: Vec<&'a str>,
+}
+
+impl Printer {
+    fn print(&mut self, new: &New) -> std::io::Result<()> {
+        let first = self.printed == 0;
+        let host = nix::unistd::gethostname()?;
+        output::write(|out| match self.format {
+            Format::Text => {
+                let gap = if first { "" } else { "\n\n" };
+                out.write_all(gap.as_bytes())?;
+                out.write_all(sheet::text(&host.to_string_lossy(), &new.label, &new.codes).as_bytes())
+            }
+            Format::Json => {
+                let codes: Vec<Zeroizing<String>> = new.codes.iter().map(Code::for_sheet).collect();
+                let Label { user, set, created, .. } = &new.label;
+                let codes = codes.iter().map(|code| code.as_str()).collect();
+                write!(out, "{}", if first { "[\n" } else { ",\n" })?;
+                serde_json::to_writer(out, &Json { user, set, created: created.to_string(), codes })?;
+                Ok(())
+            }
+        })?;
+        self.printed = self.printed.saturating_add(1);
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), Failure> {
+        match (self.format, self.printed) {
+            (Format::Text, _) => Ok(()),
+            (Format::Json, 0) => output::print("[]\n"),
+            (Format::Json, _) => output::print("\n]\n"),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `backupcodes-admin`: makes, shows, checks and revokes the backup codes of this host's users.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod failure;
+mod generate;
+mod output;
+mod revoke;
+mod sheet;
+mod status;
+mod terminal;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{Failure, Outcome};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(failure) => {
+            output::complain(&failure);
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Outcome, Failure> {
+    // Codes pass through here: no core dump may keep them.
+    nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
+    let config = cli.configuration()?;
+    match cli.command {
+        Command::Generate(arguments) => generate::run(&config, &arguments, cli.format),
+        Command::Status { users } => status::run(&config, &users, cli.format),
+        Command::Verify { user } => verify::run(&config, &user, cli.format),
+        Command::Revoke { user } => revoke::run(&config, &user, cli.format),
+    }
+}

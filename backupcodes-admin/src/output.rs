@@ -1,0 +1,40 @@
+//! Standard output and standard error.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// One line on standard error. If that fails, the exit status still tells.
+pub(crate) fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "backupcodes-admin: {what}");
+}
+
+/// Text on standard output.
+///
+/// # Errors
+/// [`Failure::Output`].
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    write(|out| out.write_all(text.as_bytes())).map_err(Failure::Output)
+}
+
+/// One JSON value on standard output, and a newline.
+///
+/// # Errors
+/// [`Failure::Output`].
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    write(|out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        writeln!(out)
+    })
+    .map_err(Failure::Output)
+}
+
+/// Writes, and sees that it has arrived.
+pub(crate) fn write(what: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    what(&mut out)?;
+    out.flush()
+}

@@ -1,0 +1,41 @@
+//! `revoke`: removes a set. The account may be gone.
+
+use backupcodes_core::config::Config;
+use backupcodes_core::store::{Expected, FileStore, Store, StoreError};
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+#[derive(Serialize)]
+struct Json<'a> {
+    user: &'a str,
+    set: Option<&'a str>,
+    revoked: bool,
+}
+
+pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
+    let store = FileStore::new(&config.directory);
+    let old = match store.read(user) {
+        Ok(None) => None,
+        Ok(Some(set)) => Some((set.left(), Some(set.label.set))),
+        // What is no set goes as well.
+        Err(StoreError::Untrusted(_) | StoreError::Corrupt { .. }) => Some((0, None)),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some((_, set)) = &old {
+        let expected = set.as_deref().map_or(Expected::Unusable, Expected::Set);
+        store.replace(user, expected, None, &mut || Ok(()))?;
+    }
+    let set = old.as_ref().and_then(|(_, set)| set.as_deref());
+    match (format, &old) {
+        (Format::Json, _) => output::print_json(&Json { user, set, revoked: old.is_some() })?,
+        (Format::Text, Some((left, _))) => {
+            let which = set.map_or_else(|| "the unusable file".into(), |set| format!("set {set}"));
+            output::print(&format!("{user}: {which} is removed, {left} unspent codes with it\n"))?;
+        }
+        (Format::Text, None) => output::print(&format!("{user} has no backup codes\n"))?,
+    }
+    Ok(if old.is_some() { Outcome::Done } else { Outcome::No })
+}

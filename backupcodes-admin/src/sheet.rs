@@ -1,0 +1,83 @@
+//! The sheet that a person prints and keeps.
+
+use std::fmt::Write;
+
+use backupcodes_core::code::Code;
+use backupcodes_core::set::Label;
+use zeroize::Zeroizing;
+
+/// A sheet of 80 columns: whose codes they are, the codes in two columns, and how to use and keep them.
+pub(crate) fn text(host: &str, label: &Label, codes: &[Code]) -> Zeroizing<String> {
+    let Label { set, user, created, .. } = label;
+    let date = created.to_string();
+    let date = date.split('T').next().unwrap_or_default();
+    let mut sheet = Zeroizing::new(String::with_capacity(8192));
+    // Writing to a String cannot fail.
+    let _ = write!(
+        sheet,
+        "BACKUP CODES FOR LOGGING IN\n\n  Host  {host}\n  User  {user}\n  Set   {set}\n  Date  {date}\n\n"
+    );
+    let rows = codes.len().div_ceil(2);
+    let (left, right) = codes.split_at(rows);
+    for (row, code) in left.iter().enumerate() {
+        let _ = write!(sheet, "  {:2}  {}", code.slot(), *code.for_sheet());
+        if let Some(code) = right.get(row) {
+            let _ = write!(sheet, "    {:2}  {}", code.slot(), *code.for_sheet());
+        }
+        sheet.push('\n');
+    }
+    let (count, works) = match codes.len() {
+        1 => ("1 code".into(), "It works once: cross it out when it is used."),
+        many => (format!("{many} codes"), "Each works once: cross it out when it is used."),
+    };
+    let _ = write!(sheet, "\n{count}. {works}\n{ADVICE}");
+    sheet
+}
+
+const ADVICE: &str = "\
+Type one where a backup code is asked for. Capitals, dashes and spaces do not
+matter. Keep this sheet away from the device that makes your verification codes
+and from the computer you log in with: in your wallet, or a drawer that locks.
+A new sheet makes this one worthless. If it is lost, ask your administrator for
+a new one.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backupcodes_core::account::Account;
+    use backupcodes_core::code::Slot;
+    use rand::rngs::SysRng;
+
+    fn sheet(count: u8, length: usize) -> (String, Vec<Code>) {
+        let account = Account { name: "alice".into(), uid: 1000 };
+        let created = "2026-11-24T02:00:00Z".parse().unwrap();
+        let label = Label::new(&account, created, vec![], &mut SysRng).unwrap();
+        let codes: Vec<_> = (1..=count)
+            .map(|n| Code::generate(Slot::new(n).unwrap(), length, &mut SysRng).unwrap())
+            .collect();
+        (text("host.example.org", &label, &codes).to_string(), codes)
+    }
+
+    #[test]
+    fn every_code_stands_behind_its_number_in_80_columns() {
+        for (count, length) in [(1, 13), (2, 13), (10, 13), (31, 13), (31, 26)] {
+            let (sheet, codes) = sheet(count, length);
+            for code in codes {
+                assert!(sheet.contains(&format!("{:2}  {}", code.slot(), *code.for_sheet())));
+            }
+            assert!(sheet.lines().all(|line| line.len() <= 80), "{sheet}");
+            assert!(sheet.lines().count() <= 60, "one page: {sheet}");
+        }
+    }
+
+    #[test]
+    fn the_sheet_says_whose_it_is_and_how_to_keep_it() {
+        let (sheet, _) = sheet(10, 13);
+        for part in
+            ["host.example.org", "alice", "2026-11-24", "10 codes", "away from the device", "works once"]
+        {
+            assert!(sheet.contains(part), "{part}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `status`: what is left of sets, and where their codes were used.
+
+use std::fmt::Write;
+
+use backupcodes_core::clock::{Clock, SystemClock, Time};
+use backupcodes_core::config::Config;
+use backupcodes_core::mark::{Mail, Mark};
+use backupcodes_core::set::{CodeSet, Label, State};
+use backupcodes_core::store::{FileStore, Store};
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::failure::{Failure, Outcome};
+use crate::generate::report;
+use crate::output;
+
+pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<Outcome, Failure> {
+    let store = FileStore::new(&config.directory);
+    let named = !users.is_empty();
+    let users = if named { users.to_vec() } else { store.users()? };
+    let (mut sets, mut failed) = (Vec::new(), Vec::new());
+    let mut outcome = Outcome::Done;
+    for user in &users {
+        match store.read(user) {
+            Ok(Some(set)) => sets.push(set),
+            Ok(None) if named => {
+                output::complain(&format_args!(
+                    "{user} has no backup codes; make some: backupcodes-admin generate {user}"
+                ));
+                outcome = Outcome::No;
+            }
+            // Revoked since the directory was listed.
+            Ok(None) => {}
+            Err(error) => failed.push(error.into()),
+        }
+    }
+    match format {
+        Format::Json => {
+            let sets: Vec<_> = sets.iter().map(|set| Json::of(set, config.codes.low)).collect();
+            output::print_json(&sets)?;
+        }
+        Format::Text => {
+            let now = SystemClock.now();
+            sets.iter().try_for_each(|set| output::print(&text(set, config.codes.low, now)))?;
+        }
+    }
+    report(failed, users.len()).map(|()| outcome)
+}
+
+fn text(set: &CodeSet, low: usize, now: Time) -> String {
+    let Label { set: id, user, created, email, .. } = &set.label;
+    let (left, total) = (set.left(), set.total());
+    let days = now.seconds().saturating_sub(created.seconds()) / 86_400;
+    let warning = match left {
+        0 => ", NONE LEFT",
+        left if left <= low => ", LOW",
+        _ => "",
+    };
+    let mut text = format!("{user}: {left} of {total} codes left{warning}\n");
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "  set {id}, made {created} ({days} days ago)");
+    if !email.is_empty() {
+        let _ = writeln!(text, "  notices to {}", email.join(", "));
+    }
+    for (slot, entry) in set.entries() {
+        let _ = match &entry.state {
+            State::Unspent(_) => continue,
+            State::Spent(Mark { time, service, source, .. }) => {
+                writeln!(text, "  code {slot} used {time} by {service} from {source}")
+            }
+            State::Damaged => writeln!(text, "  code {slot} DAMAGED, counts as used"),
+        };
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    user: &'a str,
+    set: &'a str,
+    created: String,
+    total: usize,
+    left: usize,
+    low: bool,
+    email: &'a [String],
+    throttled: [(); 0],
+    codes: Vec<JsonCode<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonCode<'a> {
+    slot: u8,
+    state: &'static str,
+    time: Option<String>,
+    service: Option<&'a str>,
+    source: Option<&'a str>,
+    mailed: Option<bool>,
+}
+
+impl<'a> Json<'a> {
+    fn of(set: &'a CodeSet, low: usize) -> Self {
+        let Label { set: id, user, created, email, .. } = &set.label;
+        Self {
+            user,
+            set: id,
+            created: created.to_string(),
+            total: set.total(),
+            left: set.left(),
+            low: set.left() <= low,
+            email,
+            throttled: [],
+            codes: set.entries().map(|(slot, entry)| JsonCode::of(slot.number(), &entry.state)).collect(),
+        }
+    }
+}
+
+impl<'a> JsonCode<'a> {
+    fn of(slot: u8, state: &'a State) -> Self {
+        let blank = Self { slot, state: "", time: None, service: None, source: None, mailed: None };
+        match state {
+            State::Unspent(_) => Self { state: "unspent", ..blank },
+            State::Damaged => Self { state: "damaged", ..blank },
+            State::Spent(Mark { time, mail, service, source, .. }) => Self {
+                state: "spent",
+                time: Some(time.to_string()),
+                service: Some(service),
+                source: Some(source),
+                mailed: Some(*mail == Mail::Ok),
+                ..blank
+            },
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `verify`: whether a code would be accepted, spending nothing.
+
+use backupcodes_core::account::{Accounts, SystemAccounts};
+use backupcodes_core::attempt::{Refusal, Request, judge};
+use backupcodes_core::config::Config;
+use backupcodes_core::hash::HeapMemory;
+use backupcodes_core::store::FileStore;
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::failure::{Failure, Outcome};
+use crate::{output, terminal};
+
+#[derive(Serialize)]
+struct Json<'a> {
+    user: &'a str,
+    accepted: bool,
+    slot: Option<u8>,
+    reason: Option<String>,
+}
+
+pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
+    let account = SystemAccounts.by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })?;
+    let cost = config.hash.cost().map_err(|error| Failure::Codes(error.to_string()))?;
+    let store = FileStore::new(&config.directory);
+    let answer = terminal::secret(&format!("Backup code of {user} (it will not be spent): "))
+        .map_err(Failure::Input)?;
+    let request = Request { account: Some(&account), answer: answer.as_bytes(), cost };
+    let verdict = match judge(&store, request, &mut HeapMemory::default()) {
+        Ok(found) => Ok(found.slot()),
+        Err(Refusal::Store(error)) => return Err(error.into()),
+        Err(Refusal::Hash(error)) => return Err(Failure::Codes(error.to_string())),
+        Err(refusal) => Err(refusal),
+    };
+    match (format, &verdict) {
+        (Format::Text, Ok(slot)) => output::print(&format!("{user}: code {slot} would be accepted\n"))?,
+        (Format::Text, Err(refusal)) => output::print(&format!("{user}: would be refused: {refusal}\n"))?,
+        (Format::Json, verdict) => output::print_json(&Json {
+            user,
+            accepted: verdict.is_ok(),
+            slot: verdict.as_ref().ok().map(|slot| slot.number()),
+            reason: verdict.as_ref().err().map(ToString::to_string),
+        })?,
+    }
+    Ok(if verdict.is_ok() { Outcome::Done } else { Outcome::No })
+}
