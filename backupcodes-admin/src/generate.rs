@@ -27,8 +27,9 @@ pub(crate) fn run(config: &Config, arguments: &Generate, format: Format) -> Resu
             Err(failure) => failed.push(failure),
         }
     }
-    printer.finish()?;
-    report(failed, arguments.users.len()).map(|()| outcome)
+    let finished = printer.finish();
+    report(failed, arguments.users.len())?;
+    finished.map(|()| outcome)
 }
 
 /// A single failure is the command's; of several each is told, and then how many there were.

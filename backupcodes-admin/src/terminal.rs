@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 /// Whether there is somebody to ask.
@@ -21,12 +22,35 @@ pub(crate) fn agrees(question: &str) -> io::Result<bool> {
 
 /// Reads a code: at a terminal without showing it, else a line of standard input.
 pub(crate) fn secret(prompt: &str) -> io::Result<Zeroizing<String>> {
+    let _hidden = if is_there() { Some(EchoOff::new()?) } else { None };
     if is_there() {
-        return rpassword::prompt_password(prompt).map(Zeroizing::new);
+        write!(io::stderr(), "{prompt}")?;
     }
     let mut line = Zeroizing::new(String::new());
     io::stdin().lock().read_line(&mut line)?;
     let end = line.trim_end_matches(['\n', '\r']).len();
     line.truncate(end);
     Ok(line)
+}
+
+/// A terminal that does not show what is typed, until this is dropped. It is made before the prompt appears: rpassword
+/// shows the prompt first, and with it what a fast typist types.
+struct EchoOff(Termios);
+
+impl EchoOff {
+    fn new() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_flags.remove(LocalFlags::ECHO);
+        // The new line that ends the answer is shown.
+        hidden.local_flags.insert(LocalFlags::ECHONL);
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for EchoOff {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
+    }
 }

@@ -118,9 +118,9 @@ const NO_SECRET: &[u8] = &[0; 15];
 fn own_set<'a>(store: &dyn Store, account: Option<&'a Account>) -> Result<(&'a str, CodeSet), Refusal> {
     let account = account.ok_or(Refusal::NoUser)?;
     let set = store.read(&account.name)?.ok_or(Refusal::NoSet)?;
-    if set.label.uid != account.uid {
+    if (&set.label.user, set.label.uid) != (&account.name, account.uid) {
         let CodeSet { label: Label { set, user, uid, .. }, .. } = set;
-        return Err(StoreError::Stale { set, user, uid, account_uid: account.uid }.into());
+        return Err(StoreError::Stale { set, user, uid, account: account.clone() }.into());
     }
     Ok((&account.name, set))
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 pub use self::file::FileStore;
+use crate::account::Account;
 use crate::code::Slot;
 use crate::hash::CodeHash;
 use crate::mark::Mark;
@@ -83,18 +84,20 @@ pub enum StoreError {
     },
     /// The set was made for an account that is no more.
     #[error(
-        "set {set} of {user} was made for uid {uid}; expected uid {account_uid}, the account's; an account that \
-             was made anew wants a new set: backupcodes-admin generate {user}"
+        "set {set} was made for {user} with uid {uid}; expected {name} with uid {account_uid}, as the account is now; \
+         an account that was made anew wants a new set: backupcodes-admin generate {name}",
+        name = account.name,
+        account_uid = account.uid
     )]
     Stale {
         /// The id of the set.
         set: String,
-        /// Whose set.
+        /// The user in the file.
         user: String,
         /// The uid in the file.
         uid: u32,
-        /// The account's uid.
-        account_uid: u32,
+        /// Who logs in.
+        account: Account,
     },
     /// The system refused.
     #[error(

@@ -1,1 +1,314 @@
-//! Acceptance tests.
+//! The ground of the acceptance tests: a [`World`] is a store, a configuration and a PAM stack of its own, in which
+//! [`Attempt`]s are made through the real libpam and the module as it is shipped.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+pub mod hosts;
+pub mod readme;
+pub mod terminal;
+
+/// Linux-PAM's numbers (`_pam_types.h`).
+pub mod pam {
+    pub const SUCCESS: i32 = 0;
+    pub const SERVICE_ERR: i32 = 3;
+    pub const PERM_DENIED: i32 = 6;
+    pub const AUTH_ERR: i32 = 7;
+    pub const AUTHINFO_UNAVAIL: i32 = 9;
+    pub const USER_UNKNOWN: i32 = 10;
+    pub const CONV_ERR: i32 = 19;
+    pub const IGNORE: i32 = 25;
+    pub const ABORT: i32 = 26;
+    pub const INCOMPLETE: i32 = 31;
+    pub const SILENT: i32 = 0x8000;
+    pub const PROMPT_ECHO_OFF: i32 = 1;
+    pub const PROMPT_ECHO_ON: i32 = 2;
+    pub const TEXT_INFO: i32 = 4;
+}
+
+/// What the application does with one `pam_start` to `pam_end`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Attempt {
+    pub folder: String,
+    pub service: String,
+    pub user: Vec<u8>,
+    pub rhost: Option<String>,
+    pub tty: Option<String>,
+    pub flags: i32,
+    pub answers: Vec<Answer>,
+    pub calls: Vec<String>,
+    pub file_size_limit: Option<u64>,
+    pub address_space_limit: Option<u64>,
+}
+
+/// What the application answers to a prompt.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Answer {
+    Text(String),
+    Bytes(Vec<u8>),
+    Null,
+    Fail,
+    Again,
+}
+
+impl From<&str> for Answer {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<&String> for Answer {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+/// What came of an attempt.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// One for each call.
+    pub codes: Vec<i32>,
+    /// What the module said.
+    pub said: Vec<Said>,
+}
+
+/// One message of the conversation.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    pub style: i32,
+    pub text: String,
+}
+
+/// A set as `generate --format json` shows it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sheet {
+    pub user: String,
+    pub set: String,
+    pub created: String,
+    pub codes: Vec<String>,
+}
+
+/// One caught line of the log.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// As syslog(3) numbers them: 2 critical, 3 error, 4 warning, 5 notice, 7 debug.
+    pub level: u32,
+    pub text: String,
+}
+
+/// The folder of the sandbox that tests run in, or `None` with a printed reason. In CI that is a failure.
+pub fn sandbox() -> Option<PathBuf> {
+    let folder = std::env::var_os("BACKUPCODES_SANDBOX").map(PathBuf::from);
+    folder.or_else(|| skip("this test runs in a sandbox: start it with tests/run"))
+}
+
+/// The same for tests that need accounts, PAM stacks and servers of their own.
+pub fn sandbox_of_root() -> Option<PathBuf> {
+    let folder = sandbox()?;
+    if folder.join("root").exists() { Some(folder) } else { skip("this test needs root") }
+}
+
+fn skip<T>(reason: &str) -> Option<T> {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}, and in CI nothing is skipped");
+    eprintln!("skipped: {reason}");
+    None
+}
+
+/// A release build's file.
+pub fn built(name: &str) -> PathBuf {
+    PathBuf::from(std::env::var_os("BACKUPCODES_BUILD").expect("set by tests/run")).join(name)
+}
+
+/// The user who runs the tests, who exists on every host.
+pub fn me() -> String {
+    nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().expect("an account for this uid").name
+}
+
+/// A store, a configuration and a PAM service of their own.
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub service: String,
+    sandbox: PathBuf,
+}
+
+impl World {
+    /// A world with cheap hashes, whose stack is `auth required pam_backupcodes.so` with `options`.
+    pub fn new(options: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let sandbox = sandbox()?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::Builder::new().prefix("backupcodes-world.").tempdir().unwrap();
+        let world = Self { folder, service: format!("world-{}-{count}", std::process::id()), sandbox };
+        fs::create_dir(world.store()).unwrap();
+        set_mode(&world.store(), 0o700);
+        world.configure("[hash]\nmemory_kib = 64\npasses = 1\n");
+        world.stack(options);
+        Some(world)
+    }
+
+    /// Writes the module's line, with more options.
+    pub fn stack(&self, options: &str) {
+        let module = built("libpam_backupcodes.so");
+        let line = format!("required {} conf={} {options}\n", module.display(), self.path("conf").display());
+        let lines = ["auth", "account", "password", "session"].map(|kind| format!("{kind} {line}"));
+        fs::create_dir_all(self.path("pam.d")).unwrap();
+        fs::write(self.path("pam.d").join(&self.service), lines.concat()).unwrap();
+    }
+
+    /// Writes the configuration, below the line that names the store.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.path("conf"), format!("directory = {:?}\n{text}", self.store())).unwrap();
+        set_mode(&self.path("conf"), 0o644);
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    /// The set file of the user who runs the tests.
+    pub fn file(&self) -> PathBuf {
+        self.store().join(format!("{}.toml", me()))
+    }
+
+    /// `backupcodes-admin` with this world's configuration.
+    pub fn admin(&self, arguments: &[&str]) -> Output {
+        self.admin_with_input(arguments, "")
+    }
+
+    pub fn admin_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.admin_command();
+        feed(command.args(arguments), input)
+    }
+
+    pub fn admin_command(&self) -> Command {
+        let mut command = Command::new(built("backupcodes-admin"));
+        command.arg("--config").arg(self.path("conf"));
+        command
+    }
+
+    /// A new set for `user`.
+    pub fn generate_for(&self, user: &str) -> Sheet {
+        sheet(self.admin(&["generate", "--yes", "--format", "json", user]))
+    }
+
+    /// A new set for the user who runs the tests.
+    pub fn generate(&self) -> Sheet {
+        self.generate_for(&me())
+    }
+
+    /// An attempt of the user who runs the tests, from 192.0.2.7, with these answers.
+    pub fn attempt(&self, answers: &[Answer]) -> Attempt {
+        Attempt {
+            folder: self.path("pam.d").to_str().unwrap().into(),
+            service: self.service.clone(),
+            user: me().into(),
+            rhost: Some("192.0.2.7".into()),
+            tty: Some("ssh".into()),
+            flags: 0,
+            answers: answers.to_vec(),
+            calls: vec!["authenticate".into()],
+            file_size_limit: None,
+            address_space_limit: None,
+        }
+    }
+
+    /// What libpam returns for one answer of the user who runs the tests.
+    pub fn try_answer(&self, answer: impl Into<Answer>) -> i32 {
+        self.attempt(&[answer.into()]).run().codes[0]
+    }
+
+    /// The lines that the module has written about this world so far.
+    pub fn log(&self) -> Vec<Line> {
+        let module = format!("pam_backupcodes({}:", self.service);
+        caught(&self.sandbox).into_iter().filter(|line| line.text.contains(&module)).collect()
+    }
+
+    /// The last of them.
+    pub fn last_line(&self) -> Line {
+        self.log().pop().expect("a line in the log")
+    }
+}
+
+impl Attempt {
+    /// Makes the attempt.
+    pub fn run(&self) -> Outcome {
+        race(std::slice::from_ref(self)).pop().flatten().expect("the host lives on")
+    }
+}
+
+/// Makes attempts at the same time, each in its own process, all held at their prompt until the last is there. `None`
+/// is a host that died.
+pub fn race(attempts: &[Attempt]) -> Vec<Option<Outcome>> {
+    race_in(&mut Command::new(built("pamhost")), attempts)
+}
+
+/// The same in a host that loads `library` before all others.
+pub fn race_with_preload(attempts: &[Attempt], library: &Path) -> Vec<Option<Outcome>> {
+    race_in(Command::new(built("pamhost")).env("LD_PRELOAD", library), attempts)
+}
+
+fn race_in(host: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>> {
+    let output = feed(host, &serde_json::to_string(attempts).unwrap());
+    assert!(output.stderr.is_empty(), "on the host's stderr: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("outcomes as JSON")
+}
+
+/// Runs a command with `input` on its standard input.
+pub fn feed(command: &mut Command, input: &str) -> Output {
+    use std::io::Write;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Who does not read may close the pipe.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// The one set that `generate --format json` printed.
+pub fn sheet(output: Output) -> Sheet {
+    assert!(output.status.success(), "generate: {}", text(&output.stderr));
+    let mut sheets: Vec<Sheet> = serde_json::from_slice(&output.stdout).expect("a JSON list of sets");
+    assert_eq!(sheets.len(), 1);
+    sheets.remove(0)
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// All that was logged until now: a mark of our own is sent behind it and waited for.
+pub fn caught(sandbox: &Path) -> Vec<Line> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let mark = format!("mark {}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    UnixDatagram::unbound().unwrap().send_to(format!("<15>{mark}").as_bytes(), "/dev/log").unwrap();
+    let start = Instant::now();
+    loop {
+        let log = text(&fs::read(sandbox.join("log")).unwrap());
+        if log.lines().any(|line| line.ends_with(&mark)) {
+            return log.lines().filter_map(Line::parse).collect();
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "the log is not caught");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Line {
+    fn parse(line: &str) -> Option<Self> {
+        let (priority, text) = line.strip_prefix('<')?.split_once('>')?;
+        Some(Self { level: priority.parse::<u32>().ok()? & 7, text: text.into() })
+    }
+}

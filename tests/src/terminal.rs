@@ -1,0 +1,96 @@
+//! A terminal with a program at it, and somebody who reads and types.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::openpty;
+
+/// How long a program may take to say what is expected.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Terminal {
+    master: File,
+    child: Child,
+    /// All that was on the screen.
+    pub screen: String,
+    read: usize,
+}
+
+impl Terminal {
+    /// Starts `command` as the leader of a session of its own at a new terminal.
+    pub fn start(command: &mut Command) -> Self {
+        let pty = openpty(None, None).expect("a pseudo-terminal");
+        let slave = || pty.slave.try_clone().unwrap();
+        command.stdin(slave()).stdout(slave()).stderr(slave());
+        // SAFETY: both calls may be made between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                nix::unistd::setsid()?;
+                if libc::ioctl(0, libc::TIOCSCTTY, 0) == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+            });
+        }
+        let child = command.spawn().expect("a program to start");
+        let master: OwnedFd = pty.master;
+        Self { master: master.into(), child, screen: String::new(), read: 0 }
+    }
+
+    /// Waits until `text` appears behind what was expected before.
+    pub fn expect(&mut self, text: &str) {
+        assert!(self.find(text), "no {text:?} on the screen:\n{}", self.screen);
+    }
+
+    fn find(&mut self, text: &str) -> bool {
+        let start = Instant::now();
+        loop {
+            if let Some(at) = self.screen[self.read..].find(text) {
+                self.read += at + text.len();
+                return true;
+            }
+            if start.elapsed() > PATIENCE || !self.read_more() {
+                return false;
+            }
+        }
+    }
+
+    /// Types a line.
+    pub fn send(&mut self, line: &str) {
+        self.master.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Reads until the program has ended; its exit status (128 + signal, if one ended it) comes back.
+    pub fn end(&mut self) -> i32 {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && self.read_more() {}
+        let status = self.child.wait().unwrap();
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+    }
+
+    /// Whether there may be more to come.
+    fn read_more(&mut self) -> bool {
+        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::from(100_u8)).unwrap() == 0 {
+            return true;
+        }
+        let mut bytes = [0; 4096];
+        match self.master.read(&mut bytes) {
+            // A terminal without a program gives EIO.
+            Ok(0) | Err(_) => false,
+            Ok(count) => {
+                self.screen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+                true
+            }
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

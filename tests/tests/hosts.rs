@@ -1,0 +1,210 @@
+//! Real programs with README's stacks, byte for byte: sshd, login, su and sudo.
+
+use std::process::Command;
+
+use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::terminal::Terminal;
+use backupcodes_tests::{Sheet, text};
+
+const PROMPT: &str = "Backup code: ";
+
+macro_rules! machine {
+    () => {
+        match Machine::new() {
+            Some(machine) => machine,
+            None => return,
+        }
+    };
+}
+
+/// An account with a set, and README's stack for `service`.
+fn prepare(machine: &Machine, service: &str, block: &str) -> (Account, Sheet) {
+    machine.stack(service, block);
+    let account = machine.account();
+    let sheet = machine.generate(&account);
+    (account, sheet)
+}
+
+#[test]
+fn ssh_with_key_and_code_lets_in_once() {
+    let machine = machine!();
+    let (account, sheet) = prepare(&machine, "sshd", "ssh-key");
+    let key = machine.key(&account);
+    let sshd = machine.sshd("sshd-key");
+    let login = |answers: &[&str]| {
+        let mut terminal = Terminal::start(&mut sshd.client(&account, Some(&key), "echo logged in as $USER"));
+        for answer in answers {
+            terminal.expect(PROMPT);
+            terminal.send(answer);
+        }
+        (terminal.end(), terminal.screen.clone())
+    };
+
+    let (status, screen) = login(&[&sheet.codes[0]]);
+    assert!(status == 0 && screen.contains(&format!("logged in as {}", account.name)), "{screen}");
+    assert!(!screen.contains(&sheet.codes[0]), "what is typed is not shown: {screen}");
+
+    // The same code again, and after it two more wrong ones: sshd asks three times.
+    let (status, screen) = login(&[&sheet.codes[0], "hunter2", ""]);
+    assert!(status == 255 && !screen.contains("logged in"), "{screen}");
+    assert!(screen.contains("Permission denied"), "{screen}");
+
+    let (status, screen) = login(&["wrong", &sheet.codes[1].to_lowercase().replace('-', " ")]);
+    assert!(status == 0 && screen.contains("logged in"), "{screen}");
+
+    let log: Vec<_> = machine.log().into_iter().filter(|line| line.text.contains("pam_backupcodes(sshd:auth)")).collect();
+    let mine: Vec<_> = log.iter().filter(|line| line.text.contains(&account.name)).collect();
+    let place = format!("user={} service=sshd source=127.0.0.1 tty=ssh", account.name);
+    assert!(mine.iter().all(|line| line.text.ends_with(&place)), "{mine:#?}");
+    let count = |what: &str| mine.iter().filter(|line| line.text.contains(what)).count();
+    assert_eq!((count("accepted code 1 "), count("accepted code 2 ")), (1, 1), "{mine:#?}");
+    assert_eq!((count("code 1 was used before"), count("is not a backup code")), (1, 3), "{mine:#?}");
+
+    let status = text(&machine.admin(&["status", &account.name]).stdout);
+    assert!(status.contains("8 of 10 codes left") && status.contains("by sshd from 127.0.0.1"), "{status}");
+}
+
+#[test]
+fn ssh_without_the_key_is_not_even_asked_for_a_code() {
+    let machine = machine!();
+    let (account, sheet) = prepare(&machine, "sshd", "ssh-key");
+    machine.key(&account);
+    let sshd = machine.sshd("sshd-key");
+    let mut terminal = Terminal::start(&mut sshd.client(&account, None, "echo logged in"));
+    assert_eq!(terminal.end(), 255);
+    assert!(!terminal.screen.contains(PROMPT) && !terminal.screen.contains("logged in"), "{}", terminal.screen);
+    let status = text(&machine.admin(&["status", &account.name]).stdout);
+    assert!(status.contains("10 of 10") && status.contains(&sheet.set), "{status}");
+}
+
+#[test]
+fn ssh_with_password_and_code_burns_no_code_for_a_mistyped_password() {
+    let machine = machine!();
+    let (account, sheet) = prepare(&machine, "sshd", "ssh-password");
+    let sshd = machine.sshd("sshd-password");
+    let mut terminal = Terminal::start(&mut sshd.client(&account, None, "echo logged in as $USER"));
+    terminal.expect("Password: ");
+    terminal.send("mistyped");
+    // The password is asked for again, and no code.
+    terminal.expect("Password: ");
+    terminal.send(&account.password);
+    terminal.expect(PROMPT);
+    terminal.send(&sheet.codes[0]);
+    terminal.expect(&format!("logged in as {}", account.name));
+    assert_eq!(terminal.end(), 0);
+
+    let mut terminal = Terminal::start(&mut sshd.client(&account, None, "echo logged in"));
+    terminal.expect("Password: ");
+    terminal.send(&account.password);
+    terminal.expect(PROMPT);
+    terminal.send(&sheet.codes[0]);
+    terminal.expect("Password: ");
+    drop(terminal);
+    let status = text(&machine.admin(&["status", &account.name]).stdout);
+    assert!(status.contains("9 of 10 codes left"), "{status}");
+}
+
+#[test]
+fn login_on_a_terminal_asks_for_password_and_code() {
+    let machine = machine!();
+    let (account, sheet) = prepare(&machine, "login", "console");
+    let start = || {
+        let mut terminal = Terminal::start(Command::new("login").arg(&account.name));
+        terminal.expect("Password: ");
+        terminal
+    };
+    let mut terminal = start();
+    terminal.send(&account.password);
+    terminal.expect(PROMPT);
+    terminal.send(&sheet.codes[0]);
+    terminal.expect("$ ");
+    terminal.send("echo logged in as $USER; exit");
+    terminal.expect(&format!("logged in as {}", account.name));
+    terminal.end();
+
+    let mut terminal = start();
+    terminal.send(&account.password);
+    terminal.expect(PROMPT);
+    terminal.send(&sheet.codes[0]);
+    terminal.expect("Login incorrect");
+    drop(terminal);
+
+    let mut terminal = start();
+    terminal.send("mistyped");
+    terminal.expect("Login incorrect");
+    assert!(!terminal.screen.contains(PROMPT), "{}", terminal.screen);
+    drop(terminal);
+    let status = text(&machine.admin(&["status", &account.name]).stdout);
+    assert!(status.contains("9 of 10 codes left") && status.contains("by login from local"), "{status}");
+}
+
+#[test]
+fn su_asks_for_password_and_code_of_the_target() {
+    let machine = machine!();
+    let (target, sheet) = prepare(&machine, "su", "console");
+    let caller = machine.account();
+    let callers = machine.generate(&caller);
+    let su = |code: &str| {
+        // An ordinary user runs su: root is asked nothing.
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &caller.name, "--regid", &caller.name, "--init-groups", "--reset-env"]);
+        let mut terminal = Terminal::start(command.args(["su", &target.name, "-c", "echo now $(id -un)"]));
+        terminal.expect("Password: ");
+        terminal.send(&target.password);
+        terminal.expect(PROMPT);
+        terminal.send(code);
+        (terminal.end(), terminal.screen.clone())
+    };
+    let (status, screen) = su(&callers.codes[0]);
+    assert!(status == 1 && !screen.contains("now "), "{screen}");
+    let (status, screen) = su(&sheet.codes[0]);
+    assert!(status == 0 && screen.contains(&format!("now {}", target.name)), "{screen}");
+    let (status, screen) = su(&sheet.codes[0]);
+    assert!(status == 1 && !screen.contains("now "), "{screen}");
+}
+
+#[test]
+fn sudo_asks_for_password_and_code_of_the_caller() {
+    let machine = machine!();
+    let (caller, sheet) = prepare(&machine, "sudo", "console");
+    std::fs::write("/etc/sudoers.d/backupcodes-test", format!("{} ALL=(ALL) ALL\n", caller.name)).unwrap();
+    let sudo = |code: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &caller.name, "--regid", &caller.name, "--init-groups", "--reset-env"]);
+        let mut terminal = Terminal::start(command.args(["sudo", "-k", "sh", "-c", "echo now $(id -un)"]));
+        terminal.expect("password for");
+        terminal.send(&caller.password);
+        terminal.expect(PROMPT);
+        terminal.send(code);
+        terminal
+    };
+    let mut terminal = sudo(&sheet.codes[0]);
+    terminal.expect("now root");
+    assert_eq!(terminal.end(), 0);
+    let mut terminal = sudo(&sheet.codes[0]);
+    terminal.expect("try again");
+    drop(terminal);
+    let status = text(&machine.admin(&["status", &caller.name]).stdout);
+    assert!(status.contains("9 of 10 codes left") && status.contains("by sudo from local"), "{status}");
+}
+
+#[test]
+fn nullok_lets_users_without_a_set_in_by_password_alone_and_asks_the_others() {
+    let machine = machine!();
+    machine.stack("login", "nullok");
+    let without = machine.account();
+    let mut terminal = Terminal::start(Command::new("login").arg(&without.name));
+    terminal.expect("Password: ");
+    terminal.send(&without.password);
+    terminal.expect("$ ");
+    assert!(!terminal.screen.contains(PROMPT));
+    drop(terminal);
+    let with = machine.account();
+    machine.generate(&with);
+    let mut terminal = Terminal::start(Command::new("login").arg(&with.name));
+    terminal.expect("Password: ");
+    terminal.send(&with.password);
+    terminal.expect(PROMPT);
+    terminal.send("");
+    terminal.expect("Login incorrect");
+}

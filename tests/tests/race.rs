@@ -1,0 +1,130 @@
+//! A code succeeds at most once, however many try at once.
+
+use std::collections::HashSet;
+use std::process::{Output, Stdio};
+
+use backupcodes_tests::{Attempt, Sheet, World, me, pam, race, sheet, text};
+
+/// Logins that stand at the barrier together.
+const PROCESSES: usize = 64;
+const ROUNDS: usize = 50;
+
+fn accepted(attempts: &[Attempt]) -> usize {
+    let outcomes: Vec<_> = race(attempts).into_iter().map(|outcome| outcome.expect("no host dies").codes[0]).collect();
+    assert!(outcomes.iter().all(|code| [pam::SUCCESS, pam::AUTH_ERR].contains(code)), "{outcomes:?}");
+    outcomes.iter().filter(|&&code| code == pam::SUCCESS).count()
+}
+
+#[test]
+fn of_64_simultaneous_logins_with_one_code_exactly_one_gets_in() {
+    let Some(world) = World::new("") else { return };
+    let mut codes = Vec::new();
+    for round in 0..ROUNDS {
+        let code = codes.pop().unwrap_or_else(|| {
+            codes = world.generate().codes;
+            codes.pop().unwrap()
+        });
+        let attempts = vec![world.attempt(&[(&code).into()]); PROCESSES];
+        assert_eq!(accepted(&attempts), 1, "round {round}");
+    }
+}
+
+#[test]
+fn of_64_simultaneous_logins_with_10_codes_exactly_10_get_in() {
+    let Some(world) = World::new("") else { return };
+    for _ in 0..5 {
+        let sheet = world.generate();
+        let attempts: Vec<_> =
+            (0..PROCESSES).map(|at| world.attempt(&[(&sheet.codes[at % 10]).into()])).collect();
+        assert_eq!(accepted(&attempts), 10);
+        assert!(sheet.codes.iter().all(|code| world.try_answer(code) == pam::AUTH_ERR));
+    }
+}
+
+#[test]
+fn a_generate_in_the_middle_of_a_storm_ends_the_old_set() {
+    let Some(world) = World::new("") else { return };
+    let mut old = world.generate();
+    let mut got_in_before = 0;
+    for _ in 0..10 {
+        let (new, storm) = std::thread::scope(|scope| {
+            let storm = scope.spawn(|| {
+                let attempts: Vec<_> =
+                    (0..PROCESSES).map(|at| world.attempt(&[(&old.codes[at % 10]).into()])).collect();
+                accepted(&attempts)
+            });
+            (world.generate(), storm.join().unwrap())
+        });
+        got_in_before += storm;
+        assert!(storm <= 10);
+        for code in &old.codes {
+            assert_eq!(world.try_answer(code), pam::AUTH_ERR, "a code of the old set");
+        }
+        assert_eq!(world.try_answer(&new.codes[0]), pam::SUCCESS);
+        old = new;
+    }
+    // Over all rounds some were in time and some too late, or the storm was none.
+    assert!(got_in_before > 0 && got_in_before < 100, "{got_in_before} of 100");
+}
+
+#[test]
+fn a_code_accepted_before_generate_returned_was_of_the_old_set_and_none_after() {
+    let Some(world) = World::new("") else { return };
+    let old = world.generate();
+    // Each attempt ends before or after generate: what is accepted of the old set must have a mark in no new set.
+    std::thread::scope(|scope| {
+        let storm = scope.spawn(|| race(&vec![world.attempt(&[(&old.codes[0]).into()]); PROCESSES]));
+        let new = world.generate();
+        storm.join().unwrap();
+        let status = status(&world);
+        assert_eq!((&status["set"], &status["left"]), (&new.set.into(), &10.into()));
+    });
+}
+
+#[test]
+fn of_two_first_generates_at_once_one_sheet_is_live_and_the_other_said_so() {
+    let Some(world) = World::new("") else { return };
+    for _ in 0..20 {
+        world.admin(&["revoke", &me()]);
+        let start = || {
+            let mut command = world.admin_command();
+            command.args(["generate", "--format", "json", &me()]);
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
+        let (done, refused): (Vec<Output>, Vec<Output>) =
+            both.into_iter().partition(|output| output.status.success());
+        let live: Vec<Sheet> = done.into_iter().map(sheet).collect();
+        assert_eq!((live.len(), refused.len()), (1, 1));
+        // The other printed no code at all, and said why.
+        let complaint = text(&refused[0].stderr);
+        assert_eq!((text(&refused[0].stdout).trim(), refused[0].status.code()), ("[]", Some(3)));
+        assert!(complaint.contains("changed by another process") || complaint.contains("unspent"), "{complaint}");
+        assert_eq!(world.try_answer(&live[0].codes[0]), pam::SUCCESS);
+    }
+}
+
+#[test]
+fn many_generates_at_once_leave_one_whole_set() {
+    let Some(world) = World::new("") else { return };
+    world.generate();
+    let start = |_| {
+        let mut command = world.admin_command();
+        command.args(["generate", "--yes", "--format", "json", &me()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<_> = (0..16).map(start).collect();
+    let outputs: Vec<Output> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let sets: HashSet<String> =
+        outputs.into_iter().filter(|output| output.status.success()).map(|output| sheet(output).set).collect();
+    let status = status(&world);
+    assert!(sets.contains(status["set"].as_str().unwrap()), "the set in place is one that said it is");
+    assert_eq!(status["left"], 10);
+    let files: Vec<_> = std::fs::read_dir(world.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, [world.file().file_name().unwrap()], "nothing is left over");
+}
+
+fn status(world: &World) -> serde_json::Value {
+    let output = world.admin(&["status", "--format", "json", &me()]);
+    serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[0].clone()
+}

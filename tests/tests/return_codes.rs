@@ -1,0 +1,479 @@
+//! The table of return codes, a row each, through the real libpam.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use backupcodes_tests::{Answer, World, built, me, pam, race, sandbox_of_root, set_mode};
+use nix::fcntl::{Flock, FlockArg};
+
+const CRITICAL: u32 = 2;
+const ERROR: u32 = 3;
+const NOTICE: u32 = 5;
+const DEBUG: u32 = 7;
+
+/// The world, or the end of a test that is skipped.
+macro_rules! world {
+    ($options:expr) => {
+        match World::new($options) {
+            Some(world) => world,
+            None => return,
+        }
+    };
+}
+
+/// A row of the table: what comes back, nothing said beside the prompt, and one line in the log.
+fn refuses(world: &World, answer: impl Into<Answer>, code: i32, level: u32, reason: &str) {
+    let before = world.log().len();
+    let outcome = world.attempt(&[answer.into()]).run();
+    assert_eq!(outcome.codes, [code], "{reason}");
+    assert!(outcome.said.len() <= 1, "{:?}", outcome.said);
+    let log = world.log();
+    assert_eq!(log.len(), before + 1, "{log:#?}");
+    let line = log.last().unwrap();
+    assert!(line.text.contains(reason) && line.level == level, "{reason}, level {level}: {line:?}");
+}
+
+#[test]
+fn a_right_code_is_accepted_logged_and_counted() {
+    let world = world!("");
+    let sheet = world.generate();
+    let outcome = world.attempt(&[(&sheet.codes[2]).into()]).run();
+    assert_eq!(outcome.codes, [pam::SUCCESS]);
+    let said: Vec<_> = outcome.said.iter().map(|said| (said.style, said.text.as_str())).collect();
+    assert_eq!(
+        said,
+        [
+            (pam::PROMPT_ECHO_OFF, "Backup code: "),
+            (pam::TEXT_INFO, "Backup code 3 accepted; 9 codes left.")
+        ]
+    );
+    let line = world.last_line();
+    let place = format!("user={} service={} source=192.0.2.7 tty=ssh", me(), world.service);
+    assert!(line.text.ends_with(&format!("accepted code 3 of set {}, 9 left; {place}", sheet.set)), "{line:?}");
+    assert_eq!(line.level, NOTICE);
+}
+
+#[test]
+fn every_code_of_a_set_works_once_whatever_the_order() {
+    let world = world!("");
+    let sheet = world.generate();
+    for code in sheet.codes.iter().rev() {
+        assert_eq!(world.try_answer(code), pam::SUCCESS);
+        assert_eq!(world.try_answer(code), pam::AUTH_ERR);
+    }
+    assert!(sheet.codes.iter().all(|code| world.try_answer(code) == pam::AUTH_ERR));
+}
+
+#[test]
+fn a_spent_code_is_refused() {
+    let world = world!("");
+    let sheet = world.generate();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    refuses(&world, &sheet.codes[0], pam::AUTH_ERR, NOTICE, "code 1 was used before");
+}
+
+#[test]
+fn a_wrong_code_is_refused() {
+    let world = world!("");
+    let old = world.generate();
+    world.generate();
+    refuses(&world, &old.codes[0], pam::AUTH_ERR, NOTICE, "wrong code for number 1");
+}
+
+#[test]
+fn a_code_of_a_slot_that_does_not_exist_is_refused() {
+    let world = world!("");
+    let many = world.generate();
+    assert!(world.admin(&["generate", "--yes", "--count", "3", &me()]).status.success());
+    refuses(&world, &many.codes[9], pam::AUTH_ERR, NOTICE, "code 10 does not exist in the set");
+}
+
+#[test]
+fn what_is_no_code_is_refused_and_nothing_of_it_is_logged() {
+    let world = world!("debug");
+    let sheet = world.generate();
+    world.stack("");
+    let mistyped = sheet.codes[0].replace(&sheet.codes[0][2..3], if &sheet.codes[0][2..3] == "7" { "8" } else { "7" });
+    let answers: [Answer; 10] = [
+        "".into(),
+        " - ".into(),
+        "123456".into(),
+        "correct horse battery staple".into(),
+        "\u{8}\n\r\u{7f}INCORRECT".into(),
+        (&mistyped).into(),
+        (&sheet.codes[0][..16]).into(),
+        (&"1".repeat(511)).into(),
+        (&format!("{}\n", sheet.codes[0])).into(),
+        Answer::Bytes([b"1\xff\xfe".as_slice(), sheet.codes[0].as_bytes()].concat()),
+    ];
+    for answer in answers {
+        refuses(&world, answer, pam::AUTH_ERR, NOTICE, "the answer is not a backup code");
+    }
+    refuses(&world, Answer::Null, pam::AUTH_ERR, NOTICE, "the answer is not a backup code");
+    let log = world.log();
+    for part in ["123456", "horse", "INCORRECT", &mistyped, "1111"] {
+        assert!(log.iter().all(|line| !line.text.contains(part)), "{part} in the log");
+    }
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "none of it counts against the set");
+}
+
+#[test]
+fn a_person_may_type_a_code_their_way() {
+    let world = world!("");
+    let sheet = world.generate();
+    assert_eq!(world.try_answer(&sheet.codes[0].to_lowercase()), pam::SUCCESS);
+    assert_eq!(world.try_answer(&sheet.codes[1].replace('-', " ")), pam::SUCCESS);
+    assert_eq!(world.try_answer(&sheet.codes[2].replace('-', "")), pam::SUCCESS);
+    assert_eq!(world.try_answer(&sheet.codes[3].replace('0', "o").replace('1', "l")), pam::SUCCESS);
+}
+
+#[test]
+fn no_set_is_refused_at_the_prompt_and_passed_over_with_nullok() {
+    let world = world!("");
+    refuses(&world, "1", pam::AUTH_ERR, DEBUG, "the user has no backup codes");
+    world.stack("nullok");
+    let outcome = world.attempt(&[]).run();
+    // The stack has this module alone: libpam makes of its PAM_IGNORE a refusal of its own.
+    assert_eq!((outcome.codes, outcome.said), (vec![pam::PERM_DENIED], vec![]));
+    assert!(world.last_line().text.contains("passed over: no set, and nullok is given"));
+    assert_eq!(world.last_line().level, DEBUG);
+}
+
+#[test]
+fn nullok_leaves_the_verdict_to_the_rest_of_the_stack_only_without_a_set() {
+    let world = world!("nullok");
+    let file = world.path("pam.d").join(&world.service);
+    let stack = format!("{}auth required pam_permit.so\n", fs::read_to_string(&file).unwrap());
+    fs::write(&file, stack).unwrap();
+    let outcome = world.attempt(&[]).run();
+    assert_eq!((outcome.codes, outcome.said.len()), (vec![pam::SUCCESS], 0));
+    let sheet = world.generate();
+    assert_eq!(world.try_answer("1"), pam::AUTH_ERR);
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    // All spent is not "no set".
+    assert!(sheet.codes[1..].iter().all(|code| world.try_answer(code) == pam::SUCCESS));
+    assert_eq!(world.try_answer("1"), pam::AUTH_ERR);
+}
+
+#[test]
+fn an_unknown_user_is_prompted_and_refused_and_not_named() {
+    let world = world!("");
+    let sheet = world.generate();
+    for (options, name) in [("", "hunter2-typed-as-name".as_bytes()), ("nullok", b"hunter2"), ("", b"hunter2\xff")] {
+        world.stack(options);
+        let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+        attempt.user = name.to_vec();
+        let outcome = attempt.run();
+        assert_eq!((outcome.codes, outcome.said.len()), (vec![pam::USER_UNKNOWN], 1));
+        let line = world.last_line();
+        assert!(line.text.contains("no such user; user=(unknown)") && line.level == NOTICE, "{line:?}");
+    }
+    assert!(world.log().iter().all(|line| !line.text.contains("hunter2")));
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn an_account_made_anew_inherits_nothing() {
+    let world = world!("nullok");
+    let sheet = world.generate();
+    let uid = nix::unistd::geteuid().as_raw();
+    edit(&world, &format!("uid = {uid}\n"), &format!("uid = {}\n", uid + 1));
+    let reason = format!("was made for {0} with uid {1}; expected {0} with uid {uid}", me(), uid + 1);
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, &reason);
+}
+
+#[test]
+fn a_set_under_another_users_name_is_refused() {
+    let world = world!("nullok");
+    let sheet = world.generate();
+    edit(&world, &format!("user = {:?}\n", me()), "user = \"mallory\"\n");
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "mallory");
+}
+
+#[test]
+fn what_cannot_be_trusted_or_read_is_refused_even_with_nullok() {
+    type Spoil = fn(&Path);
+    let spoils: [(&str, Spoil); 10] = [
+        ("mode 0640", |file| set_mode(file, 0o640)),
+        ("mode 0602", |file| set_mode(file, 0o602)),
+        ("a symbolic link", |file| {
+            fs::rename(file, file.with_extension("elsewhere")).unwrap();
+            symlink(file.with_extension("elsewhere"), file).unwrap();
+        }),
+        ("2 link(s)", |file| fs::hard_link(file, file.with_extension("second")).unwrap()),
+        ("a directory", |file| {
+            fs::remove_file(file).unwrap();
+            fs::create_dir(file).unwrap();
+        }),
+        ("a FIFO", |file| {
+            fs::remove_file(file).unwrap();
+            nix::unistd::mkfifo(file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        }),
+        ("65537 bytes", |file| {
+            let text = fs::read_to_string(file).unwrap();
+            fs::write(file, format!("{text}{}", "#".repeat(65_537 - text.len()))).unwrap();
+        }),
+        ("not a set of codes", |file| {
+            let text = fs::read_to_string(file).unwrap();
+            fs::write(file, &text[..text.len() / 2]).unwrap();
+        }),
+        ("not a set of codes", |file| fs::write(file, [0xff, 0, 7].repeat(200)).unwrap()),
+        ("not a set of codes", |file| fs::write(file, "").unwrap()),
+    ];
+    for (reason, spoil) in spoils {
+        let world = world!("nullok");
+        let sheet = world.generate();
+        spoil(&world.file());
+        refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, reason);
+        let line = world.last_line().text;
+        assert!(line.contains(world.file().to_str().unwrap()) && line.contains("expected"), "{line}");
+        // The way out that the log names.
+        let sheet = if reason == "a directory" { continue } else { world.generate() };
+        assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{reason}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_trusted_or_is_missing_proves_nothing() {
+    let world = world!("nullok");
+    let sheet = world.generate();
+    for mode in [0o750, 0o701, 0o722, 0o777] {
+        set_mode(&world.store(), mode);
+        refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, &format!("mode {mode:04o}"));
+    }
+    set_mode(&world.store(), 0o700);
+    let aside = world.path("aside");
+    fs::rename(world.store(), &aside).unwrap();
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no such directory");
+    symlink(&aside, world.store()).unwrap();
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no directory, or a link to one");
+    fs::remove_file(world.store()).unwrap();
+    fs::write(world.store(), "").unwrap();
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no directory, or a link to one");
+    fs::remove_file(world.store()).unwrap();
+    fs::rename(aside, world.store()).unwrap();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn files_of_another_owner_are_refused() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let world = world!("nullok");
+    let sheet = world.generate();
+    let chown = |path: &Path, uid| std::os::unix::fs::chown(path, Some(uid), None).unwrap();
+    chown(&world.file(), 65_534);
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a regular file of uid 65534");
+    chown(&world.file(), 0);
+    chown(&world.store(), 65_534);
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a directory of uid 65534");
+    chown(&world.store(), 0);
+    chown(&world.path("conf"), 65_534);
+    refuses(&world, &sheet.codes[0], pam::SERVICE_ERR, ERROR, "a regular file of uid 65534");
+    chown(&world.path("conf"), 0);
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_right_code_that_cannot_be_locked_is_answered_like_a_wrong_one() {
+    let world = world!("");
+    let sheet = world.generate();
+    let locked = Flock::lock(fs::File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
+    let reason = "code 1 was right but could not be spent";
+    refuses(&world, &sheet.codes[0], pam::AUTH_ERR, CRITICAL, reason);
+    assert!(world.last_line().text.contains("locked by another process for 5 s"));
+    drop(locked);
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_wrong_code_never_waits_for_the_lock() {
+    let world = world!("");
+    let old = world.generate();
+    world.generate();
+    let _locked = Flock::lock(fs::File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(world.try_answer(&old.codes[0]), pam::AUTH_ERR);
+    assert!(start.elapsed().as_secs() < 5);
+}
+
+#[test]
+fn a_right_code_on_a_read_only_file_system_is_answered_like_a_wrong_one() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let world = world!("");
+    let sheet = world.generate();
+    let mount = |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success());
+    let store = world.store();
+    let store = store.to_str().unwrap();
+    mount(&["--bind", store, store]);
+    mount(&["-o", "remount,bind,ro", store]);
+    let before = fs::read(world.file()).unwrap();
+    refuses(&world, &sheet.codes[0], pam::AUTH_ERR, CRITICAL, "cannot open for writing (EROFS");
+    assert_eq!(before, fs::read(world.file()).unwrap());
+    assert!(Command::new("umount").arg(store).status().unwrap().success());
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_file_size_limit_of_the_caller_is_no_obstacle_and_no_signal() {
+    let world = world!("");
+    let sheet = world.generate();
+    let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+    attempt.file_size_limit = Some(0);
+    let outcome = race(&[attempt]).pop().unwrap().expect("SIGXFSZ did not end the host");
+    // Root with CAP_SYS_RESOURCE lifts the limit; without it the spend fails and is answered like a wrong code.
+    let line = world.last_line();
+    match outcome.codes[..] {
+        [pam::SUCCESS] => assert!(line.text.contains("accepted"), "{line:?}"),
+        [pam::AUTH_ERR] => assert!(line.text.contains("cannot write (EFBIG") && line.level == CRITICAL, "{line:?}"),
+        _ => panic!("{outcome:?}"),
+    }
+}
+
+#[test]
+fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_prompt() {
+    let world = world!("");
+    let sheet = world.generate();
+    let unprompted = |reason: &str| {
+        let outcome = world.attempt(&[(&sheet.codes[0]).into()]).run();
+        assert_eq!((outcome.codes, outcome.said.len()), (vec![pam::SERVICE_ERR], 0), "{reason}");
+        let line = world.last_line();
+        assert!(line.text.contains(reason) && line.level == ERROR, "{reason}: {line:?}");
+    };
+    world.stack("nullOK");
+    unprompted("unknown module argument \"nullOK\"");
+    world.stack("conf=/no/such/file nullok");
+    unprompted("/no/such/file: cannot be read (ENOENT");
+    world.stack("nullok");
+    world.configure("[codes]\ncuont = 10\n");
+    unprompted("unknown key codes.cuont");
+    world.configure("[codes\n");
+    unprompted("line 2");
+    world.configure("");
+    set_mode(&world.path("conf"), 0o666);
+    unprompted("mode 0666");
+    fs::create_dir(world.path("conf.d")).unwrap();
+    set_mode(&world.path("conf"), 0o644);
+    fs::write(world.path("conf.d/50.conf"), "hash = 7\n").unwrap();
+    unprompted("50.conf: hash is no section");
+    fs::remove_file(world.path("conf.d/50.conf")).unwrap();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_conversation_that_fails_or_comes_back_later_is_told_so() {
+    let world = world!("");
+    let sheet = world.generate();
+    refuses(&world, Answer::Fail, pam::CONV_ERR, ERROR, "the application did not ask for the code");
+    refuses(&world, Answer::Again, pam::INCOMPLETE, DEBUG, "will come back");
+    let mut attempt = world.attempt(&[Answer::Again, (&sheet.codes[0]).into()]);
+    attempt.calls = vec!["authenticate".into(), "authenticate".into()];
+    assert_eq!(attempt.run().codes, [pam::INCOMPLETE, pam::SUCCESS]);
+}
+
+#[test]
+fn no_memory_for_the_hash_is_an_error_not_an_abort() {
+    let world = world!("");
+    world.configure("[hash]\nmemory_kib = 524288\npasses = 1\n");
+    let sheet = world.generate();
+    let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+    attempt.address_space_limit = Some(256 << 20);
+    let outcome = race(&[attempt]).pop().unwrap().expect("the host lives on");
+    assert_eq!(outcome.codes, [pam::AUTHINFO_UNAVAIL]);
+    let line = world.last_line();
+    assert!(line.text.contains("524288 KiB of memory for one hash cannot be had") && line.level == ERROR, "{line:?}");
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_panic_is_an_abort_that_the_host_survives_without_a_word() {
+    let world = world!("");
+    let sheet = world.generate();
+    let mut attempt = world.attempt(&[(&sheet.codes[0]).into(), (&sheet.codes[0]).into()]);
+    attempt.calls = vec!["authenticate".into(), "authenticate".into()];
+    // A clock that fails makes the standard library panic in the middle of the attempt.
+    let preload = built("examples/libbroken_clock.so");
+    let outcome = backupcodes_tests::race_with_preload(&[attempt], &preload).pop().unwrap().expect("the host lives on");
+    assert_eq!(outcome.codes, [pam::ABORT, pam::ABORT]);
+    let line = world.last_line();
+    assert!(line.text.contains("refused: this module failed at") && line.level == CRITICAL, "{line:?}");
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "the code was not spent");
+}
+
+#[test]
+fn the_other_entry_points_neither_deny_nor_grant() {
+    let world = world!("");
+    let sheet = world.generate();
+    let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+    attempt.calls = ["authenticate", "setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"]
+        .map(Into::into)
+        .to_vec();
+    // Where every module of a stack returns PAM_IGNORE, libpam says PAM_PERM_DENIED.
+    let denied = pam::PERM_DENIED;
+    assert_eq!(attempt.run().codes, [pam::SUCCESS, pam::SUCCESS, denied, denied, denied, denied]);
+    let file = world.path("pam.d").join(&world.service);
+    let permit = ["auth", "account", "password", "session"].map(|kind| format!("{kind} required pam_permit.so\n"));
+    fs::write(&file, fs::read_to_string(&file).unwrap() + &permit.concat()).unwrap();
+    attempt.answers = vec![(&sheet.codes[1]).into()];
+    assert_eq!(attempt.run().codes, [pam::SUCCESS; 6]);
+}
+
+#[test]
+fn options_shape_the_prompt_and_silence_the_texts() {
+    let world = world!("[prompt=Code from your sheet: ] echo");
+    let sheet = world.generate();
+    let prompt = &world.attempt(&[(&sheet.codes[0]).into()]).run().said[0];
+    assert_eq!((prompt.style, prompt.text.as_str()), (pam::PROMPT_ECHO_ON, "Code from your sheet: "));
+    world.stack("quiet");
+    assert_eq!(world.attempt(&[(&sheet.codes[1]).into()]).run().said.len(), 1);
+    world.stack("");
+    let mut silent = world.attempt(&[(&sheet.codes[2]).into()]);
+    silent.flags = pam::SILENT;
+    assert_eq!(silent.run().said.len(), 1);
+}
+
+#[test]
+fn few_codes_left_are_told() {
+    let world = world!("");
+    assert!(world.admin(&["generate", "--count", "5", &me()]).status.success());
+    let sheet = backupcodes_tests::sheet(world.admin(&["generate", "--yes", "--count", "5", "--format", "json", &me()]));
+    let said = |at: usize| world.attempt(&[(&sheet.codes[at]).into()]).run().said[1].text.clone();
+    assert!(!said(0).contains("new set"));
+    assert!(said(1).contains("3 codes left. Get a new set soon"));
+}
+
+#[test]
+fn the_source_is_local_for_the_hosts_own_names() {
+    let world = world!("");
+    let sheet = world.generate();
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    for (code, rhost) in sheet.codes.iter().zip([None, Some(""), Some("localhost"), Some(host.as_str())]) {
+        let mut attempt = world.attempt(&[code.into()]);
+        attempt.rhost = rhost.map(Into::into);
+        assert_eq!(attempt.run().codes, [pam::SUCCESS]);
+        assert!(world.last_line().text.contains("source=local "), "{:?}", world.last_line());
+    }
+}
+
+#[test]
+fn what_the_network_says_cannot_forge_the_log_or_the_mark() {
+    let world = world!("");
+    let sheet = world.generate();
+    let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+    attempt.rhost = Some("evil\nhost\" accepted user=root".into());
+    assert_eq!(attempt.run().codes, [pam::SUCCESS]);
+    assert!(world.last_line().text.contains("source=evil?host\"?accepted?user=root "), "{:?}", world.last_line());
+    assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
+    assert!(fs::read_to_string(world.file()).unwrap().contains(" evil?host??accepted?user?root"));
+}
+
+fn edit(world: &World, from: &str, to: &str) {
+    let text = fs::read_to_string(world.file()).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(world.file(), text.replace(from, to)).unwrap();
+}
