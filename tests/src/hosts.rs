@@ -88,7 +88,10 @@ impl Machine {
         if !host_key.exists() {
             run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host_key), "");
         }
-        let fixed = format!("ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nLogLevel DEBUG\n", host_key.display());
+        let fixed = format!(
+            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nLogLevel DEBUG\n",
+            host_key.display()
+        );
         fs::write(&config, fixed + &readme::block(block)).unwrap();
         let log = fs::File::create(folder.join("sshd.log")).unwrap();
         let mut command = Command::new("/usr/sbin/sshd");

@@ -268,7 +268,8 @@ fn race_in(host: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>> {
 /// Runs a command with `input` on its standard input.
 pub fn feed(command: &mut Command, input: &str) -> Output {
     use std::io::Write;
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Who does not read may close the pipe.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()

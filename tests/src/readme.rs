@@ -14,6 +14,7 @@ pub fn block(name: &str) -> String {
 pub fn with_stack(original: &str, name: &str) -> String {
     let include = "@include common-auth";
     assert!(original.lines().any(|line| line.trim() == include), "{original}");
-    let lines = original.lines().map(|line| if line.trim() == include { block(name) } else { format!("{line}\n") });
+    let lines =
+        original.lines().map(|line| if line.trim() == include { block(name) } else { format!("{line}\n") });
     lines.collect()
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -31,10 +31,16 @@ impl Terminal {
         unsafe {
             command.pre_exec(|| {
                 nix::unistd::setsid()?;
-                if libc::ioctl(0, libc::TIOCSCTTY, 0) == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+                if libc::ioctl(0, libc::TIOCSCTTY, 0) == -1 {
+                    Err(std::io::Error::last_os_error())
+                } else {
+                    Ok(())
+                }
             });
         }
         let child = command.spawn().expect("a program to start");
+        // The command lives on with the caller: it must not keep the terminal open.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let master: OwnedFd = pty.master;
         Self { master: master.into(), child, screen: String::new(), read: 0 }
     }

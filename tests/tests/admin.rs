@@ -36,12 +36,15 @@ fn the_sheet_of_generate_is_one_a_person_can_use_and_its_codes_work() {
     let sheet = text(&output.stdout);
     let set = json(&world.admin(&["status", "--format", "json", &me()]))[0].clone();
     let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
-    for part in [&host, &me(), set["set"].as_str().unwrap(), &set["created"].as_str().unwrap()[..10], "10 codes"] {
+    for part in
+        [&host, &me(), set["set"].as_str().unwrap(), &set["created"].as_str().unwrap()[..10], "10 codes"]
+    {
         assert!(sheet.contains(part), "{part}: {sheet}");
     }
     assert!(sheet.contains("away from the device") && sheet.lines().all(|line| line.len() <= 80), "{sheet}");
     let words: Vec<_> = sheet.split_whitespace().collect();
-    let codes: Vec<_> = words.windows(2).filter(|pair| pair[1].len() == 17 && pair[1].matches('-').count() == 2).collect();
+    let codes: Vec<_> =
+        words.windows(2).filter(|pair| pair[1].len() == 17 && pair[1].matches('-').count() == 2).collect();
     assert_eq!(codes.len(), 10);
     for pair in codes {
         assert_eq!(world.try_answer(pair[1]), pam::SUCCESS);
@@ -71,7 +74,10 @@ fn status_tells_what_is_left_and_where_codes_were_used() {
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
     let text_of = |users: &[&str]| text(&world.admin(&[&["status"], users].concat()).stdout);
     let all = text_of(&[]);
-    assert!(all.contains(&format!("{}: 9 of 10 codes left\n", me())) && all.contains("nobody: 10 of 10"), "{all}");
+    assert!(
+        all.contains(&format!("{}: 9 of 10 codes left\n", me())) && all.contains("nobody: 10 of 10"),
+        "{all}"
+    );
     assert!(all.contains(&format!(" by {} from 192.0.2.7\n", world.service)), "{all}");
     assert!(!text_of(&["nobody"]).contains(&me()));
 
@@ -85,7 +91,8 @@ fn status_tells_what_is_left_and_where_codes_were_used() {
     );
     let keys: Vec<_> = mine.as_object().unwrap().keys().cloned().collect();
     assert_eq!(keys, ["codes", "created", "email", "left", "low", "set", "throttled", "total", "user"]);
-    let unspent = json!({"slot": 1, "state": "unspent", "time": null, "service": null, "source": null, "mailed": null});
+    let unspent =
+        json!({"slot": 1, "state": "unspent", "time": null, "service": null, "source": null, "mailed": null});
     assert_eq!(mine["codes"][0], unspent);
     let mut spent = mine["codes"][1].clone();
     assert!(spent["time"].take().as_str().unwrap().starts_with("20"));
@@ -129,7 +136,10 @@ fn status_goes_on_past_a_set_that_cannot_be_read() {
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stdout).contains(&format!("{}: 10 of 10", me())));
     let complaints = text(&output.stderr);
-    assert!(complaints.contains("nobody.toml: not a set of codes") && complaints.contains("1 of 2 users"), "{complaints}");
+    assert!(
+        complaints.contains("nobody.toml: not a set of codes") && complaints.contains("1 of 2 users"),
+        "{complaints}"
+    );
 }
 
 #[test]
@@ -139,7 +149,10 @@ fn verify_says_what_would_happen_and_spends_nothing() {
     let verify = |code: &str| world.admin_with_input(&["verify", &me()], &format!("{code}\n"));
     for _ in 0..3 {
         let output = verify(&sheet.codes[0]);
-        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), format!("{}: code 1 would be accepted\n", me())));
+        assert_eq!(
+            (output.status.code(), text(&output.stdout)),
+            (Some(0), format!("{}: code 1 would be accepted\n", me()))
+        );
     }
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     let output = verify(&sheet.codes[0]);
@@ -170,7 +183,9 @@ fn revoke_ends_a_set_and_says_no_where_there_is_none() {
     let sheet = world.generate();
     let output = world.admin(&["revoke", &me()]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stdout).contains(&format!("set {} is removed, 10 unspent codes with it", sheet.set)));
+    assert!(
+        text(&output.stdout).contains(&format!("set {} is removed, 10 unspent codes with it", sheet.set))
+    );
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
     assert_eq!(world.admin(&["revoke", &me()]).status.code(), Some(1));
     let output = world.admin(&["revoke", "--format", "json", &me()]);
@@ -183,7 +198,9 @@ fn unspent_codes_are_replaced_only_by_who_was_asked_or_said_yes() {
     let old = world.generate();
     let output = world.admin(&["generate", &me()]);
     let complaint = complaint(&output, 3);
-    assert!(complaint.contains("10 unspent codes") && complaint.contains("--yes") && output.stdout.is_empty());
+    assert!(
+        complaint.contains("10 unspent codes") && complaint.contains("--yes") && output.stdout.is_empty()
+    );
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
 
     let asked = |answer: &str| {
@@ -260,7 +277,10 @@ fn what_a_crash_left_over_is_cleaned_by_the_next_run() {
 #[test]
 fn an_unknown_account_is_an_error_and_stops_no_other() {
     let world = world!();
-    assert!(complaint(&world.admin(&["generate", "no-such-user"]), 3).contains("no such user in the user database"));
+    assert!(
+        complaint(&world.admin(&["generate", "no-such-user"]), 3)
+            .contains("no such user in the user database")
+    );
     let output = world.admin(&["generate", "--format", "json", "no-such-user", &me()]);
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(json(&output)[0]["user"], json!(me()));
@@ -274,7 +294,9 @@ fn what_is_wrong_with_the_store_is_said_with_the_way_out() {
     for command in [["generate", &me()], ["status", &me()], ["revoke", &me()]] {
         let complaint = complaint(&world.admin(&command), 3);
         let path = world.store().display().to_string();
-        for part in [path.as_str(), "mode 0755", "expected a directory of root's with mode 0700", "chmod 0700"] {
+        for part in
+            [path.as_str(), "mode 0755", "expected a directory of root's with mode 0700", "chmod 0700"]
+        {
             assert!(complaint.contains(part), "{part}: {complaint}");
         }
     }
@@ -288,7 +310,14 @@ fn what_is_wrong_with_the_store_is_said_with_the_way_out() {
 #[test]
 fn wrong_usage_and_a_wrong_configuration_have_their_own_exit_statuses() {
     let world = world!();
-    for arguments in [&[][..], &["generate"], &["frobnicate"], &["generate", "--count", "0", "x"], &["generate", "--count", "32", "x"], &["status", "--format", "xml"]] {
+    for arguments in [
+        &[][..],
+        &["generate"],
+        &["frobnicate"],
+        &["generate", "--count", "0", "x"],
+        &["generate", "--count", "32", "x"],
+        &["status", "--format", "xml"],
+    ] {
         assert_eq!(world.admin(arguments).status.code(), Some(2), "{arguments:?}");
     }
     world.configure("[codes]\ncount = 99\n");

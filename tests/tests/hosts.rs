@@ -52,7 +52,8 @@ fn ssh_with_key_and_code_lets_in_once() {
     let (status, screen) = login(&["wrong", &sheet.codes[1].to_lowercase().replace('-', " ")]);
     assert!(status == 0 && screen.contains("logged in"), "{screen}");
 
-    let log: Vec<_> = machine.log().into_iter().filter(|line| line.text.contains("pam_backupcodes(sshd:auth)")).collect();
+    let log: Vec<_> =
+        machine.log().into_iter().filter(|line| line.text.contains("pam_backupcodes(sshd:auth)")).collect();
     let mine: Vec<_> = log.iter().filter(|line| line.text.contains(&account.name)).collect();
     let place = format!("user={} service=sshd source=127.0.0.1 tty=ssh", account.name);
     assert!(mine.iter().all(|line| line.text.ends_with(&place)), "{mine:#?}");
@@ -72,7 +73,11 @@ fn ssh_without_the_key_is_not_even_asked_for_a_code() {
     let sshd = machine.sshd("sshd-key");
     let mut terminal = Terminal::start(&mut sshd.client(&account, None, "echo logged in"));
     assert_eq!(terminal.end(), 255);
-    assert!(!terminal.screen.contains(PROMPT) && !terminal.screen.contains("logged in"), "{}", terminal.screen);
+    assert!(
+        !terminal.screen.contains(PROMPT) && !terminal.screen.contains("logged in"),
+        "{}",
+        terminal.screen
+    );
     let status = text(&machine.admin(&["status", &account.name]).stdout);
     assert!(status.contains("10 of 10") && status.contains(&sheet.set), "{status}");
 }

@@ -10,7 +10,11 @@ fn it_exports_the_six_entry_points_and_nothing_else() {
     if sandbox().is_none() {
         return;
     }
-    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(built("libpam_backupcodes.so")).output().unwrap();
+    let output = Command::new("nm")
+        .args(["-D", "--defined-only"])
+        .arg(built("libpam_backupcodes.so"))
+        .output()
+        .unwrap();
     let symbols = text(&output.stdout);
     let mut names: Vec<_> = symbols.lines().filter_map(|line| line.split(' ').nth(2)).collect();
     names.sort_unstable();
@@ -35,6 +39,10 @@ fn it_needs_libpam_and_libc_alone() {
     let output = Command::new("readelf").arg("-d").arg(built("libpam_backupcodes.so")).output().unwrap();
     let text = text(&output.stdout);
     let mut needed: Vec<_> = text.lines().filter(|line| line.contains("(NEEDED)")).collect();
-    needed.retain(|line| !["[libpam.so.0]", "[libc.so.6]", "[libgcc_s.so.1]", "[ld-linux"].iter().any(|known| line.contains(known)));
+    needed.retain(|line| {
+        !["[libpam.so.0]", "[libc.so.6]", "[libgcc_s.so.1]", "[ld-linux"]
+            .iter()
+            .any(|known| line.contains(known))
+    });
     assert!(needed.is_empty(), "{needed:?}");
 }

@@ -10,7 +10,8 @@ const PROCESSES: usize = 64;
 const ROUNDS: usize = 50;
 
 fn accepted(attempts: &[Attempt]) -> usize {
-    let outcomes: Vec<_> = race(attempts).into_iter().map(|outcome| outcome.expect("no host dies").codes[0]).collect();
+    let outcomes: Vec<_> =
+        race(attempts).into_iter().map(|outcome| outcome.expect("no host dies").codes[0]).collect();
     assert!(outcomes.iter().all(|code| [pam::SUCCESS, pam::AUTH_ERR].contains(code)), "{outcomes:?}");
     outcomes.iter().filter(|&&code| code == pam::SUCCESS).count()
 }
@@ -99,7 +100,10 @@ fn of_two_first_generates_at_once_one_sheet_is_live_and_the_other_said_so() {
         // The other printed no code at all, and said why.
         let complaint = text(&refused[0].stderr);
         assert_eq!((text(&refused[0].stdout).trim(), refused[0].status.code()), ("[]", Some(3)));
-        assert!(complaint.contains("changed by another process") || complaint.contains("unspent"), "{complaint}");
+        assert!(
+            complaint.contains("changed by another process") || complaint.contains("unspent"),
+            "{complaint}"
+        );
         assert_eq!(world.try_answer(&live[0].codes[0]), pam::SUCCESS);
     }
 }
@@ -115,12 +119,16 @@ fn many_generates_at_once_leave_one_whole_set() {
     };
     let children: Vec<_> = (0..16).map(start).collect();
     let outputs: Vec<Output> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
-    let sets: HashSet<String> =
-        outputs.into_iter().filter(|output| output.status.success()).map(|output| sheet(output).set).collect();
+    let sets: HashSet<String> = outputs
+        .into_iter()
+        .filter(|output| output.status.success())
+        .map(|output| sheet(output).set)
+        .collect();
     let status = status(&world);
     assert!(sets.contains(status["set"].as_str().unwrap()), "the set in place is one that said it is");
     assert_eq!(status["left"], 10);
-    let files: Vec<_> = std::fs::read_dir(world.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(world.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files, [world.file().file_name().unwrap()], "nothing is left over");
 }
 

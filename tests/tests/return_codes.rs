@@ -44,14 +44,14 @@ fn a_right_code_is_accepted_logged_and_counted() {
     let said: Vec<_> = outcome.said.iter().map(|said| (said.style, said.text.as_str())).collect();
     assert_eq!(
         said,
-        [
-            (pam::PROMPT_ECHO_OFF, "Backup code: "),
-            (pam::TEXT_INFO, "Backup code 3 accepted; 9 codes left.")
-        ]
+        [(pam::PROMPT_ECHO_OFF, "Backup code: "), (pam::TEXT_INFO, "Backup code 3 accepted; 9 codes left.")]
     );
     let line = world.last_line();
     let place = format!("user={} service={} source=192.0.2.7 tty=ssh", me(), world.service);
-    assert!(line.text.ends_with(&format!("accepted code 3 of set {}, 9 left; {place}", sheet.set)), "{line:?}");
+    assert!(
+        line.text.ends_with(&format!("accepted code 3 of set {}, 9 left; {place}", sheet.set)),
+        "{line:?}"
+    );
     assert_eq!(line.level, NOTICE);
 }
 
@@ -95,7 +95,8 @@ fn what_is_no_code_is_refused_and_nothing_of_it_is_logged() {
     let world = world!("debug");
     let sheet = world.generate();
     world.stack("");
-    let mistyped = sheet.codes[0].replace(&sheet.codes[0][2..3], if &sheet.codes[0][2..3] == "7" { "8" } else { "7" });
+    let mistyped =
+        sheet.codes[0].replace(&sheet.codes[0][2..3], if &sheet.codes[0][2..3] == "7" { "8" } else { "7" });
     let answers: [Answer; 10] = [
         "".into(),
         " - ".into(),
@@ -161,7 +162,9 @@ fn nullok_leaves_the_verdict_to_the_rest_of_the_stack_only_without_a_set() {
 fn an_unknown_user_is_prompted_and_refused_and_not_named() {
     let world = world!("");
     let sheet = world.generate();
-    for (options, name) in [("", "hunter2-typed-as-name".as_bytes()), ("nullok", b"hunter2"), ("", b"hunter2\xff")] {
+    for (options, name) in
+        [("", "hunter2-typed-as-name".as_bytes()), ("nullok", b"hunter2"), ("", b"hunter2\xff")]
+    {
         world.stack(options);
         let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
         attempt.user = name.to_vec();
@@ -307,7 +310,8 @@ fn a_right_code_on_a_read_only_file_system_is_answered_like_a_wrong_one() {
     }
     let world = world!("");
     let sheet = world.generate();
-    let mount = |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success());
+    let mount =
+        |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success());
     let store = world.store();
     let store = store.to_str().unwrap();
     mount(&["--bind", store, store]);
@@ -330,7 +334,9 @@ fn a_file_size_limit_of_the_caller_is_no_obstacle_and_no_signal() {
     let line = world.last_line();
     match outcome.codes[..] {
         [pam::SUCCESS] => assert!(line.text.contains("accepted"), "{line:?}"),
-        [pam::AUTH_ERR] => assert!(line.text.contains("cannot write (EFBIG") && line.level == CRITICAL, "{line:?}"),
+        [pam::AUTH_ERR] => {
+            assert!(line.text.contains("cannot write (EFBIG") && line.level == CRITICAL, "{line:?}")
+        }
         _ => panic!("{outcome:?}"),
     }
 }
@@ -386,7 +392,10 @@ fn no_memory_for_the_hash_is_an_error_not_an_abort() {
     let outcome = race(&[attempt]).pop().unwrap().expect("the host lives on");
     assert_eq!(outcome.codes, [pam::AUTHINFO_UNAVAIL]);
     let line = world.last_line();
-    assert!(line.text.contains("524288 KiB of memory for one hash cannot be had") && line.level == ERROR, "{line:?}");
+    assert!(
+        line.text.contains("524288 KiB of memory for one hash cannot be had") && line.level == ERROR,
+        "{line:?}"
+    );
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
 }
 
@@ -398,7 +407,8 @@ fn a_panic_is_an_abort_that_the_host_survives_without_a_word() {
     attempt.calls = vec!["authenticate".into(), "authenticate".into()];
     // A clock that fails makes the standard library panic in the middle of the attempt.
     let preload = built("examples/libbroken_clock.so");
-    let outcome = backupcodes_tests::race_with_preload(&[attempt], &preload).pop().unwrap().expect("the host lives on");
+    let outcome =
+        backupcodes_tests::race_with_preload(&[attempt], &preload).pop().unwrap().expect("the host lives on");
     assert_eq!(outcome.codes, [pam::ABORT, pam::ABORT]);
     let line = world.last_line();
     assert!(line.text.contains("refused: this module failed at") && line.level == CRITICAL, "{line:?}");
@@ -417,7 +427,8 @@ fn the_other_entry_points_neither_deny_nor_grant() {
     let denied = pam::PERM_DENIED;
     assert_eq!(attempt.run().codes, [pam::SUCCESS, pam::SUCCESS, denied, denied, denied, denied]);
     let file = world.path("pam.d").join(&world.service);
-    let permit = ["auth", "account", "password", "session"].map(|kind| format!("{kind} required pam_permit.so\n"));
+    let permit =
+        ["auth", "account", "password", "session"].map(|kind| format!("{kind} required pam_permit.so\n"));
     fs::write(&file, fs::read_to_string(&file).unwrap() + &permit.concat()).unwrap();
     attempt.answers = vec![(&sheet.codes[1]).into()];
     assert_eq!(attempt.run().codes, [pam::SUCCESS; 6]);
@@ -441,7 +452,15 @@ fn options_shape_the_prompt_and_silence_the_texts() {
 fn few_codes_left_are_told() {
     let world = world!("");
     assert!(world.admin(&["generate", "--count", "5", &me()]).status.success());
-    let sheet = backupcodes_tests::sheet(world.admin(&["generate", "--yes", "--count", "5", "--format", "json", &me()]));
+    let sheet = backupcodes_tests::sheet(world.admin(&[
+        "generate",
+        "--yes",
+        "--count",
+        "5",
+        "--format",
+        "json",
+        &me(),
+    ]));
     let said = |at: usize| world.attempt(&[(&sheet.codes[at]).into()]).run().said[1].text.clone();
     assert!(!said(0).contains("new set"));
     assert!(said(1).contains("3 codes left. Get a new set soon"));
@@ -467,7 +486,11 @@ fn what_the_network_says_cannot_forge_the_log_or_the_mark() {
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     attempt.rhost = Some("evil\nhost\" accepted user=root".into());
     assert_eq!(attempt.run().codes, [pam::SUCCESS]);
-    assert!(world.last_line().text.contains("source=evil?host\"?accepted?user=root "), "{:?}", world.last_line());
+    assert!(
+        world.last_line().text.contains("source=evil?host\"?accepted?user=root "),
+        "{:?}",
+        world.last_line()
+    );
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
     assert!(fs::read_to_string(world.file()).unwrap().contains(" evil?host??accepted?user?root"));
 }

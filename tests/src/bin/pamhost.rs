@@ -4,7 +4,8 @@
 //! Of several attempts, all stop at their first prompt until the last one has come so far: then they race.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::fs::File;
+use std::io::{Read, Write};
 use std::ptr::null_mut;
 
 use backupcodes_tests::{Answer, Attempt, Outcome, Said};
@@ -14,11 +15,11 @@ use nix::unistd::{ForkResult, fork};
 
 fn main() {
     let attempts: Vec<Attempt> = serde_json::from_reader(std::io::stdin()).expect("attempts as JSON");
-    let (mut ready_reader, ready) = pipe().unwrap();
-    let (gate, gate_holder) = pipe().unwrap();
+    let (mut ready_reader, ready) = pipe();
+    let (gate, gate_holder) = pipe();
     let mut children = Vec::new();
     for attempt in &attempts {
-        let (reader, writer) = pipe().unwrap();
+        let (reader, writer) = pipe();
         // SAFETY: this process has one thread.
         match unsafe { fork() }.expect("fork") {
             ForkResult::Parent { child } => children.push((child, reader)),
@@ -47,12 +48,17 @@ fn main() {
     serde_json::to_writer(std::io::stdout(), &outcomes).expect("standard output");
 }
 
+fn pipe() -> (File, File) {
+    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+    (reader.into(), writer.into())
+}
+
 struct Host<'a> {
     attempt: &'a Attempt,
     said: Vec<Said>,
     next: usize,
-    ready: Option<PipeWriter>,
-    gate: PipeReader,
+    ready: Option<File>,
+    gate: File,
 }
 
 #[repr(C)]
@@ -120,7 +126,13 @@ impl Host<'_> {
         let mut handle = null_mut();
         // SAFETY: all strings and the conversation live until pam_end.
         let status = unsafe {
-            pam_start_confdir(service.as_ptr(), user.as_ptr(), &raw const conversation, folder.as_ptr(), &raw mut handle)
+            pam_start_confdir(
+                service.as_ptr(),
+                user.as_ptr(),
+                &raw const conversation,
+                folder.as_ptr(),
+                &raw mut handle,
+            )
         };
         assert_eq!(status, PAM_SUCCESS, "pam_start_confdir");
         for (item, value) in [(PAM_RHOST, &attempt.rhost), (PAM_TTY, &attempt.tty)] {
@@ -175,7 +187,12 @@ impl Host<'_> {
     }
 }
 
-extern "C" fn answer(count: c_int, messages: *mut *const Message, out: *mut *mut Response, host: *mut c_void) -> c_int {
+extern "C" fn answer(
+    count: c_int,
+    messages: *mut *const Message,
+    out: *mut *mut Response,
+    host: *mut c_void,
+) -> c_int {
     let Ok(count) = usize::try_from(count) else { return PAM_CONV_ERR };
     // SAFETY: libpam hands back the host that `run` gave it, which is alive and not in use elsewhere.
     let host: &mut Host<'_> = unsafe { &mut *host.cast() };
