@@ -1,9 +1,12 @@
 //! A code succeeds at most once, however many try at once.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use backupcodes_tests::{Attempt, Sheet, World, me, pam, race, sheet, text};
+use nix::fcntl::{Flock, FlockArg};
 
 /// Logins that stand at the barrier together.
 const PROCESSES: usize = 64;
@@ -47,13 +50,15 @@ fn a_generate_in_the_middle_of_a_storm_ends_the_old_set() {
     let Some(world) = World::new("") else { return };
     let mut old = world.generate();
     let mut got_in_before = 0;
-    for _ in 0..10 {
+    for round in 0..10 {
         let (new, storm) = std::thread::scope(|scope| {
             let storm = scope.spawn(|| {
                 let attempts: Vec<_> =
                     (0..PROCESSES).map(|at| world.attempt(&[(&old.codes[at % 10]).into()])).collect();
                 accepted(&attempts)
             });
+            // Earlier in one round, later in the next.
+            std::thread::sleep(Duration::from_millis(15 * round));
             (world.generate(), storm.join().unwrap())
         });
         got_in_before += storm;
@@ -135,4 +140,35 @@ fn many_generates_at_once_leave_one_whole_set() {
 fn status(world: &World) -> serde_json::Value {
     let output = world.admin(&["status", "--format", "json", &me()]);
     serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[0].clone()
+}
+
+#[test]
+fn a_generate_waits_for_whoever_is_spending_a_code() {
+    let Some(world) = World::new("") else { return };
+    world.generate();
+    let before = std::fs::read(world.file()).unwrap();
+    let spender = Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
+    let mut command = world.admin_command();
+    command.args(["generate", "--yes", "--format", "json", &me()]);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(child.try_wait().unwrap().is_none(), "it did not wait");
+    assert_eq!(std::fs::read(world.file()).unwrap(), before);
+    drop(spender);
+    let new = sheet(child.wait_with_output().unwrap());
+    assert_eq!(world.try_answer(&new.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_generate_that_waits_too_long_says_that_its_sheet_is_dead() {
+    let Some(world) = World::new("") else { return };
+    let old = world.generate();
+    let spender = Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
+    let output = world.admin(&["generate", "--yes", &me()]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("THE SHEET ABOVE IS WORTHLESS"), "{output:?}");
+    drop(spender);
+    assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
+    assert_eq!(std::fs::read_dir(world.store()).unwrap().count(), 1, "nothing is left over");
 }

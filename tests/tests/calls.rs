@@ -1,0 +1,104 @@
+//! What the module and the tool ask of the kernel, as strace sees it.
+
+use std::process::Command;
+
+use backupcodes_tests::{World, built, feed, me, pam, text};
+
+/// The system calls of `command`, a line each, with whole buffers.
+fn calls(command: &Command, input: &str, which: &str) -> (Vec<String>, std::process::Output) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-s", "4096", "-y", "-e", &format!("trace={which}"), "-o"]).arg(file.path());
+    strace.arg(command.get_program()).args(command.get_args());
+    let output = feed(&mut strace, input);
+    let trace = text(&std::fs::read(file.path()).unwrap());
+    // Each line begins with a process id; signals and exits are no calls.
+    let calls = trace.lines().filter_map(|line| Some(line.split_once(' ')?.1.trim().to_string()));
+    (calls.filter(|call| !call.starts_with(['+', '-'])).collect(), output)
+}
+
+fn attempt(world: &World, code: &str, which: &str) -> Vec<String> {
+    let attempts = serde_json::to_string(&[world.attempt(&[code.into()])]).unwrap();
+    let (calls, output) = calls(&Command::new(built("pamhost")), &attempts, which);
+    assert!(text(&output.stdout).contains("\"codes\":[0]"), "{output:?}");
+    calls
+}
+
+#[test]
+fn success_is_said_after_one_write_in_place_and_one_flush_under_the_lock() {
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    let calls = attempt(
+        &world,
+        &sheet.codes[0],
+        "flock,pwrite64,fdatasync,fsync,sync,rename,renameat,unlinkat,ftruncate,sendto",
+    );
+    let file = world.file();
+    let file = file.to_str().unwrap();
+    let mine: Vec<_> =
+        calls.iter().filter(|call| call.contains(file) || call.contains("pam_backupcodes(")).collect();
+    let kinds: Vec<_> = mine.iter().map(|call| call.split('(').next().unwrap()).collect();
+    // The line in the log comes last: nothing is told before the mark is on the disk.
+    assert_eq!(kinds, ["flock", "pwrite64", "fdatasync", "flock", "sendto"], "{mine:#?}");
+    assert!(mine[0].contains("LOCK_EX|LOCK_NB") && mine[3].contains("LOCK_UN"), "{mine:#?}");
+    assert!(mine[1].contains("\"spent 20") && mine[1].contains(", 94, "), "{mine:#?}");
+    assert!(
+        calls.iter().all(|call| !call.starts_with("rename") && !call.starts_with("ftruncate")),
+        "{calls:#?}"
+    );
+}
+
+#[test]
+fn a_refused_code_opens_nothing_for_writing_and_takes_no_lock() {
+    let Some(world) = World::new("") else { return };
+    let old = world.generate();
+    world.generate();
+    let attempts = serde_json::to_string(&[world.attempt(&[(&old.codes[0]).into()])]).unwrap();
+    let (calls, _) = calls(&Command::new(built("pamhost")), &attempts, "openat,flock,pwrite64,fdatasync");
+    let file = world.file();
+    let opened: Vec<_> = calls.iter().filter(|call| call.contains(file.to_str().unwrap())).collect();
+    assert!(!opened.is_empty() && opened.iter().all(|call| call.contains("O_RDONLY")), "{opened:#?}");
+    assert!(calls.iter().all(|call| call.starts_with("openat")), "{calls:#?}");
+}
+
+#[test]
+fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
+    let Some(world) = World::new("") else { return };
+    world.generate();
+    let mut command = Command::new(built("backupcodes-admin"));
+    command.arg("--config").arg(world.path("conf")).args(["generate", "--yes", &me()]);
+    let (calls, _) = calls(&command, "", "flock,fsync,renameat,write");
+    let kinds: Vec<_> = calls
+        .iter()
+        .filter(|call| call.contains(world.store().to_str().unwrap()) || call.contains("BACKUP CODES"))
+        .map(|call| call.split('(').next().unwrap())
+        .collect();
+    // Directory lock; new file, flushed; the sheet; the old set's lock; its end; the directory flushed; unlocked.
+    let expected = ["flock", "write", "fsync", "write", "flock", "renameat", "fsync", "flock", "flock"];
+    assert_eq!(kinds, expected, "{calls:#?}");
+}
+
+#[test]
+fn a_code_is_written_nowhere_but_to_the_terminal_and_starts_no_program() {
+    let Some(world) = World::new("debug") else { return };
+    let sheet = world.generate();
+    let out = "write,writev,pwrite64,pwritev,sendto,sendmsg,sendmmsg,execve,execveat,memfd_create";
+    let calls = attempt(&world, &sheet.codes[0], out);
+    let code = sheet.codes[0].replace('-', "");
+    assert!(calls.iter().any(|call| call.contains("accepted code 1")), "the trace sees the log: {calls:#?}");
+    assert_eq!(
+        calls.iter().filter(|call| call.starts_with("execve")).count(),
+        1,
+        "the host itself: {calls:#?}"
+    );
+    assert!(calls.iter().all(|call| !call.contains(&sheet.codes[0]) && !call.contains(&code)), "{calls:#?}");
+
+    let mut command = Command::new(built("backupcodes-admin"));
+    command.arg("--config").arg(world.path("conf")).args(["generate", "--yes", "--format", "json", &me()]);
+    let (calls, output) = self::calls(&command, "", out);
+    let sheet = backupcodes_tests::sheet(output);
+    let showing: Vec<_> =
+        calls.iter().filter(|call| sheet.codes.iter().any(|code| call.contains(code))).collect();
+    assert!(!showing.is_empty() && showing.iter().all(|call| call.starts_with("write(1<")), "{showing:#?}");
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
