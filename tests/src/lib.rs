@@ -248,6 +248,18 @@ impl Attempt {
     }
 }
 
+/// A row of the table: what comes back, nothing said beside the prompt, and one line in the log.
+pub fn refuses(world: &World, answer: impl Into<Answer>, code: i32, level: u32, reason: &str) {
+    let before = world.log().len();
+    let outcome = world.attempt(&[answer.into()]).run();
+    assert_eq!(outcome.codes, [code], "{reason}");
+    assert!(outcome.said.len() <= 1, "{:?}", outcome.said);
+    let log = world.log();
+    assert_eq!(log.len(), before + 1, "{log:#?}");
+    let line = log.last().unwrap();
+    assert!(line.text.contains(reason) && line.level == level, "{reason}, level {level}: {line:?}");
+}
+
 /// Makes attempts at the same time, each in its own process, all held at their prompt until the last is there. `None`
 /// is a host that died.
 pub fn race(attempts: &[Attempt]) -> Vec<Option<Outcome>> {

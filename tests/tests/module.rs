@@ -46,3 +46,15 @@ fn it_needs_libpam_and_libc_alone() {
     });
     assert!(needed.is_empty(), "{needed:?}");
 }
+
+/// Without it an attempt takes almost twice the time (docs/performance.md).
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn its_argon2_has_vector_code() {
+    if sandbox().is_none() {
+        return;
+    }
+    let output = Command::new("objdump").arg("-d").arg(built("libpam_backupcodes.so")).output().unwrap();
+    let count = text(&output.stdout).lines().filter(|line| line.contains("%ymm")).count();
+    assert!(count > 500, "{count} instructions");
+}

@@ -1,0 +1,128 @@
+//! What cannot be trusted or read is refused with the reason, even with `nullok`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use backupcodes_tests::{World, me, pam, refuses, sandbox_of_root, set_mode};
+
+const ERROR: u32 = 3;
+
+/// The world, or the end of a test that is skipped.
+macro_rules! world {
+    ($options:expr) => {
+        match World::new($options) {
+            Some(world) => world,
+            None => return,
+        }
+    };
+}
+
+#[test]
+fn an_account_made_anew_inherits_nothing() {
+    let world = world!("nullok");
+    let sheet = world.generate();
+    let uid = nix::unistd::geteuid().as_raw();
+    edit(&world, &format!("uid = {uid}\n"), &format!("uid = {}\n", uid + 1));
+    let reason = format!("was made for {0} with uid {1}; expected {0} with uid {uid}", me(), uid + 1);
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, &reason);
+}
+
+#[test]
+fn a_set_under_another_users_name_is_refused() {
+    let world = world!("nullok");
+    let sheet = world.generate();
+    edit(&world, &format!("user = {:?}\n", me()), "user = \"mallory\"\n");
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "mallory");
+}
+
+#[test]
+fn what_cannot_be_trusted_or_read_is_refused_even_with_nullok() {
+    type Spoil = fn(&Path);
+    let spoils: [(&str, Spoil); 10] = [
+        ("mode 0640", |file| set_mode(file, 0o640)),
+        ("mode 0602", |file| set_mode(file, 0o602)),
+        ("a symbolic link", |file| {
+            fs::rename(file, file.with_extension("elsewhere")).unwrap();
+            symlink(file.with_extension("elsewhere"), file).unwrap();
+        }),
+        ("2 link(s)", |file| fs::hard_link(file, file.with_extension("second")).unwrap()),
+        ("a directory", |file| {
+            fs::remove_file(file).unwrap();
+            fs::create_dir(file).unwrap();
+        }),
+        ("a FIFO", |file| {
+            fs::remove_file(file).unwrap();
+            nix::unistd::mkfifo(file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        }),
+        ("65537 bytes", |file| {
+            let text = fs::read_to_string(file).unwrap();
+            fs::write(file, format!("{text}{}", "#".repeat(65_537 - text.len()))).unwrap();
+        }),
+        ("not a set of codes", |file| {
+            let text = fs::read_to_string(file).unwrap();
+            fs::write(file, &text[..text.len() / 2]).unwrap();
+        }),
+        ("not a set of codes", |file| fs::write(file, [0xff, 0, 7].repeat(200)).unwrap()),
+        ("not a set of codes", |file| fs::write(file, "").unwrap()),
+    ];
+    for (reason, spoil) in spoils {
+        let world = world!("nullok");
+        let sheet = world.generate();
+        spoil(&world.file());
+        refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, reason);
+        let line = world.last_line().text;
+        assert!(line.contains(world.file().to_str().unwrap()) && line.contains("expected"), "{line}");
+        // The way out that the log names.
+        let sheet = if reason == "a directory" { continue } else { world.generate() };
+        assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{reason}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_trusted_or_is_missing_proves_nothing() {
+    let world = world!("nullok");
+    let sheet = world.generate();
+    for mode in [0o750, 0o701, 0o722, 0o777] {
+        set_mode(&world.store(), mode);
+        refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, &format!("mode {mode:04o}"));
+    }
+    set_mode(&world.store(), 0o700);
+    let aside = world.path("aside");
+    fs::rename(world.store(), &aside).unwrap();
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no such directory");
+    symlink(&aside, world.store()).unwrap();
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no directory, or a link to one");
+    fs::remove_file(world.store()).unwrap();
+    fs::write(world.store(), "").unwrap();
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no directory, or a link to one");
+    fs::remove_file(world.store()).unwrap();
+    fs::rename(aside, world.store()).unwrap();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn files_of_another_owner_are_refused() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let world = world!("nullok");
+    let sheet = world.generate();
+    let chown = |path: &Path, uid| std::os::unix::fs::chown(path, Some(uid), None).unwrap();
+    chown(&world.file(), 65_534);
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a regular file of uid 65534");
+    chown(&world.file(), 0);
+    chown(&world.store(), 65_534);
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a directory of uid 65534");
+    chown(&world.store(), 0);
+    chown(&world.path("conf"), 65_534);
+    refuses(&world, &sheet.codes[0], pam::SERVICE_ERR, ERROR, "a regular file of uid 65534");
+    chown(&world.path("conf"), 0);
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+fn edit(world: &World, from: &str, to: &str) {
+    let text = fs::read_to_string(world.file()).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(world.file(), text.replace(from, to)).unwrap();
+}
