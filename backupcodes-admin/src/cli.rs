@@ -73,8 +73,16 @@ pub(crate) struct Generate {
     pub(crate) count: Option<u8>,
 
     /// Where notices go; may be given several times. Without it, addresses of the old set stay.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) email: Vec<String>,
+}
+
+/// RFC 5321 allows 254 characters.
+fn address(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.len() > 254 || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("expected a mail address of 1 to 254 characters without spaces");
+    }
+    Ok(text.into())
 }
 
 impl Cli {

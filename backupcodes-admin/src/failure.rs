@@ -2,8 +2,10 @@
 
 use backupcodes_core::account::AccountError;
 use backupcodes_core::config::ConfigError;
+use backupcodes_core::hash::{BadCost, CreateError, HashError};
 use backupcodes_core::store::{ReplaceError, StoreError};
 use nix::errno::Errno;
+use rand::rngs::SysError;
 
 /// How a command ends that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +47,25 @@ pub(crate) enum Failure {
         "the new set of {user} could not be put in place ({error}); THE SHEET ABOVE IS WORTHLESS, throw it away"
     )]
     SheetIsDead { user: String, error: StoreError },
-    #[error("no codes can be made: {0}")]
-    Codes(String),
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    #[error(transparent)]
+    Cost(#[from] BadCost),
+    #[error("no random bytes from the kernel ({0}); no codes can be made")]
+    Random(SysError),
     #[error("the answer cannot be read ({0}); type it at a terminal, or give it on standard input")]
     Input(std::io::Error),
     #[error("the result cannot be written ({0}); see that there is room and a reader for standard output")]
     Output(std::io::Error),
     #[error("{failed} of {total} users failed, as told above; the others are done")]
     Some { failed: usize, total: usize },
+}
+
+impl From<CreateError<SysError>> for Failure {
+    fn from(error: CreateError<SysError>) -> Self {
+        match error {
+            CreateError::Random(error) => Self::Random(error),
+            CreateError::Hash(error) => Self::Hash(error),
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! `generate`: a new set, shown once.
 
-use backupcodes_core::account::{Account, Accounts, SystemAccounts};
-use backupcodes_core::clock::{Clock, SystemClock};
+use std::collections::BTreeSet;
+
+use backupcodes_core::account::Account;
+use backupcodes_core::clock;
 use backupcodes_core::code::{Code, Slot};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CodeHash, HeapMemory};
@@ -20,9 +22,16 @@ pub(crate) fn run(config: &Config, arguments: &Generate, format: Format) -> Resu
     let mut printer = Printer { format, printed: 0 };
     let mut memory = HeapMemory::default();
     let mut outcome = Outcome::Done;
-    let mut failed = Vec::new();
+    let (mut failed, mut accounts) = (Vec::new(), BTreeSet::new());
     for user in &arguments.users {
-        match generate(config, arguments, user, &mut memory, &mut printer) {
+        let made = account(user).and_then(|account| {
+            // A second sheet would kill the first.
+            if !accounts.insert(account.name.clone()) {
+                return Ok(Outcome::Done);
+            }
+            generate(config, arguments, account, &mut memory, &mut printer)
+        });
+        match made {
             Ok(one) => outcome = outcome.and(one),
             Err(failure) => failed.push(failure),
         }
@@ -44,28 +53,34 @@ pub(crate) fn report(mut failed: Vec<Failure>, total: usize) -> Result<(), Failu
     }
 }
 
+/// The account of a user who must exist.
+pub(crate) fn account(user: &str) -> Result<Account, Failure> {
+    Account::by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })
+}
+
 fn generate(
     config: &Config,
     arguments: &Generate,
-    user: &str,
+    account: Account,
     memory: &mut HeapMemory,
     printer: &mut Printer,
 ) -> Result<Outcome, Failure> {
-    let account = SystemAccounts.by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })?;
     let store = FileStore::new(&config.directory);
-    let old = store.read(&account.name);
-    let (expected, email) = match &old {
-        Ok(None) => (Expected::Nothing, Vec::new()),
-        Ok(Some(set)) => (Expected::Set(&set.label.set), set.label.email.clone()),
+    let old = match store.read(&account.name) {
+        Ok(old) => old.ok_or(Expected::Nothing),
         // What is no set can be replaced by one; what cannot be reached cannot.
-        Err(StoreError::Untrusted(_) | StoreError::Corrupt { .. }) => (Expected::Unusable, Vec::new()),
-        Err(_) => return Err(old.err().map_or_else(|| Failure::NoUser { user: user.into() }, Failure::from)),
+        Err(StoreError::Untrusted(_) | StoreError::Corrupt { .. }) => Err(Expected::Unusable),
+        Err(error) => return Err(error.into()),
     };
-    if let Ok(Some(set)) = &old {
+    let expected = old.as_ref().map_or_else(|expected| *expected, |set| Expected::Set(&set.label.set));
+    // A set of an account that is no more is worth nothing, and its addresses are none of this user's.
+    let own = old.as_ref().ok().filter(|set| set.label.judge_owner(&account).is_ok());
+    if let Some(set) = own {
         if set.left() > 0 && !arguments.yes && !may_replace(set)? {
             return Ok(Outcome::No);
         }
     }
+    let email = own.map_or_else(Vec::new, |set| set.label.email.clone());
     let email = if arguments.email.is_empty() { email } else { arguments.email.clone() };
     let new = New::make(config, arguments.count, &account, email, memory)?;
     let mut shown = false;
@@ -106,15 +121,12 @@ impl New {
         email: Vec<String>,
         memory: &mut HeapMemory,
     ) -> Result<Self, Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::Codes(error.to_string());
-        let cost = config.hash.cost().map_err(|error| failed(&error))?;
-        let label =
-            Label::new(account, SystemClock.now(), email, &mut SysRng).map_err(|error| failed(&error))?;
+        let cost = config.hash.cost()?;
+        let label = Label::new(account, clock::now(), email, &mut SysRng).map_err(Failure::Random)?;
         let (mut codes, mut hashes) = (Vec::new(), Vec::new());
         for slot in (1..=count.unwrap_or(config.codes.count)).filter_map(Slot::new) {
-            let code =
-                Code::generate(slot, config.codes.length, &mut SysRng).map_err(|error| failed(&error))?;
-            hashes.push(CodeHash::create(&code, cost, &mut SysRng, memory).map_err(|error| failed(&error))?);
+            let code = Code::generate(slot, config.codes.length, &mut SysRng).map_err(Failure::Random)?;
+            hashes.push(CodeHash::create(&code, cost, &mut SysRng, memory)?);
             codes.push(code);
         }
         let file = CodeSet::render(&label, &hashes);

@@ -1,5 +1,6 @@
 //! `revoke`: removes a set. The account may be gone.
 
+use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
 use backupcodes_core::store::{Expected, FileStore, Store, StoreError};
 use serde::Serialize;
@@ -17,6 +18,8 @@ struct Json<'a> {
 
 pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
+    // As the sets are named; the account may be gone.
+    let user = &Account::by_name(user)?.map_or_else(|| user.to_string(), |account| account.name);
     let old = match store.read(user) {
         Ok(None) => None,
         Ok(Some(set)) => Some((set.left(), Some(set.label.set))),

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use backupcodes_core::clock::{Clock, SystemClock, Time};
+use backupcodes_core::account::Account;
+use backupcodes_core::clock::{self, Time};
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::{Mail, Mark};
 use backupcodes_core::set::{CodeSet, Label, State};
@@ -21,8 +22,15 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
     let (mut sets, mut failed) = (Vec::new(), Vec::new());
     let mut outcome = Outcome::Done;
     for user in &users {
-        match store.read(user) {
-            Ok(Some(set)) => sets.push(set),
+        // A name that was typed may not be the one that the database, and so the file, has.
+        let account = if named { Account::by_name(user)? } else { None };
+        match store.read(account.as_ref().map_or(user, |account| &account.name)) {
+            Ok(Some(set)) => {
+                failed.extend(
+                    account.and_then(|account| set.label.judge_owner(&account).err()).map(Failure::from),
+                );
+                sets.push(set);
+            }
             Ok(None) if named => {
                 output::complain(&format_args!(
                     "{user} has no backup codes; make some: backupcodes-admin generate {user}"
@@ -40,7 +48,7 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
             output::print_json(&sets)?;
         }
         Format::Text => {
-            let now = SystemClock.now();
+            let now = clock::now();
             sets.iter().try_for_each(|set| output::print(&text(set, config.codes.low, now)))?;
         }
     }

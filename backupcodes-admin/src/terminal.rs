@@ -20,13 +20,16 @@ pub(crate) fn agrees(question: &str) -> io::Result<bool> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
+/// What a terminal's line holds at the most; more leaves copies behind as the buffer grows.
+const LONGEST_LINE: usize = 4096;
+
 /// Reads a code: at a terminal without showing it, else a line of standard input.
 pub(crate) fn secret(prompt: &str) -> io::Result<Zeroizing<String>> {
     let _hidden = if is_there() { Some(EchoOff::new()?) } else { None };
     if is_there() {
         write!(io::stderr(), "{prompt}")?;
     }
-    let mut line = Zeroizing::new(String::new());
+    let mut line = Zeroizing::new(String::with_capacity(LONGEST_LINE));
     io::stdin().lock().read_line(&mut line)?;
     let end = line.trim_end_matches(['\n', '\r']).len();
     line.truncate(end);
@@ -41,7 +44,8 @@ impl EchoOff {
     fn new() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut hidden = before.clone();
-        hidden.local_flags.remove(LocalFlags::ECHO);
+        // Nor does Ctrl-C end the program while the terminal is so.
+        hidden.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG);
         // The new line that ends the answer is shown.
         hidden.local_flags.insert(LocalFlags::ECHONL);
         tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden)?;

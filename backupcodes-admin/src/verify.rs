@@ -1,6 +1,5 @@
 //! `verify`: whether a code would be accepted, spending nothing.
 
-use backupcodes_core::account::{Accounts, SystemAccounts};
 use backupcodes_core::attempt::{Refusal, Request, judge};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
@@ -9,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::failure::{Failure, Outcome};
+use crate::generate::account;
 use crate::{output, terminal};
 
 #[derive(Serialize)]
@@ -20,8 +20,8 @@ struct Json<'a> {
 }
 
 pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
-    let account = SystemAccounts.by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })?;
-    let cost = config.hash.cost().map_err(|error| Failure::Codes(error.to_string()))?;
+    let account = account(user)?;
+    let cost = config.hash.cost()?;
     let store = FileStore::new(&config.directory);
     let answer = terminal::secret(&format!("Backup code of {user} (it will not be spent): "))
         .map_err(Failure::Input)?;
@@ -29,7 +29,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
     let verdict = match judge(&store, request, &mut HeapMemory::default()) {
         Ok(found) => Ok(found.slot()),
         Err(Refusal::Store(error)) => return Err(error.into()),
-        Err(Refusal::Hash(error)) => return Err(Failure::Codes(error.to_string())),
+        Err(Refusal::Hash(error)) => return Err(error.into()),
         Err(refusal) => Err(refusal),
     };
     match (format, &verdict) {

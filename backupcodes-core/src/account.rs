@@ -12,31 +12,22 @@ pub struct Account {
     pub uid: u32,
 }
 
-/// Finds accounts by name.
-pub trait Accounts {
-    /// The account of this name, or `None` where the database says that there is none.
-    ///
-    /// # Errors
-    /// The database could not be asked: this proves nothing about the account.
-    fn by_name(&self, name: &str) -> Result<Option<Account>, AccountError>;
-}
-
-/// The user database could not be asked.
+/// The user database could not be asked, which proves nothing about any account.
 #[derive(Debug, thiserror::Error)]
 #[error("the user database cannot be read ({0}); see nsswitch.conf(5)")]
 pub struct AccountError(Errno);
 
-/// The user database of the host (`getpwnam_r`, so whatever nsswitch.conf names).
-pub struct SystemAccounts;
-
-impl Accounts for SystemAccounts {
-    fn by_name(&self, name: &str) -> Result<Option<Account>, AccountError> {
+impl Account {
+    /// The account of this name, or `None` where the database (`getpwnam_r`, so whatever nsswitch.conf names) says that
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub fn by_name(name: &str) -> Result<Option<Self>, AccountError> {
         match User::from_name(name) {
-            Ok(found) => Ok(found.map(|user| Account { name: user.name, uid: user.uid.as_raw() })),
+            Ok(found) => Ok(found.map(|user| Self { name: user.name, uid: user.uid.as_raw() })),
             // getpwnam(3): sources of nsswitch.conf say "not found" with these two as well.
             Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
-            // A name that cannot be a C string is no account's name.
-            Err(Errno::EINVAL) if name.contains('\0') => Ok(None),
             Err(error) => Err(AccountError(error)),
         }
     }

@@ -7,7 +7,7 @@ use crate::account::Account;
 use crate::code::{Code, Malformed, Slot};
 use crate::hash::{CodeHash, Cost, HashError, Memory};
 use crate::mark::Mark;
-use crate::set::{CodeSet, Label, State};
+use crate::set::{CodeSet, State};
 use crate::store::{SpendError, Store, StoreError};
 
 /// Who asks, and from where.
@@ -90,9 +90,10 @@ pub fn judge<'a>(
     });
     let decoy = CodeHash::decoy(cost);
     let hash = target.as_ref().map_or(&decoy, |target| &target.hash);
-    let equal = hash.matches(code.as_ref().map_or(NO_SECRET, Code::secret), memory);
+    // First of all errors: where it cannot be computed, that must tell nothing of what it would have been for.
+    let equal = hash.matches(code.as_ref().map_or(NO_SECRET, Code::secret), memory)?;
     let target = target?;
-    if equal? { Ok(target) } else { Err(Refusal::Wrong(target.slot)) }
+    if equal { Ok(target) } else { Err(Refusal::Wrong(target.slot)) }
 }
 
 impl Match<'_> {
@@ -118,10 +119,7 @@ const NO_SECRET: &[u8] = &[0; 15];
 fn own_set<'a>(store: &dyn Store, account: Option<&'a Account>) -> Result<(&'a str, CodeSet), Refusal> {
     let account = account.ok_or(Refusal::NoUser)?;
     let set = store.read(&account.name)?.ok_or(Refusal::NoSet)?;
-    if (&set.label.user, set.label.uid) != (&account.name, account.uid) {
-        let CodeSet { label: Label { set, user, uid, .. }, .. } = set;
-        return Err(StoreError::Stale { set, user, uid, account: account.clone() }.into());
-    }
+    set.label.judge_owner(account)?;
     Ok((&account.name, set))
 }
 
@@ -137,6 +135,7 @@ fn unspent(set: &CodeSet, slot: Slot) -> Result<CodeHash, Refusal> {
 mod tests {
     use super::*;
     use crate::hash::{HeapMemory, OutOfMemory};
+    use crate::set::Label;
     use crate::store::{Expected, FileStore};
     use argon2::Block;
     use rand::rngs::SysRng;

@@ -1,4 +1,4 @@
-//! The time of day as a parameter, so that every rule is tested without waiting.
+//! The time of day. Rules take it as a parameter, so that they are tested without waiting.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,20 +40,11 @@ impl FromStr for Time {
     }
 }
 
-/// Tells the time of day.
-pub trait Clock {
-    /// The time now.
-    fn now(&self) -> Time;
-}
-
-/// The clock of the machine.
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
-    fn now(&self) -> Time {
-        SystemTime::now().into()
-    }
+/// The time of the machine.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+pub fn now() -> Time {
+    SystemTime::now().into()
 }
 
 #[cfg(test)]

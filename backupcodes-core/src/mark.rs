@@ -49,12 +49,13 @@ impl Mark {
         Self { time, mail: Mail::Due, fails: 0, service, source: printable(source) }
     }
 
-    /// The text that is written over a hash of `width` bytes; a source that is too long is cut.
+    /// The text that is written over a hash of `width` bytes; a source that is too long is cut. It ends with a space,
+    /// as no hash does, so that the end of a hash behind a torn mark is not taken for its source.
     #[must_use]
     pub fn over(&self, width: usize) -> String {
         let Self { time, mail, fails, service, source } = self;
         let mut text = format!("spent {time} mail={} fails={fails} {service} {source}", mail.word());
-        text.truncate(width);
+        text.truncate(width.saturating_sub(1));
         format!("{text:width$}")
     }
 
@@ -87,6 +88,7 @@ fn printable(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::{CodeHash, Cost};
 
     fn mark(service: &str, source: &str) -> Mark {
         Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), service, source)
@@ -124,12 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_mark_never_leaves_a_hash() {
-        let hash = crate::hash::CodeHash::decoy(crate::hash::Cost::DEFAULT).phc();
+    fn a_torn_mark_is_neither_mark_nor_hash() {
+        let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let mark = mark("sshd", "192.0.2.7").over(hash.len());
         for cut in 1..hash.len() {
             for torn in [[&mark[..cut], &hash[cut..]].concat(), [&hash[..cut], &mark[cut..]].concat()] {
-                assert!(crate::hash::CodeHash::parse(&torn).is_none(), "{torn}");
+                assert!(CodeHash::parse(&torn).is_none(), "{torn}");
+                assert!(Mark::parse(&torn).is_none(), "{torn}");
             }
         }
     }

@@ -6,10 +6,12 @@ use rand::TryCryptoRng;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::account::Account;
 use crate::clock::Time;
 use crate::code::Slot;
 use crate::hash::{CodeHash, Cost};
 use crate::mark::Mark;
+use crate::store::StoreError;
 use crate::value::{Value, one_line, read};
 
 /// The only format there is so far.
@@ -38,13 +40,27 @@ impl Label {
     /// # Errors
     /// The random number generator's own.
     pub fn new<R: TryCryptoRng>(
-        account: &crate::account::Account,
+        account: &Account,
         created: Time,
         email: Vec<String>,
         rng: &mut R,
     ) -> Result<Self, R::Error> {
         let set = format!("{:08x}", rng.try_next_u32()?);
         Ok(Self { set, user: account.name.clone(), uid: account.uid, created, email })
+    }
+}
+
+impl Label {
+    /// Whether the set is this account's, by name and uid.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`].
+    pub fn judge_owner(&self, account: &Account) -> Result<(), StoreError> {
+        if (&self.user, self.uid) == (&account.name, account.uid) {
+            return Ok(());
+        }
+        let Self { set, user, uid, .. } = self.clone();
+        Err(StoreError::Stale { set, user, uid, account: account.clone() })
     }
 }
 
@@ -99,7 +115,8 @@ impl CodeSet {
     /// # Errors
     /// [`BadSet`] says what is wrong with it. A damaged entry is no error: the other codes still work.
     pub fn parse(text: &str) -> Result<Self, BadSet> {
-        let table = DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(&error)))?.into_inner();
+        let table =
+            DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(text, &error)))?.into_inner();
         let format = field(&table, "format")?;
         if format != FORMAT {
             return Err(BadSet::Format(format));
@@ -222,7 +239,6 @@ fn field<T: Value>(table: &DeTable<'_>, key: &str) -> Result<T, BadSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Account;
     use rand::rngs::SysRng;
 
     fn label(user: &str) -> Label {

@@ -150,6 +150,12 @@ pub enum ReplaceError {
         /// Whose set.
         user: String,
     },
+    /// The new set is in place, or the old one is gone, but not surely on stable storage.
+    #[error("{0}; the change is made, but a power cut may undo it: keep both sheets, and do it again")]
+    Unflushed(StoreError),
+    /// What was to be put in place is no set that could be read again.
+    #[error("the new set of {1} would be no set: {0}; the old one is as it was")]
+    Unreadable(BadSet, String),
     /// The announcement failed, such as the printing of the sheet.
     #[error("the sheet cannot be printed ({0}); the old set of {user} is as it was", user = .1)]
     Announce(std::io::Error, String),

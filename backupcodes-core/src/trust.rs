@@ -10,11 +10,10 @@ use nix::sys::uio::pread;
 use nix::unistd::geteuid;
 
 /// Most bytes of a file that we read: a set of 31 codes has 4 KiB.
-const LARGEST: usize = 64 * 1024;
+pub(crate) const LARGEST: usize = 64 * 1024;
 
 /// Never wait for the other end of a FIFO, never become a terminal's owner, never pass to a child.
-pub(crate) const CAREFUL: OFlag =
-    OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY).union(OFlag::O_RDONLY);
+pub(crate) const CAREFUL: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
 /// A file or directory that must not be used as it is.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

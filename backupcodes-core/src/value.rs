@@ -20,14 +20,15 @@ pub(crate) fn read<T: Value>(key: &str, value: &DeValue<'_>) -> Result<T, String
     T::of(value).ok_or_else(|| format!("{key} is {}; expected {}", shown(value), T::EXPECTED))
 }
 
-/// One line for a log, whatever the error shows of the text around it.
-pub(crate) fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+/// What is wrong with `text`, in one line that shows nothing of it: a log may have more readers than the file.
+pub(crate) fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.split('\n').count(), error.message().replace(char::is_control, " "))
 }
 
 fn shown(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) => format!("{text:?}"),
+        DeValue::String(text) => format!("{:?}", text.chars().take(64).collect::<String>()),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Boolean(boolean) => boolean.to_string(),
         DeValue::Datetime(time) => time.to_string(),

@@ -4,9 +4,9 @@ use std::ffi::CStr;
 use std::fmt::Display;
 use std::path::Path;
 
-use backupcodes_core::account::{Account, Accounts, SystemAccounts};
+use backupcodes_core::account::Account;
 use backupcodes_core::attempt::{Accepted, Match, Refusal, Request, judge};
-use backupcodes_core::clock::{Clock, SystemClock};
+use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::Mark;
 use backupcodes_core::store::{FileStore, Store};
@@ -18,6 +18,7 @@ use pam::constants::{
     PAM_PROMPT_ECHO_OFF, PAM_PROMPT_ECHO_ON, PAM_SILENT, PAM_TEXT_INFO, PamFlag, PamMessageStyle,
 };
 use pam::conv::Conv;
+use pam::items::User;
 use pam::module::{PamHandle, PamResult};
 use pam::secret::SecretBytes;
 
@@ -88,11 +89,11 @@ fn unusable(reason: impl Display) -> No {
 fn account(pamh: &mut PamHandle) -> Result<Option<Account>, No> {
     let name = match pamh.get_user(None) {
         Ok(name) => name,
-        // A name that is not UTF-8, which is no account's here.
-        Err(PAM_SYSTEM_ERR) => return Ok(None),
+        // There is a name, but it is not UTF-8, and so no account's here.
+        Err(PAM_SYSTEM_ERR) if matches!(pamh.get_item::<User<'_>>(), Ok(Some(_))) => return Ok(None),
         Err(code) => return Err(no_conversation("name", code)),
     };
-    SystemAccounts.by_name(&name).map_err(|error| No(PAM_AUTHINFO_UNAVAIL, Level::Error, error.to_string()))
+    Account::by_name(&name).map_err(|error| No(PAM_AUTHINFO_UNAVAIL, Level::Error, error.to_string()))
 }
 
 /// Only a proof counts: any error leads on to the prompt, and fails there.
@@ -113,7 +114,7 @@ fn converse(pamh: &PamHandle, style: PamMessageStyle, text: &str) -> PamResult<O
 fn no_conversation(what: &str, code: PamResultCode) -> No {
     match code {
         PAM_CONV_AGAIN | PAM_INCOMPLETE => {
-            No(PAM_INCOMPLETE, Level::Debug, format!("the application will come back with the {what}"))
+            No(PAM_INCOMPLETE, Level::Error, format!("the application will come back with the {what}"))
         }
         code => {
             No(PAM_CONV_ERR, Level::Error, format!("the application did not ask for the {what}: {code:?}"))
@@ -138,7 +139,7 @@ fn refused(refusal: &Refusal, place: &Place) -> No {
 /// A spend that fails is answered like a wrong code: who can make it fail must not learn that the code was right.
 fn spend(found: Match<'_>, place: &Place) -> Result<Accepted, No> {
     let slot = found.slot();
-    let mark = Mark::new(SystemClock.now(), &place.service, &place.source);
+    let mark = Mark::new(clock::now(), &place.service, &place.source);
     let failed = |error: &dyn Display| {
         let reason = format!(
             "refused: code {slot} was right but could not be spent, and may be lost: {error}; {place}"

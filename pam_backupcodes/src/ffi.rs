@@ -9,7 +9,7 @@ use argon2::Block;
 use backupcodes_core::hash::{Memory, OutOfMemory};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
 
@@ -88,9 +88,9 @@ unsafe extern "C" {
     fn pam_syslog(pamh: *const PamHandle, priority: c_int, format: *const c_char, ...);
 }
 
-/// Writes one line to the log, by the means of the PAM library.
+/// Writes one line to the log, by the means of the PAM library. Control characters, NUL among them, are replaced.
 pub(crate) fn log(pamh: &PamHandle, level: Level, line: &str) {
-    let Ok(line) = CString::new(line) else { return };
+    let Ok(line) = CString::new(line.replace(char::is_control, "?")) else { return };
     // SAFETY: the handle is a live one, and format and argument are C strings that outlive the call.
     unsafe { pam_syslog(pamh, level as c_int, c"%s".as_ptr(), line.as_ptr()) }
 }
@@ -165,9 +165,13 @@ impl Drop for Mapping {
 /// The system refused, and `f` did not run.
 pub(crate) fn undisturbed<T>(f: impl FnOnce() -> T) -> Result<T, Errno> {
     let _signals = SignalsBlocked::new()?;
-    let _ids = RootIds::new()?;
-    let _limit = FileSizeLifted::new();
-    Ok(f())
+    let mut ids = RootIds::new()?;
+    let limit = FileSizeLifted::new();
+    let result = f();
+    drop(limit);
+    // A host that would go on with ids that are not its own must not be told yes.
+    ids.give_back()?;
+    Ok(result)
 }
 
 /// Blocks every signal for this thread until it is dropped.
@@ -182,18 +186,17 @@ impl SignalsBlocked {
 impl Drop for SignalsBlocked {
     fn drop(&mut self) {
         // A write over the file size limit leaves a signal behind that is ours, and would end the host.
-        let mut ours: libc::sigset_t = *SigSet::empty().as_ref();
+        let mut ours = SigSet::empty();
+        ours.add(Signal::SIGXFSZ);
         let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: all three point to live values, and no information about the signal is asked for.
-        unsafe {
-            libc::sigaddset(&raw mut ours, libc::SIGXFSZ);
-            libc::sigtimedwait(&raw const ours, std::ptr::null_mut(), &raw const no_time);
-        }
+        // SAFETY: set and time are live values, and no information about the signal is asked for.
+        unsafe { libc::sigtimedwait(ours.as_ref(), std::ptr::null_mut(), &raw const no_time) };
         let _ = self.0.thread_set_mask();
     }
 }
 
-/// Real and saved uid of this thread are root's until it is dropped, where the effective one is.
+/// Real and saved uid of this thread are root's until they are given back, where the effective one is, and where there
+/// is a way back.
 struct RootIds(Option<[libc::uid_t; 3]>);
 
 impl RootIds {
@@ -202,21 +205,36 @@ impl RootIds {
         let [real, effective, saved] = &mut ids;
         // SAFETY: three live places for three uids.
         Errno::result(unsafe { libc::getresuid(real, effective, saved) })?;
-        if ids[1] != 0 || ids == [0; 3] {
+        // Without CAP_SETUID an effective root may take these ids, but could not give them back.
+        if ids[1] != 0 || ids == [0; 3] || !may_set_uids()? {
             return Ok(Self(None));
         }
         set_ids([0; 3])?;
         Ok(Self(Some(ids)))
     }
+
+    fn give_back(&mut self) -> Result<(), Errno> {
+        self.0.take().map_or(Ok(()), set_ids)
+    }
 }
 
 impl Drop for RootIds {
     fn drop(&mut self) {
-        if let Some(ids) = self.0 {
-            // An effective root may set any of them.
-            let _ = set_ids(ids);
-        }
+        // Left to do only when a panic came between.
+        let _ = self.give_back();
     }
+}
+
+/// Whether this thread has CAP_SETUID in effect.
+fn may_set_uids() -> Result<bool, Errno> {
+    const VERSION: u32 = 0x2008_0522; // _LINUX_CAPABILITY_VERSION_3 of linux/capability.h
+    const CAP_SETUID: u32 = 7;
+    let header: [u32; 2] = [VERSION, 0];
+    // Effective, permitted and inheritable: the low 32 capabilities, then the high ones.
+    let mut sets = [0_u32; 6];
+    // SAFETY: both have the size and layout of this version's structures, which are arrays of u32.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) })?;
+    Ok(sets[0] & (1 << CAP_SETUID) != 0)
 }
 
 /// The system call itself: libc's function would change every thread of the host.

@@ -77,6 +77,8 @@ pub struct Outcome {
     pub codes: Vec<i32>,
     /// What the module said.
     pub said: Vec<Said>,
+    /// Real, effective and saved uid before and after.
+    pub uids: [[u32; 3]; 2],
 }
 
 /// One message of the conversation.
@@ -188,8 +190,7 @@ impl World {
     }
 
     pub fn admin_with_input(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = self.admin_command();
-        feed(command.args(arguments), input)
+        feed(self.admin_command().args(arguments), input)
     }
 
     pub fn admin_command(&self) -> Command {
@@ -271,7 +272,8 @@ pub fn race_with_preload(attempts: &[Attempt], library: &Path) -> Vec<Option<Out
     race_in(Command::new(built("pamhost")).env("LD_PRELOAD", library), attempts)
 }
 
-fn race_in(host: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>> {
+/// The same in the host that `host` starts.
+pub fn race_in(host: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>> {
     let output = feed(host, &serde_json::to_string(attempts).unwrap());
     assert!(output.stderr.is_empty(), "on the host's stderr: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("outcomes as JSON")

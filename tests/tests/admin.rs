@@ -339,3 +339,68 @@ fn set_files_are_private_whatever_the_umask() {
         assert_eq!(fs::metadata(world.file()).unwrap().permissions().mode() & 0o7777, 0o600);
     }
 }
+
+#[test]
+fn an_account_made_anew_inherits_no_address_and_is_told_of() {
+    let world = world!();
+    world.admin(&["generate", "--email", "old@example.org", &me()]);
+    let uid = nix::unistd::geteuid().as_raw();
+    let file = fs::read_to_string(world.file()).unwrap();
+    fs::write(world.file(), file.replace(&format!("uid = {uid}\n"), &format!("uid = {}\n", uid + 1)))
+        .unwrap();
+    let output = world.admin(&["status", &me()]);
+    assert!(output.status.code() == Some(3) && text(&output.stderr).contains("was made for"), "{output:?}");
+    // Its codes are worth nothing, so nobody is asked.
+    assert_eq!(world.admin(&["generate", &me()]).status.code(), Some(0));
+    assert_eq!(json(&world.admin(&["status", "--format", "json"]))[0]["email"], json!([]));
+}
+
+#[test]
+fn a_name_that_was_typed_in_another_way_finds_the_same_set() {
+    let world = world!();
+    let typed = me().to_uppercase();
+    let admin = |command: &str, input: &str| {
+        let mut tool = world.admin_command();
+        tool.env("LD_PRELOAD", backupcodes_tests::built("examples/libfolding_names.so"));
+        backupcodes_tests::feed(tool.args([command, "--format", "json", &typed]), input)
+    };
+    let sheet = backupcodes_tests::sheet(admin("generate", ""));
+    assert_eq!((sheet.user, world.file().exists()), (me(), true));
+    assert_eq!(json(&admin("status", ""))[0]["set"], json!(sheet.set));
+    assert_eq!(json(&admin("verify", &sheet.codes[0]))["accepted"], json!(true));
+    let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+    attempt.user = typed.clone().into();
+    let library = backupcodes_tests::built("examples/libfolding_names.so");
+    let outcome = backupcodes_tests::race_with_preload(&[attempt], &library).pop().unwrap().unwrap();
+    assert_eq!(outcome.codes, [pam::SUCCESS]);
+    assert_eq!(json(&admin("revoke", ""))["revoked"], json!(true));
+    assert!(!world.file().exists());
+}
+
+#[test]
+fn a_user_named_twice_gets_one_sheet() {
+    let world = world!();
+    let output = world.admin(&["generate", "--format", "json", &me(), &me()]);
+    assert_eq!((output.status.code(), json(&output).as_array().unwrap().len()), (Some(0), 1));
+}
+
+#[test]
+fn addresses_that_cannot_be_are_refused() {
+    let world = world!();
+    for address in ["", "a b@example.org", "a@example.org\nBcc: b@example.org", &"a".repeat(255)] {
+        let output = world.admin(&["generate", "--email", address, &me()]);
+        assert_eq!(output.status.code(), Some(2), "{address}");
+    }
+    assert!(!world.file().exists());
+}
+
+#[test]
+fn a_set_that_would_be_too_large_to_read_is_not_made() {
+    let world = world!();
+    let old = world.generate();
+    let address = "a".repeat(250);
+    let many: Vec<&str> = std::iter::repeat_n(["--email", &address], 300).flatten().collect();
+    let output = world.admin(&[&["generate", "--yes", &me()], &many[..]].concat());
+    assert!(complaint(&output, 3).contains("would be no set") && output.stdout.is_empty());
+    assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
+}

@@ -79,6 +79,36 @@ fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_flushed_leaves_a_sheet_that_is_live_and_said_to_be() {
+    let Some(world) = World::new("") else { return };
+    let old = world.generate();
+    let mut strace = Command::new("strace");
+    strace.args(["-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=2"]);
+    strace.arg(built("backupcodes-admin")).arg("--config").arg(world.path("conf"));
+    let output = feed(strace.args(["generate", "--yes", "--format", "json", &me()]), "");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("keep both sheets"), "{output:?}");
+    let sheets: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(world.try_answer(sheets[0]["codes"][0].as_str().unwrap()), pam::SUCCESS);
+    assert_eq!(world.try_answer(&old.codes[0]), pam::AUTH_ERR);
+}
+
+#[test]
+fn a_flush_that_fails_is_final_and_answered_like_a_wrong_code() {
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    let attempts = serde_json::to_string(&[world.attempt(&[(&sheet.codes[0]).into()])]).unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]);
+    let output = feed(strace.arg(built("pamhost")), &attempts);
+    assert!(text(&output.stdout).contains(&format!("\"codes\":[{}]", pam::AUTH_ERR)), "{output:?}");
+    let line = world.last_line();
+    assert!(line.text.contains("cannot flush (EIO") && line.level == 2, "{line:?}");
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::AUTH_ERR, "it counts as spent");
+    assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
+}
+
+#[test]
 fn a_code_is_written_nowhere_but_to_the_terminal_and_starts_no_program() {
     let Some(world) = World::new("debug") else { return };
     let sheet = world.generate();

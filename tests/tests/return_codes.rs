@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use backupcodes_tests::{Answer, World, built, me, pam, race, refuses, sandbox_of_root, set_mode};
+use backupcodes_tests::{Answer, World, built, me, pam, race, race_in, refuses, sandbox_of_root, set_mode};
 use nix::fcntl::{Flock, FlockArg};
 
 const CRITICAL: u32 = 2;
@@ -225,6 +225,23 @@ fn a_file_size_limit_of_the_caller_is_no_obstacle_and_no_signal() {
 }
 
 #[test]
+fn a_setuid_host_gets_its_uids_back_whatever_it_may_do() {
+    let Some(sandbox) = sandbox_of_root() else { return };
+    let world = world!("");
+    let sheet = world.generate();
+    let host = sandbox.join(format!("setuid-{}", world.service));
+    fs::copy(built("pamhost"), &host).unwrap();
+    set_mode(&host, 0o4755);
+    // As su is: root, started by somebody else. Without CAP_SETUID there would be no way back.
+    for (code, capabilities) in sheet.codes.iter().zip(["+all", "-setuid"]) {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--bounding-set", capabilities]).arg(&host);
+        let outcome = race_in(&mut command, &[world.attempt(&[code.into()])]).pop().unwrap().unwrap();
+        assert_eq!((outcome.codes, outcome.uids), (vec![pam::SUCCESS], [[65534, 0, 0]; 2]), "{capabilities}");
+    }
+}
+
+#[test]
 fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_prompt() {
     let world = world!("");
     let sheet = world.generate();
@@ -259,7 +276,7 @@ fn a_conversation_that_fails_or_comes_back_later_is_told_so() {
     let world = world!("");
     let sheet = world.generate();
     refuses(&world, Answer::Fail, pam::CONV_ERR, ERROR, "the application did not ask for the code");
-    refuses(&world, Answer::Again, pam::INCOMPLETE, DEBUG, "will come back");
+    refuses(&world, Answer::Again, pam::INCOMPLETE, ERROR, "will come back");
     let mut attempt = world.attempt(&[Answer::Again, (&sheet.codes[0]).into()]);
     attempt.calls = vec!["authenticate".into(), "authenticate".into()];
     assert_eq!(attempt.run().codes, [pam::INCOMPLETE, pam::SUCCESS]);

@@ -1,6 +1,7 @@
 //! Which files make the configuration, and how they are read.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -22,13 +23,13 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: nothing may go on without what the administrator wanted.
     pub fn of_system(root: &Path) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
+        let mut layers = Layers::default();
         for file in SYSTEM {
             let file = root.join(file);
-            config.add_if_there(&file)?;
-            config.add_drop_ins(&file)?;
+            layers.add_if_there(&file)?;
+            layers.add_drop_ins(&file)?;
         }
-        Ok(config)
+        layers.finish()
     }
 
     /// The configuration in the file `path`, which must be there, and its drop-ins.
@@ -36,32 +37,43 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn of_file(path: &Path) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
-        if !config.add_if_there(path)? {
-            return Err(ConfigError::Unreadable { path: path.into(), errno: Errno::ENOENT });
+        let mut layers = Layers::default();
+        layers.add(path)?;
+        layers.add_drop_ins(path)?;
+        layers.finish()
+    }
+}
+
+/// Files read so far, each over those before it.
+#[derive(Default)]
+struct Layers {
+    config: Config,
+    /// What does not hold, and the file since which it does not. A later file may still mend it.
+    wrong: Option<ConfigError>,
+}
+
+impl Layers {
+    fn add_if_there(&mut self, path: &Path) -> Result<(), ConfigError> {
+        // The name itself: a link that leads nowhere is something that the administrator wanted read.
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            _ => self.add(path),
         }
-        config.add_drop_ins(path)?;
-        Ok(config)
     }
 
-    fn add_if_there(&mut self, path: &Path) -> Result<bool, ConfigError> {
+    fn add(&mut self, path: &Path) -> Result<(), ConfigError> {
         let unreadable = |errno| ConfigError::Unreadable { path: path.into(), errno };
         let bad = |reason| ConfigError::Bad { path: path.into(), reason };
-        let fd = match open(path, CAREFUL, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::ENOENT) => return Ok(false),
-            Err(errno) => return Err(unreadable(errno)),
-        };
+        let fd = open(path, CAREFUL, Mode::empty()).map_err(unreadable)?;
         Kind::PublicFile.judge(path, &fd)?;
         let bytes = trust::read(fd.as_fd()).map_err(unreadable)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| bad(error.to_string()))?;
-        let table = DeTable::parse(text).map_err(|error| bad(one_line(&error)))?.into_inner();
+        let table = DeTable::parse(text).map_err(|error| bad(one_line(text, &error)))?.into_inner();
         for (key, value) in &table {
-            self.set(key.get_ref(), value.get_ref()).map_err(bad)?;
+            self.config.set(key.get_ref(), value.get_ref()).map_err(bad)?;
         }
-        // After each file, so that the message names the one that is wrong.
-        self.check().map_err(bad)?;
-        Ok(true)
+        self.wrong = self.config.check().err().map(bad);
+        Ok(())
     }
 
     fn add_drop_ins(&mut self, file: &Path) -> Result<(), ConfigError> {
@@ -72,18 +84,20 @@ impl Config {
             path: directory.as_path().into(),
             errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
         };
-        let listing = match std::fs::read_dir(&directory) {
-            Ok(listing) => listing,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(unreadable(error)),
-        };
+        if directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Ok(());
+        }
         let mut files = Vec::new();
-        for entry in listing {
+        for entry in std::fs::read_dir(&directory).map_err(unreadable)? {
             files.push(entry.map_err(unreadable)?.path());
         }
         files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
         files.sort_unstable();
-        files.iter().try_for_each(|file| self.add_if_there(file).map(|_| ()))
+        files.iter().try_for_each(|file| self.add(file))
+    }
+
+    fn finish(self) -> Result<Config, ConfigError> {
+        self.wrong.map_or(Ok(self.config), Err)
     }
 }
 
@@ -211,6 +225,29 @@ mod tests {
                 let error = Root::new().with(file, text).load().unwrap_err().to_string();
                 assert!(error.contains(file) && error.contains(reason) && !error.contains('\n'), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn what_one_file_leaves_wrong_another_may_mend() {
+        let root = Root::new().with(VENDOR, "[throttle]\nfirst_delay = 90\n");
+        assert!(root.load().unwrap_err().to_string().contains(VENDOR));
+        let root = root.with(ADMIN_DROP_IN, "[throttle]\nlongest_delay = 600\n");
+        assert_eq!(root.load().unwrap().throttle.first_delay, 90);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_not_no_file() {
+        for name in [VENDOR, ADMIN, ADMIN_DROP_IN, "etc/security/backupcodes.conf.d"] {
+            let root =
+                Root::new().with("etc/security/backupcodes.conf.d/x", "").with("usr/lib/backupcodes/x", "");
+            let path = root.0.path().join(name);
+            if path.exists() {
+                fs::remove_dir_all(&path).unwrap();
+            }
+            symlink("/no/such/file", &path).unwrap();
+            let error = root.load().unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("cannot be read (ENOENT"), "{error}");
         }
     }
 

@@ -9,12 +9,11 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, OFlag, open, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, fdatasync, fsync, unlinkat};
 
 use super::lock::{Deadline, lock};
@@ -23,7 +22,7 @@ use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
 use crate::code::Slot;
 use crate::hash::CodeHash;
 use crate::mark::Mark;
-use crate::set::CodeSet;
+use crate::set::{BadSet, CodeSet};
 use crate::trust::{self, CAREFUL, Kind};
 
 /// The file that becomes a set by being renamed. Only who holds the directory's lock may touch it, so one name is
@@ -35,20 +34,12 @@ const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 /// Sets as files.
 pub struct FileStore {
     directory: PathBuf,
-    patience: Duration,
 }
 
 impl FileStore {
     /// The store in `directory`, which is opened and judged anew by every call.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), patience: PATIENCE }
-    }
-
-    /// Waits for locks no longer than this, instead of [`PATIENCE`].
-    #[must_use]
-    pub const fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
+        Self { directory: directory.into() }
     }
 
     /// The users that have a file here, sorted; files of other names are passed over.
@@ -69,16 +60,16 @@ impl FileStore {
 
 impl Store for FileStore {
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
-        let file = Directory::open(&self.directory)?.find(user, Deadline::after(self.patience))?;
+        let file = Directory::open(&self.directory)?.find(user, Deadline::after(PATIENCE))?;
         file.map(|file| file.read()).transpose()
     }
 
     fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
-        let deadline = Deadline::after(self.patience);
+        let deadline = Deadline::after(PATIENCE);
         loop {
             let directory = Directory::open(&self.directory)?;
             let file = directory.find(user, deadline)?.ok_or(SpendError::Taken)?.lock(deadline)?;
-            if !file.is_still_named_in(&directory) {
+            if !file.is_still_named_in(&directory)? {
                 deadline.pause(&file.path)?;
                 continue;
             }
@@ -96,29 +87,74 @@ impl Store for FileStore {
         new: Option<&str>,
         announce: &mut dyn FnMut() -> std::io::Result<()>,
     ) -> Result<(), ReplaceError> {
-        let deadline = Deadline::after(self.patience);
+        let deadline = Deadline::after(PATIENCE);
         let directory = Directory::open(&self.directory)?;
         let _locked = directory.lock(deadline)?;
-        let old = directory.find(user, deadline);
-        let read = old.as_ref().ok().and_then(Option::as_ref).and_then(|file| file.read().ok());
-        let seen = match (&old, &read) {
-            (_, Some(set)) => Expected::Set(&set.label.set),
-            (Ok(None), None) => Expected::Nothing,
-            (_, None) => Expected::Unusable,
-        };
-        if seen != expected {
+        let old = Old::find(&directory, user, deadline)?;
+        if old.seen() != expected {
             return Err(ReplaceError::Changed { user: user.into() });
         }
+        new.map_or(Ok(()), readable).map_err(|reason| ReplaceError::Unreadable(reason, user.into()))?;
         let new = new.map(|text| NewFile::write(&directory, text)).transpose()?;
         announce().map_err(|error| ReplaceError::Announce(error, user.into()))?;
         // Whoever has locked the old set is about to spend one of its codes: that comes before its end, or never.
-        let _spends_no_more = old.ok().flatten().map(|file| file.lock(deadline)).transpose()?;
+        let _spends_no_more = old.file.map(|file| file.lock(deadline)).transpose()?;
         match new {
             Some(new) => new.rename(user)?,
             None => directory.remove(&file_name(user)).map_err(directory.failed("remove the set in"))?,
         }
-        Ok(fsync(&directory.fd).map_err(directory.failed("flush the change, which is made, to"))?)
+        fsync(&directory.fd).map_err(|errno| ReplaceError::Unflushed(directory.failed("flush")(errno)))
     }
+}
+
+/// What a replacement finds in its place.
+struct Old {
+    /// A file that can be locked, whatever it holds.
+    file: Option<SetFile<OwnedFd>>,
+    set: Option<String>,
+    is_there: bool,
+}
+
+impl Old {
+    /// What cannot be used as a set may be replaced; what cannot be looked at, or is a directory, may not.
+    fn find(directory: &Directory<'_>, user: &str, deadline: Deadline) -> Result<Self, StoreError> {
+        let file = match directory.find(user, deadline) {
+            Ok(None) => return Ok(Self { file: None, set: None, is_there: false }),
+            Ok(file) => file,
+            Err(StoreError::Untrusted(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let name = file_name(user);
+        if directory
+            .stat(&name)
+            .is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits())
+        {
+            let found = "a directory, which must be removed by hand first";
+            return Err(Kind::PrivateFile.refuse(&directory.path.join(name), found).into());
+        }
+        let set = match file.as_ref().map(|file| file.read()) {
+            Some(Ok(set)) => Some(set.label.set),
+            None | Some(Err(StoreError::Corrupt { .. })) => None,
+            Some(Err(error)) => return Err(error),
+        };
+        Ok(Self { file, set, is_there: true })
+    }
+
+    fn seen(&self) -> Expected<'_> {
+        match &self.set {
+            Some(set) => Expected::Set(set),
+            None if self.is_there => Expected::Unusable,
+            None => Expected::Nothing,
+        }
+    }
+}
+
+/// A set that cannot be read again is none.
+fn readable(text: &str) -> Result<(), BadSet> {
+    if text.len() > trust::LARGEST {
+        return Err(BadSet::Syntax(format!("it has {} bytes, more than {}", text.len(), trust::LARGEST)));
+    }
+    CodeSet::parse(text).map(drop)
 }
 
 /// The directory, open and judged.
@@ -171,6 +207,10 @@ impl<'a> Directory<'a> {
         }
     }
 
+    fn stat(&self, name: &str) -> Result<FileStat, Errno> {
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
     fn remove(&self, name: &str) -> Result<(), Errno> {
         unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)
     }
@@ -202,9 +242,12 @@ impl SetFile<Flock<OwnedFd>> {
     }
 
     /// Whether the locked file is still the one that its name stands for.
-    fn is_still_named_in(&self, directory: &Directory<'_>) -> bool {
-        fstatat(&directory.fd, self.name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
-            .is_ok_and(|now| same(&now, &self.stat))
+    fn is_still_named_in(&self, directory: &Directory<'_>) -> Result<bool, StoreError> {
+        match directory.stat(&self.name) {
+            Ok(now) => Ok(same(&now, &self.stat)),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(StoreError::system(&self.path, "look at")(errno)),
+        }
     }
 
     /// Writes `text` at `start` and brings it to stable storage. What fails here is final: the code may be spent, and
@@ -212,7 +255,7 @@ impl SetFile<Flock<OwnedFd>> {
     fn overwrite(&self, directory: &Directory<'_>, start: usize, text: &str) -> Result<(), StoreError> {
         let failed = |action| StoreError::system(&self.path, action);
         // Only here is it opened for writing: a close after that wakes whoever watches the directory.
-        let flags = CAREFUL.difference(OFlag::O_RDONLY) | OFlag::O_RDWR | OFlag::O_NOFOLLOW;
+        let flags = CAREFUL | OFlag::O_RDWR | OFlag::O_NOFOLLOW;
         let fd = openat(&directory.fd, self.name.as_str(), flags, Mode::empty())
             .map_err(failed("open for writing"))?;
         if !fstat(&fd).is_ok_and(|now| same(&now, &self.stat)) {
@@ -235,7 +278,7 @@ fn same(a: &FileStat, b: &FileStat) -> bool {
 
 fn read(path: &Path, fd: BorrowedFd<'_>) -> Result<CodeSet, StoreError> {
     let bytes = trust::read(fd).map_err(StoreError::system(path, "read"))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| crate::set::BadSet::Syntax(error.to_string()));
+    let text = std::str::from_utf8(&bytes).map_err(|error| BadSet::Syntax(error.to_string()));
     text.and_then(CodeSet::parse).map_err(|reason| StoreError::Corrupt { path: path.into(), reason })
 }
 

@@ -48,6 +48,11 @@ fn main() {
     serde_json::to_writer(std::io::stdout(), &outcomes).expect("standard output");
 }
 
+fn uids() -> [u32; 3] {
+    let ids = nix::unistd::getresuid().expect("ids of this process");
+    [ids.real, ids.effective, ids.saved].map(|id| id.as_raw())
+}
+
 fn pipe() -> (File, File) {
     let (reader, writer) = nix::unistd::pipe().expect("a pipe");
     (reader.into(), writer.into())
@@ -143,6 +148,7 @@ impl Host<'_> {
             }
         }
         let mut codes = Vec::new();
+        let before = uids();
         for call in &attempt.calls {
             // SAFETY: the handle is live.
             codes.push(unsafe {
@@ -157,9 +163,10 @@ impl Host<'_> {
                 }
             });
         }
+        let after = uids();
         // SAFETY: the handle is live, and not used after this.
         unsafe { pam_end(handle, PAM_SUCCESS) };
-        Outcome { codes, said: self.said }
+        Outcome { codes, said: self.said, uids: [before, after] }
     }
 
     /// What is answered to one message: nothing for a text, or a status that ends the conversation.
