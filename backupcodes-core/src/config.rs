@@ -147,7 +147,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
     /// Not TOML, or not a key or value of ours.
-    #[error("{path}: {reason}; see backupcodes.conf(5)")]
+    #[error("{path}: {reason}; see Configuration in README.md")]
     Bad {
         /// The file.
         path: PathBufDisplay,

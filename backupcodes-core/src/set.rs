@@ -148,12 +148,13 @@ impl CodeSet {
     pub fn render(label: &Label, hashes: &[CodeHash]) -> String {
         let Label { set, user, uid, created, email } = label;
         let email: Vec<_> = email.iter().map(|address| quoted(address)).collect();
-        let codes: String = hashes.iter().map(|hash| format!("  \"{}\",\n", hash.phc())).collect();
+        let codes: Vec<_> = hashes.iter().map(|hash| format!("  \"{}\",\n", hash.phc())).collect();
         format!(
-            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = [{}]\ncodes = [\n{codes}]\n",
+            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = [{}]\ncodes = [\n{}]\n",
             quoted(set),
             quoted(user),
             email.join(", "),
+            codes.concat(),
         )
     }
 

@@ -2,6 +2,7 @@
 //! [`Attempt`]s are made through the real libpam and the module as it is shipped.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ pub struct Attempt {
     pub flags: i32,
     pub answers: Vec<Answer>,
     pub calls: Vec<String>,
+    /// Only the soft limit, which a process may lift again.
     pub file_size_limit: Option<u64>,
     pub address_space_limit: Option<u64>,
 }
@@ -120,7 +122,8 @@ pub fn sandbox_of_root() -> Option<PathBuf> {
 
 fn skip<T>(reason: &str) -> Option<T> {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}, and in CI nothing is skipped");
-    eprintln!("skipped: {reason}");
+    // Written directly: what is printed by a test that passes is not shown.
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
     None
 }
 
@@ -281,7 +284,6 @@ pub fn race_in(host: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>>
 
 /// Runs a command with `input` on its standard input.
 pub fn feed(command: &mut Command, input: &str) -> Output {
-    use std::io::Write;
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Who does not read may close the pipe.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use backupcodes_tests::{World, built, feed, me, pam, text};
+use backupcodes_tests::{World, built, feed, me, pam, sandbox_of_root, set_mode, text};
 
 /// The system calls of `command`, a line each, with whole buffers.
 fn calls(command: &Command, input: &str, which: &str) -> (Vec<String>, std::process::Output) {
@@ -76,6 +76,35 @@ fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
     // Directory lock; new file, flushed; the sheet; the old set's lock; its end; the directory flushed; unlocked.
     let expected = ["flock", "write", "fsync", "write", "flock", "renameat", "fsync", "flock", "flock"];
     assert_eq!(kinds, expected, "{calls:#?}");
+}
+
+#[test]
+fn in_a_setuid_host_the_lock_is_held_with_ids_that_the_caller_cannot_signal() {
+    let Some(sandbox) = sandbox_of_root() else { return };
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    let host = sandbox.join(format!("setuid-{}", world.service));
+    std::fs::copy(built("pamhost"), &host).unwrap();
+    set_mode(&host, 0o4755);
+    let attempts = serde_json::to_string(&[world.attempt(&[(&sheet.codes[0]).into()])]).unwrap();
+    let mut strace = Command::new("strace");
+    let trace = world.path("trace");
+    strace
+        .args(["-u", "nobody", "-f", "-e", "trace=setresuid,flock,rt_sigprocmask,fdatasync", "-o"])
+        .arg(&trace);
+    let output = feed(strace.arg(&host), &attempts);
+    assert!(text(&output.stdout).contains("\"codes\":[0]"), "{output:?}");
+    let trace = text(&std::fs::read(trace).unwrap());
+    let at = |what: &str| trace.find(what).unwrap_or_else(|| panic!("no {what} in {trace}"));
+    let order = [
+        "SIG_SETMASK, ~[",
+        "setresuid(0, 0, 0)",
+        "LOCK_EX",
+        "fdatasync",
+        "LOCK_UN",
+        "setresuid(65534, 0, 0)",
+    ];
+    assert!(order.map(at).is_sorted(), "{trace}");
 }
 
 #[test]

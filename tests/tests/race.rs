@@ -74,17 +74,20 @@ fn a_generate_in_the_middle_of_a_storm_ends_the_old_set() {
 }
 
 #[test]
-fn a_code_accepted_before_generate_returned_was_of_the_old_set_and_none_after() {
+fn a_code_whose_set_was_replaced_while_its_lock_was_waited_for_is_refused() {
     let Some(world) = World::new("") else { return };
+    let new = world.generate();
+    std::fs::rename(world.file(), world.path("new")).unwrap();
     let old = world.generate();
-    // Each attempt ends before or after generate: what is accepted of the old set must have a mark in no new set.
+    let locked = Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
     std::thread::scope(|scope| {
-        let storm = scope.spawn(|| race(&vec![world.attempt(&[(&old.codes[0]).into()]); PROCESSES]));
-        let new = world.generate();
-        storm.join().unwrap();
-        let status = status(&world);
-        assert_eq!((&status["set"], &status["left"]), (&new.set.into(), &10.into()));
+        let waiting = scope.spawn(|| world.try_answer(&old.codes[0]));
+        std::thread::sleep(Duration::from_millis(500));
+        std::fs::rename(world.path("new"), world.file()).unwrap();
+        drop(locked);
+        assert_eq!(waiting.join().unwrap(), pam::AUTH_ERR);
     });
+    assert_eq!(world.try_answer(&new.codes[0]), pam::SUCCESS);
 }
 
 #[test]

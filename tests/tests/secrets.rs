@@ -6,8 +6,9 @@ use std::path::Path;
 use backupcodes_tests::{World, caught, me, pam, sandbox};
 
 /// Every way that a code may be written.
-fn forms(code: &str) -> [String; 3] {
-    [code.into(), code.replace('-', ""), code.to_lowercase()]
+fn forms(code: &str) -> [String; 5] {
+    let bare = code.replace('-', "");
+    [code.into(), code.to_lowercase(), bare.to_lowercase(), bare[1..bare.len() - 1].into(), bare]
 }
 
 fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {

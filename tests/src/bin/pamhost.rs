@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::ptr::null_mut;
 
 use backupcodes_tests::{Answer, Attempt, Outcome, Said};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
 
@@ -124,7 +124,7 @@ impl Host<'_> {
             (Resource::RLIMIT_AS, attempt.address_space_limit),
         ] {
             if let Some(limit) = limit {
-                setrlimit(resource, limit, limit).unwrap();
+                setrlimit(resource, limit, getrlimit(resource).unwrap().1).unwrap();
             }
         }
         let conversation = Conversation { talk: answer, data: (&raw mut self).cast() };
