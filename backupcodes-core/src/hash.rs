@@ -221,6 +221,17 @@ mod tests {
         assert_ne!(hash.phc(), CodeHash::create(&code, cost, &mut SysRng, &mut memory).unwrap().phc());
     }
 
+    #[test]
+    fn every_bit_of_the_tag_counts() {
+        let (code, mut memory) = (code(), HeapMemory::default());
+        let hash = CodeHash::create(&code, Cost::new(8, 1, 1).unwrap(), &mut SysRng, &mut memory).unwrap();
+        for bit in 0..TAG * 8 {
+            let mut other = hash.clone();
+            other.tag[bit / 8] ^= 1 << (bit % 8);
+            assert!(!other.matches(code.secret(), &mut memory).unwrap());
+        }
+    }
+
     /// The tag was computed by the reference implementation's command line:
     /// `printf 1ABCDEFGHJKMNPQ | argon2 somesaltsomesalt -id -t 2 -k 256 -p 1 -l 32 -e`
     #[test]

@@ -39,6 +39,7 @@ pub mod pam {
 pub struct Attempt {
     pub folder: String,
     pub service: String,
+    /// Empty: the module must ask.
     pub user: Vec<u8>,
     pub rhost: Option<String>,
     pub tty: Option<String>,
@@ -48,6 +49,8 @@ pub struct Attempt {
     /// Only the soft limit, which a process may lift again.
     pub file_size_limit: Option<u64>,
     pub address_space_limit: Option<u64>,
+    /// Whether the application refuses to show texts.
+    pub texts_fail: bool,
 }
 
 /// What the application answers to a prompt.
@@ -225,6 +228,7 @@ impl World {
             calls: vec!["authenticate".into()],
             file_size_limit: None,
             address_space_limit: None,
+            texts_fail: false,
         }
     }
 

@@ -193,6 +193,15 @@ fn revoke_ends_a_set_and_says_no_where_there_is_none() {
 }
 
 #[test]
+fn what_is_no_set_can_be_revoked() {
+    let world = world!();
+    world.generate();
+    fs::write(world.file(), "rubbish").unwrap();
+    assert_eq!(world.admin(&["revoke", &me()]).status.code(), Some(0));
+    assert!(!world.file().exists());
+}
+
+#[test]
 fn unspent_codes_are_replaced_only_by_who_was_asked_or_said_yes() {
     let world = world!();
     let old = world.generate();

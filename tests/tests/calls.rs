@@ -123,21 +123,6 @@ fn a_directory_that_cannot_be_flushed_leaves_a_sheet_that_is_live_and_said_to_be
 }
 
 #[test]
-fn a_flush_that_fails_is_final_and_answered_like_a_wrong_code() {
-    let Some(world) = World::new("") else { return };
-    let sheet = world.generate();
-    let attempts = serde_json::to_string(&[world.attempt(&[(&sheet.codes[0]).into()])]).unwrap();
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]);
-    let output = feed(strace.arg(built("pamhost")), &attempts);
-    assert!(text(&output.stdout).contains(&format!("\"codes\":[{}]", pam::AUTH_ERR)), "{output:?}");
-    let line = world.last_line();
-    assert!(line.text.contains("cannot flush (EIO") && line.level == 2, "{line:?}");
-    assert_eq!(world.try_answer(&sheet.codes[0]), pam::AUTH_ERR, "it counts as spent");
-    assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
-}
-
-#[test]
 fn a_code_is_written_nowhere_but_to_the_terminal_and_starts_no_program() {
     let Some(world) = World::new("debug") else { return };
     let sheet = world.generate();
@@ -160,4 +145,90 @@ fn a_code_is_written_nowhere_but_to_the_terminal_and_starts_no_program() {
         calls.iter().filter(|call| sheet.codes.iter().any(|code| call.contains(code))).collect();
     assert!(!showing.is_empty() && showing.iter().all(|call| call.starts_with("write(1<")), "{showing:#?}");
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_removed_set_is_locked_and_its_end_is_flushed() {
+    let Some(world) = World::new("") else { return };
+    world.generate();
+    let (calls, _) = calls(world.admin_command().args(["revoke", &me()]), "", "flock,fsync,unlinkat");
+    let kinds: Vec<_> = calls.iter().map(|call| call.split('(').next().unwrap()).collect();
+    assert_eq!(kinds, ["flock", "flock", "unlinkat", "fsync", "flock", "flock"], "{calls:#?}");
+}
+
+#[test]
+fn json_is_out_before_the_set_takes_its_place() {
+    let Some(world) = World::new("") else { return };
+    let arguments = ["generate", "--yes", "--format", "json", &me()];
+    let (calls, output) = calls(world.admin_command().args(arguments), "", "write,renameat");
+    let sheet = backupcodes_tests::sheet(output);
+    let at = |what: &str| calls.iter().position(|call| call.contains(what)).unwrap();
+    assert!(at(&sheet.codes[9]) < at("renameat("), "{calls:#?}");
+}
+
+#[test]
+fn files_are_opened_with_care() {
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    let mut opened = attempt(&world, &sheet.codes[0], "openat");
+    opened.extend(calls(world.admin_command().args(["generate", "--yes", &me()]), "", "openat").0);
+    let folder = world.folder.path().to_str().unwrap().to_string();
+    opened.retain(|call| call.contains(&folder) && !call.contains("pam.d"));
+    assert!(opened.len() > 8, "{opened:#?}");
+    for call in opened {
+        assert!(call.contains("O_CLOEXEC"), "{call}");
+        if call.contains(".new") {
+            assert!(call.contains("O_CREAT|O_EXCL|O_CLOEXEC, 0600"), "{call}");
+        } else if call.contains(".toml") {
+            let care = ["O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"];
+            assert!(care.iter().all(|flag| call.contains(flag)), "{call}");
+        }
+    }
+}
+
+#[test]
+fn the_memory_of_a_hash_is_huge_pages_that_no_core_dump_has_and_is_given_back() {
+    let Some(world) = World::new("") else { return };
+    world.configure("");
+    let sheet = world.generate();
+    let calls = attempt(&world, &sheet.codes[0], "madvise,munmap");
+    let count = |what: &str| calls.iter().filter(|call| call.contains(what)).count();
+    // 19 MiB are ten pages of 2 MiB, and one more to find an aligned address in.
+    assert_eq!(count(", 20971520, MADV_DONTDUMP) = 0"), 1, "{calls:#?}");
+    assert_eq!(count(", 20971520, MADV_HUGEPAGE)"), 1, "{calls:#?}");
+    assert_eq!(count(", 23068672)"), 1, "unmapped: {calls:#?}");
+}
+
+#[test]
+fn the_tool_leaves_no_core_dump_before_it_looks_at_a_set() {
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    for (arguments, input) in [(vec!["generate", "--yes"], ""), (vec!["verify"], sheet.codes[0].as_str())] {
+        let (calls, _) = calls(world.admin_command().args(arguments).arg(me()), input, "prctl,openat");
+        let at = |what: &str| calls.iter().position(|call| call.contains(what)).unwrap();
+        assert!(at("PR_SET_DUMPABLE, SUID_DUMP_DISABLE") < at(".toml"), "{calls:#?}");
+    }
+}
+
+#[test]
+fn every_refusal_is_asked_for_and_fills_the_same_memory_once() {
+    let Some(world) = World::new("debug") else { return };
+    world.configure("[hash]\nmemory_kib = 1024\npasses = 1\n");
+    let sheet = world.generate();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    let check = |answer: &str, user: &str, what: &str| {
+        let mut attempt = world.attempt(&[answer.into()]);
+        attempt.user = user.into();
+        let input = serde_json::to_string(&[attempt]).unwrap();
+        let (calls, output) = calls(&Command::new(built("pamhost")), &input, "madvise");
+        assert!(text(&output.stdout).contains("\"said\":[{"), "{what}: {output:?}");
+        let runs: Vec<_> = calls.iter().filter(|call| call.contains("MADV_DONTDUMP")).collect();
+        assert!(runs.len() == 1 && runs[0].contains(", 1048576, "), "{what}: {calls:#?}");
+    };
+    check(&sheet.codes[0], &me(), "spent");
+    check("x", &me(), "malformed");
+    check(&sheet.codes[1], "no-such-user", "no user");
+    check(&sheet.codes[1], "daemon", "no set");
+    set_mode(&world.file(), 0o644);
+    check(&sheet.codes[1], &me(), "not trusted");
 }

@@ -87,6 +87,7 @@ fn a_code_whose_set_was_replaced_while_its_lock_was_waited_for_is_refused() {
         drop(locked);
         assert_eq!(waiting.join().unwrap(), pam::AUTH_ERR);
     });
+    assert!(world.last_line().text.contains("or the set was replaced"), "{:?}", world.last_line());
     assert_eq!(world.try_answer(&new.codes[0]), pam::SUCCESS);
 }
 
@@ -174,4 +175,21 @@ fn a_generate_that_waits_too_long_says_that_its_sheet_is_dead() {
     drop(spender);
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
     assert_eq!(std::fs::read_dir(world.store()).unwrap().count(), 1, "nothing is left over");
+}
+
+#[test]
+fn a_set_that_moved_while_its_lock_was_waited_for_is_looked_at_anew() {
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    let moved = world.store().join("moved.toml");
+    std::fs::copy(world.file(), &moved).unwrap();
+    let locked = Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| world.try_answer(&sheet.codes[0]));
+        std::thread::sleep(Duration::from_millis(500));
+        std::fs::rename(&moved, world.file()).unwrap();
+        drop(locked);
+        assert_eq!(waiting.join().unwrap(), pam::SUCCESS);
+    });
+    assert_eq!(status(&world)["left"], 9);
 }

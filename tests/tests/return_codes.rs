@@ -311,6 +311,29 @@ fn a_conversation_that_fails_or_comes_back_later_is_told_so() {
 }
 
 #[test]
+fn a_name_that_must_be_asked_for_has_the_same_return_codes() {
+    let world = world!("nullok");
+    let sheet = world.generate();
+    let run = |answers: &[Answer]| {
+        let mut attempt = world.attempt(answers);
+        attempt.user.clear();
+        attempt.run().codes[0]
+    };
+    assert_eq!(run(&[Answer::Fail]), pam::CONV_ERR);
+    assert_eq!(run(&[Answer::Again]), pam::INCOMPLETE);
+    assert_eq!(run(&[(&me()).into(), (&sheet.codes[0]).into()]), pam::SUCCESS);
+}
+
+#[test]
+fn a_text_that_does_not_arrive_takes_no_login_away() {
+    let world = world!("");
+    let sheet = world.generate();
+    let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+    attempt.texts_fail = true;
+    assert_eq!(attempt.run().codes, [pam::SUCCESS]);
+}
+
+#[test]
 fn no_memory_for_the_hash_is_an_error_not_an_abort() {
     let world = world!("");
     world.configure("[hash]\nmemory_kib = 524288\npasses = 1\n");
@@ -360,6 +383,10 @@ fn the_other_entry_points_neither_deny_nor_grant() {
     fs::write(&file, fs::read_to_string(&file).unwrap() + &permit.concat()).unwrap();
     attempt.answers = vec![(&sheet.codes[1]).into()];
     assert_eq!(attempt.run().codes, [pam::SUCCESS; 6]);
+    // By itself: a stack remembers what its open_session said.
+    world.stack("");
+    attempt.calls = vec!["close_session".into()];
+    assert_eq!(attempt.run().codes, [denied]);
 }
 
 #[test]
@@ -419,6 +446,10 @@ fn what_the_network_says_cannot_forge_the_log_or_the_mark() {
         "{:?}",
         world.last_line()
     );
+    attempt.rhost = Some("%n%s%d.example.org".into());
+    attempt.answers = vec!["x".into()];
+    attempt.run();
+    assert!(world.last_line().text.contains("source=%n%s%d.example.org "), "{:?}", world.last_line());
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
     assert!(fs::read_to_string(world.file()).unwrap().contains(" evil?host??accepted?user?root"));
 }

@@ -1,5 +1,6 @@
 //! A code in clear reaches the terminal and nothing else.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -60,4 +61,14 @@ fn the_search_above_finds_a_code_where_one_is() {
         .iter()
         .any(|file| String::from_utf8_lossy(&fs::read(file).unwrap()).contains(&sheet.codes[0]));
     assert!(found);
+}
+
+#[test]
+fn no_two_codes_share_a_secret_and_no_two_sets_an_id() {
+    let Some(world) = World::new("") else { return };
+    let sheets: Vec<_> = (0..3).map(|_| world.generate()).collect();
+    let sets: HashSet<_> = sheets.iter().map(|sheet| &sheet.set).collect();
+    let codes = sheets.iter().flat_map(|sheet| &sheet.codes);
+    let secrets: HashSet<String> = codes.map(|code| code.replace('-', "")[1..14].into()).collect();
+    assert_eq!((sets.len(), secrets.len()), (3, 30));
 }

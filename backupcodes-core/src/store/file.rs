@@ -322,3 +322,39 @@ impl Drop for NewFile<'_> {
 fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Account;
+    use crate::clock;
+    use crate::hash::Cost;
+    use crate::set::Label;
+    use rand::rngs::SysRng;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_set_that_is_being_replaced_is_never_taken_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let store = FileStore::new(directory.path());
+        let account = Account { name: "alice".into(), uid: 1000 };
+        let label = Label::new(&account, clock::now(), vec![], &mut SysRng).unwrap();
+        let text = CodeSet::render(&label, &[CodeHash::decoy(Cost::DEFAULT)]);
+        let replace = |expected| store.replace("alice", expected, Some(&text), &mut || Ok(())).unwrap();
+        replace(Expected::Nothing);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..300 {
+                    replace(Expected::Set(&label.set));
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                assert!(store.read("alice").unwrap().is_some());
+            }
+        });
+    }
+}

@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 use backupcodes_tests::{Answer, Attempt, Outcome, Said};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -133,7 +133,7 @@ impl Host<'_> {
         let status = unsafe {
             pam_start_confdir(
                 service.as_ptr(),
-                user.as_ptr(),
+                if attempt.user.is_empty() { null() } else { user.as_ptr() },
                 &raw const conversation,
                 folder.as_ptr(),
                 &raw mut handle,
@@ -174,7 +174,7 @@ impl Host<'_> {
         self.said.push(Said { style, text });
         // 1 and 2 are prompts, without and with echo.
         if style > 2 {
-            return Ok(None);
+            return if self.attempt.texts_fail { Err(PAM_CONV_ERR) } else { Ok(None) };
         }
         if let Some(mut ready) = self.ready.take() {
             let _ = ready.write_all(&[1]);
