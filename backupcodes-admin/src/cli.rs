@@ -1,6 +1,6 @@
 //! The command line, as help, errors and documents show it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use backupcodes_core::config::{Config, ConfigError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -87,9 +87,6 @@ fn address(text: &str) -> Result<String, &'static str> {
 
 impl Cli {
     pub(crate) fn configuration(&self) -> Result<Config, ConfigError> {
-        match &self.config {
-            Some(file) => Config::of_file(file),
-            None => Config::of_system(Path::new("/")),
-        }
+        Config::load(self.config.as_deref())
     }
 }

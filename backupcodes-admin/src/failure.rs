@@ -2,10 +2,12 @@
 
 use backupcodes_core::account::AccountError;
 use backupcodes_core::config::ConfigError;
-use backupcodes_core::hash::{BadCost, CreateError, HashError};
+use backupcodes_core::hash::{CreateError, HashError};
 use backupcodes_core::store::{ReplaceError, StoreError};
 use nix::errno::Errno;
 use rand::rngs::SysError;
+
+use crate::output;
 
 /// How a command ends that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +51,6 @@ pub(crate) enum Failure {
     SheetIsDead { user: String, error: StoreError },
     #[error(transparent)]
     Hash(#[from] HashError),
-    #[error(transparent)]
-    Cost(#[from] BadCost),
     #[error("no random bytes from the kernel ({0}); no codes can be made")]
     Random(SysError),
     #[error("the answer cannot be read ({0}); type it at a terminal, or give it on standard input")]
@@ -59,6 +59,20 @@ pub(crate) enum Failure {
     Output(std::io::Error),
     #[error("{failed} of {total} users failed, as told above; the others are done")]
     Some { failed: usize, total: usize },
+}
+
+impl Failure {
+    /// A single failure is the command's; of several each is told, and then how many there were.
+    pub(crate) fn report(mut failed: Vec<Self>, total: usize) -> Result<(), Self> {
+        match failed.len() {
+            0 => Ok(()),
+            1 if total == 1 => failed.pop().map_or(Ok(()), Err),
+            count => {
+                failed.iter().for_each(|failure| output::complain(failure));
+                Err(Self::Some { failed: count, total })
+            }
+        }
+    }
 }
 
 impl From<CreateError<SysError>> for Failure {

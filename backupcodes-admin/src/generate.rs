@@ -8,7 +8,7 @@ use backupcodes_core::code::{Code, Slot};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CodeHash, HeapMemory};
 use backupcodes_core::set::{CodeSet, Label};
-use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store, StoreError};
+use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
 use rand::rngs::SysRng;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -37,20 +37,8 @@ pub(crate) fn run(config: &Config, arguments: &Generate, format: Format) -> Resu
         }
     }
     let finished = printer.finish();
-    report(failed, arguments.users.len())?;
+    Failure::report(failed, arguments.users.len())?;
     finished.map(|()| outcome)
-}
-
-/// A single failure is the command's; of several each is told, and then how many there were.
-pub(crate) fn report(mut failed: Vec<Failure>, total: usize) -> Result<(), Failure> {
-    match failed.len() {
-        0 => Ok(()),
-        1 if total == 1 => failed.pop().map_or(Ok(()), Err),
-        count => {
-            failed.iter().for_each(|failure| output::complain(failure));
-            Err(Failure::Some { failed: count, total })
-        }
-    }
 }
 
 /// The account of a user who must exist.
@@ -68,8 +56,7 @@ fn generate(
     let store = FileStore::new(&config.directory);
     let old = match store.read(&account.name) {
         Ok(old) => old.ok_or(Expected::Nothing),
-        // What is no set can be replaced by one; what cannot be reached cannot.
-        Err(StoreError::Untrusted(_) | StoreError::Corrupt { .. }) => Err(Expected::Unusable),
+        Err(error) if error.can_be_replaced() => Err(Expected::Unusable),
         Err(error) => return Err(error.into()),
     };
     let expected = old.as_ref().map_or_else(|expected| *expected, |set| Expected::Set(&set.label.set));
@@ -121,12 +108,11 @@ impl New {
         email: Vec<String>,
         memory: &mut HeapMemory,
     ) -> Result<Self, Failure> {
-        let cost = config.hash.cost()?;
         let label = Label::new(account, clock::now(), email, &mut SysRng).map_err(Failure::Random)?;
         let (mut codes, mut hashes) = (Vec::new(), Vec::new());
         for slot in (1..=count.unwrap_or(config.codes.count)).filter_map(Slot::new) {
             let code = Code::generate(slot, config.codes.length, &mut SysRng).map_err(Failure::Random)?;
-            hashes.push(CodeHash::create(&code, cost, &mut SysRng, memory)?);
+            hashes.push(CodeHash::create(&code, config.hash.cost, &mut SysRng, memory)?);
             codes.push(code);
         }
         let file = CodeSet::render(&label, &hashes);

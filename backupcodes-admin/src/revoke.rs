@@ -2,7 +2,7 @@
 
 use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
-use backupcodes_core::store::{Expected, FileStore, Store, StoreError};
+use backupcodes_core::store::{Expected, FileStore, Store};
 use serde::Serialize;
 
 use crate::cli::Format;
@@ -24,7 +24,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
         Ok(None) => None,
         Ok(Some(set)) => Some((set.left(), Some(set.label.set))),
         // What is no set goes as well.
-        Err(StoreError::Untrusted(_) | StoreError::Corrupt { .. }) => Some((0, None)),
+        Err(error) if error.can_be_replaced() => Some((0, None)),
         Err(error) => return Err(error.into()),
     };
     if let Some((_, set)) = &old {

@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::failure::{Failure, Outcome};
-use crate::generate::report;
 use crate::output;
 
 pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<Outcome, Failure> {
@@ -52,7 +51,7 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
             sets.iter().try_for_each(|set| output::print(&text(set, config.codes.low, now)))?;
         }
     }
-    report(failed, users.len()).map(|()| outcome)
+    Failure::report(failed, users.len()).map(|()| outcome)
 }
 
 fn text(set: &CodeSet, low: usize, now: Time) -> String {

@@ -21,11 +21,10 @@ struct Json<'a> {
 
 pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
     let account = account(user)?;
-    let cost = config.hash.cost()?;
     let store = FileStore::new(&config.directory);
     let answer = terminal::secret(&format!("Backup code of {user} (it will not be spent): "))
         .map_err(Failure::Input)?;
-    let request = Request { account: Some(&account), answer: answer.as_bytes(), cost };
+    let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: config.hash.cost };
     let verdict = match judge(&store, request, &mut HeapMemory::default()) {
         Ok(found) => Ok(found.slot()),
         Err(Refusal::Store(error)) => return Err(error.into()),

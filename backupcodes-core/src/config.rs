@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use toml::de::DeValue;
 
 use crate::code::{LONGEST_SECRET, SHORTEST_SECRET, Slot};
-use crate::hash::{BadCost, Cost};
+use crate::hash::Cost;
 use crate::trust::{PathBufDisplay, Untrusted};
 use crate::value::read;
 
@@ -49,9 +49,8 @@ pub struct Codes {
 /// `[hash]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hash {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
+    /// `memory_kib`, `passes` and `lanes`: what a run costs.
+    pub cost: Cost,
     /// Runs at one time on this host; 0: twice the processors, at least 4.
     pub concurrent: u32,
 }
@@ -108,8 +107,7 @@ impl Default for Codes {
 
 impl Default for Hash {
     fn default() -> Self {
-        // Cost::DEFAULT, which a test holds equal.
-        Self { memory_kib: 19_456, passes: 2, lanes: 1, concurrent: 0 }
+        Self { cost: Cost::DEFAULT, concurrent: 0 }
     }
 }
 
@@ -181,9 +179,9 @@ impl Config {
             "codes.count" => codes.count = read(key, value)?,
             "codes.length" => codes.length = read(key, value)?,
             "codes.low" => codes.low = read(key, value)?,
-            "hash.memory_kib" => hash.memory_kib = read(key, value)?,
-            "hash.passes" => hash.passes = read(key, value)?,
-            "hash.lanes" => hash.lanes = read(key, value)?,
+            "hash.memory_kib" => hash.cost.memory_kib = read(key, value)?,
+            "hash.passes" => hash.cost.passes = read(key, value)?,
+            "hash.lanes" => hash.cost.lanes = read(key, value)?,
             "hash.concurrent" => hash.concurrent = read(key, value)?,
             "throttle.free" => throttle.free = read(key, value)?,
             "throttle.first_delay" => throttle.first_delay = read(key, value)?,
@@ -201,10 +199,10 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let Self { codes, throttle, notify, .. } = self;
+        let Self { codes, hash, throttle, notify, .. } = self;
         within("codes.count", usize::from(codes.count), 1, usize::from(Slot::MOST))?;
         within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
-        self.hash.cost().map_err(|error| format!("hash: {error}"))?;
+        hash.cost.check().map_err(|error| format!("hash: {error}"))?;
         let Throttle { first_delay, longest_delay, .. } = throttle;
         if first_delay > longest_delay {
             return Err(format!(
@@ -215,16 +213,6 @@ impl Config {
             return Err("notify.sendmail: expected a program by its absolute path, and its arguments".into());
         }
         Ok(())
-    }
-}
-
-impl Hash {
-    /// What a run costs.
-    ///
-    /// # Errors
-    /// [`BadCost`]; not with a configuration that was loaded.
-    pub const fn cost(&self) -> Result<Cost, BadCost> {
-        Cost::new(self.memory_kib, self.passes, self.lanes)
     }
 }
 

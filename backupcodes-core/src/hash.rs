@@ -18,9 +18,10 @@ const TAG: usize = 32;
 /// What one run costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
+    // Within this crate the configuration fills them in one by one, and checks them before it lets them out.
+    pub(crate) memory_kib: u32,
+    pub(crate) passes: u32,
+    pub(crate) lanes: u32,
 }
 
 /// These costs are outside what Argon2id (RFC 9106, section 3.1) or a login can take.
@@ -43,9 +44,15 @@ impl Cost {
     /// # Errors
     /// [`BadCost`] says what is allowed.
     pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, BadCost> {
+        Self { memory_kib, passes, lanes }.check()
+    }
+
+    /// This cost, if it is one that can be.
+    pub(crate) const fn check(self) -> Result<Self, BadCost> {
+        let Self { memory_kib, passes, lanes } = self;
         let fits = lanes >= 1 && lanes <= 64 && passes >= 1 && passes <= 1000 && memory_kib <= 4 << 20;
         if fits && memory_kib >= lanes.saturating_mul(8) {
-            Ok(Self { memory_kib, passes, lanes })
+            Ok(self)
         } else {
             Err(BadCost { memory_kib, passes, lanes })
         }

@@ -122,6 +122,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether what is there is no set and may be replaced by one; what cannot be reached may not.
+    #[must_use]
+    pub const fn can_be_replaced(&self) -> bool {
+        matches!(self, Self::Untrusted(_) | Self::Corrupt { .. })
+    }
+
     fn system(path: &Path, action: &'static str) -> impl Fn(Errno) -> Self {
         move |errno| Self::System { path: path.into(), action, errno }
     }

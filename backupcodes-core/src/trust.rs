@@ -22,7 +22,7 @@ pub struct Untrusted {
     pub(crate) path: PathBufDisplay,
     found: String,
     expected: &'static str,
-    remedy: String,
+    remedy: &'static str,
 }
 
 /// A path that shows itself without control characters.
@@ -75,12 +75,7 @@ impl Kind {
     /// # Errors
     /// [`Untrusted`] says what does not hold.
     pub(crate) fn refuse(self, path: &Path, found: impl Into<String>) -> Untrusted {
-        Untrusted {
-            path: path.into(),
-            found: found.into(),
-            expected: self.expected(),
-            remedy: self.remedy().into(),
-        }
+        Untrusted { path: path.into(), found: found.into(), expected: self.expected(), remedy: self.remedy() }
     }
 
     /// Judges an open descriptor.
@@ -136,6 +131,11 @@ pub(crate) fn read(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
             return Err(Errno::EFBIG);
         }
     }
+}
+
+/// The system's number of an error; EIO where it has none.
+pub(crate) fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 fn kind_name(kind: SFlag) -> &'static str {

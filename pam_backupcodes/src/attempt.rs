@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 use std::fmt::Display;
-use std::path::Path;
 
 use backupcodes_core::account::Account;
 use backupcodes_core::attempt::{Accepted, Match, Refusal, Request, judge};
@@ -42,12 +41,7 @@ struct No(PamResultCode, Level, String);
 
 fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<(), No> {
     let options = Options::parse(arguments).map_err(unusable)?;
-    let config = match &options.conf {
-        Some(path) => Config::of_file(path),
-        None => Config::of_system(Path::new("/")),
-    };
-    let config = config.map_err(unusable)?;
-    let cost = config.hash.cost().map_err(unusable)?;
+    let config = Config::load(options.conf.as_deref()).map_err(unusable)?;
     let store = FileStore::new(&config.directory);
     let account = account(pamh)?;
     let place = Place::of(pamh, account.as_ref());
@@ -67,7 +61,7 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
         );
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
-    let request = Request { account: account.as_ref(), answer, cost };
+    let request = Request { account: account.as_ref(), answer, cost: config.hash.cost };
     let found =
         judge(&store, request, &mut FreshMemory::default()).map_err(|refusal| refused(&refusal, &place))?;
     let accepted = spend(found, &place)?;

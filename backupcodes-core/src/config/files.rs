@@ -5,7 +5,6 @@ use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::open;
 use nix::sys::stat::Mode;
 use toml::de::DeTable;
@@ -18,11 +17,16 @@ use crate::value::one_line;
 const SYSTEM: [&str; 2] = ["usr/lib/backupcodes/backupcodes.conf", "etc/security/backupcodes.conf"];
 
 impl Config {
-    /// The configuration of the system whose root directory is `root`.
+    /// The configuration in the file that was named, or else that of this system.
     ///
     /// # Errors
     /// [`ConfigError`]: nothing may go on without what the administrator wanted.
-    pub fn of_system(root: &Path) -> Result<Self, ConfigError> {
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        named.map_or_else(|| Self::of_system(Path::new("/")), Self::of_file)
+    }
+
+    /// The configuration of the system whose root directory is `root`.
+    fn of_system(root: &Path) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         for file in SYSTEM {
             let file = root.join(file);
@@ -33,10 +37,7 @@ impl Config {
     }
 
     /// The configuration in the file `path`, which must be there, and its drop-ins.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn of_file(path: &Path) -> Result<Self, ConfigError> {
+    fn of_file(path: &Path) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         layers.add(path)?;
         layers.add_drop_ins(path)?;
@@ -82,7 +83,7 @@ impl Layers {
         let directory = PathBuf::from(directory);
         let unreadable = |error: std::io::Error| ConfigError::Unreadable {
             path: directory.as_path().into(),
-            errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+            errno: trust::errno(&error),
         };
         if directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return Ok(());
@@ -138,7 +139,7 @@ mod tests {
     fn no_file_at_all_is_a_configuration() {
         let config = Root::new().load().unwrap();
         assert_eq!(config, Config::default());
-        assert_eq!(config.hash.cost(), Ok(Cost::DEFAULT));
+        assert_eq!(config.hash.cost, Cost::DEFAULT);
         assert_eq!((config.codes.count, config.codes.length, config.codes.low), (10, 13, 3));
     }
 

@@ -121,7 +121,7 @@ impl Old {
         let file = match directory.find(user, deadline) {
             Ok(None) => return Ok(Self { file: None, set: None, is_there: false }),
             Ok(file) => file,
-            Err(StoreError::Untrusted(_)) => None,
+            Err(error) if error.can_be_replaced() => None,
             Err(error) => return Err(error),
         };
         let name = file_name(user);
@@ -134,7 +134,8 @@ impl Old {
         }
         let set = match file.as_ref().map(|file| file.read()) {
             Some(Ok(set)) => Some(set.label.set),
-            None | Some(Err(StoreError::Corrupt { .. })) => None,
+            None => None,
+            Some(Err(error)) if error.can_be_replaced() => None,
             Some(Err(error)) => return Err(error),
         };
         Ok(Self { file, set, is_there: true })
@@ -266,7 +267,7 @@ impl SetFile<Flock<OwnedFd>> {
         match file.write_at(text.as_bytes(), start) {
             Ok(written) if written == text.len() => {}
             Ok(_) => return Err(failed("write all of the mark")(Errno::EIO)),
-            Err(error) => return Err(failed("write")(errno(&error))),
+            Err(error) => return Err(failed("write")(trust::errno(&error))),
         }
         fdatasync(&file).map_err(failed("flush"))
     }
@@ -300,7 +301,8 @@ impl<'a> NewFile<'a> {
         // Whatever the umask is.
         fchmod(&fd, MODE).map_err(directory.failed("set the mode of .new in"))?;
         let mut file = File::from(fd);
-        file.write_all(text.as_bytes()).map_err(|error| directory.failed("write .new in")(errno(&error)))?;
+        file.write_all(text.as_bytes())
+            .map_err(|error| directory.failed("write .new in")(trust::errno(&error)))?;
         fsync(&file).map_err(directory.failed("flush .new in"))?;
         Ok(new)
     }
@@ -317,10 +319,6 @@ impl Drop for NewFile<'_> {
         // After the rename there is nothing to remove; what cannot be removed is, by the next run.
         let _ = self.directory.remove(NEW);
     }
-}
-
-fn errno(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 #[cfg(test)]
