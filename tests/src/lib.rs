@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub mod hosts;
+pub mod libpam;
 pub mod readme;
 pub mod terminal;
 
@@ -25,13 +26,20 @@ pub mod pam {
     pub const AUTHINFO_UNAVAIL: i32 = 9;
     pub const USER_UNKNOWN: i32 = 10;
     pub const CONV_ERR: i32 = 19;
-    pub const IGNORE: i32 = 25;
     pub const ABORT: i32 = 26;
     pub const INCOMPLETE: i32 = 31;
     pub const SILENT: i32 = 0x8000;
     pub const PROMPT_ECHO_OFF: i32 = 1;
     pub const PROMPT_ECHO_ON: i32 = 2;
     pub const TEXT_INFO: i32 = 4;
+}
+
+/// Weights of the log, as syslog(3) numbers them.
+pub mod level {
+    pub const CRITICAL: u32 = 2;
+    pub const ERROR: u32 = 3;
+    pub const NOTICE: u32 = 5;
+    pub const DEBUG: u32 = 7;
 }
 
 /// What the application does with one `pam_start` to `pam_end`.
@@ -106,7 +114,7 @@ pub struct Sheet {
 /// One caught line of the log.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// As syslog(3) numbers them: 2 critical, 3 error, 4 warning, 5 notice, 7 debug.
+    /// One of [`level`].
     pub level: u32,
     pub text: String,
 }
@@ -205,14 +213,17 @@ impl World {
         command
     }
 
-    /// A new set for `user`.
-    pub fn generate_for(&self, user: &str) -> Sheet {
-        sheet(self.admin(&["generate", "--yes", "--format", "json", user]))
-    }
-
     /// A new set for the user who runs the tests.
     pub fn generate(&self) -> Sheet {
-        self.generate_for(&me())
+        sheet(self.admin(&["generate", "--yes", "--format", "json", &me()]))
+    }
+
+    /// The host as su is: root's, whoever starts it. `None` where the tests do not run as root.
+    pub fn setuid_host(&self) -> Option<PathBuf> {
+        let host = sandbox_of_root()?.join(format!("setuid-{}", self.service));
+        fs::copy(built("pamhost"), &host).unwrap();
+        set_mode(&host, 0o4755);
+        Some(host)
     }
 
     /// An attempt of the user who runs the tests, from 192.0.2.7, with these answers.

@@ -1,20 +1,11 @@
 //! `backupcodes-admin`, as an administrator and a program see it.
 
 use std::fs::{self, File};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{World, me, pam, set_mode, text};
+use backupcodes_tests::{World, built, feed, me, pam, race_with_preload, set_mode, sheet, text};
 use serde_json::{Value, json};
-
-macro_rules! world {
-    () => {
-        match World::new("") {
-            Some(world) => world,
-            None => return,
-        }
-    };
-}
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
@@ -30,7 +21,7 @@ fn complaint(output: &Output, status: i32) -> String {
 
 #[test]
 fn the_sheet_of_generate_is_one_a_person_can_use_and_its_codes_work() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let output = world.admin(&["generate", &me()]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
     let sheet = text(&output.stdout);
@@ -55,7 +46,7 @@ fn the_sheet_of_generate_is_one_a_person_can_use_and_its_codes_work() {
 
 #[test]
 fn generate_prints_json_for_programs() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let output = world.admin(&["generate", "--format", "json", "--count", "2", &me(), "nobody"]);
     let sets = json(&output);
     let keys = |set: &Value| set.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -68,7 +59,7 @@ fn generate_prints_json_for_programs() {
 
 #[test]
 fn status_tells_what_is_left_and_where_codes_were_used() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     world.admin(&["generate", "--email", "a@example.org", "--email", "b@example.org", "nobody"]);
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
@@ -102,7 +93,7 @@ fn status_tells_what_is_left_and_where_codes_were_used() {
 
 #[test]
 fn status_warns_of_few_none_and_damaged() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     world.configure("[codes]\ncount = 4\n[hash]\nmemory_kib = 64\npasses = 1\n");
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
@@ -120,7 +111,7 @@ fn status_warns_of_few_none_and_damaged() {
 
 #[test]
 fn status_of_a_user_without_a_set_says_no() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let output = world.admin(&["status", "nobody"]);
     assert!(complaint(&output, 1).contains("backupcodes-admin generate nobody"));
     assert_eq!(json(&world.admin(&["status", "--format", "json"])), json!([]));
@@ -128,7 +119,7 @@ fn status_of_a_user_without_a_set_says_no() {
 
 #[test]
 fn status_goes_on_past_a_set_that_cannot_be_read() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     world.generate();
     world.admin(&["generate", "nobody"]);
     fs::write(world.store().join("nobody.toml"), "rubbish").unwrap();
@@ -144,7 +135,7 @@ fn status_goes_on_past_a_set_that_cannot_be_read() {
 
 #[test]
 fn verify_says_what_would_happen_and_spends_nothing() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let verify = |code: &str| world.admin_with_input(&["verify", &me()], &format!("{code}\n"));
     for _ in 0..3 {
@@ -167,7 +158,7 @@ fn verify_says_what_would_happen_and_spends_nothing() {
 
 #[test]
 fn verify_at_a_terminal_does_not_show_what_is_typed() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut terminal = Terminal::start(world.admin_command().args(["verify", &me()]));
     terminal.expect("it will not be spent): ");
@@ -179,7 +170,7 @@ fn verify_at_a_terminal_does_not_show_what_is_typed() {
 
 #[test]
 fn revoke_ends_a_set_and_says_no_where_there_is_none() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let output = world.admin(&["revoke", &me()]);
     assert_eq!(output.status.code(), Some(0));
@@ -194,7 +185,7 @@ fn revoke_ends_a_set_and_says_no_where_there_is_none() {
 
 #[test]
 fn what_is_no_set_can_be_revoked() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     world.generate();
     fs::write(world.file(), "rubbish").unwrap();
     assert_eq!(world.admin(&["revoke", &me()]).status.code(), Some(0));
@@ -203,7 +194,7 @@ fn what_is_no_set_can_be_revoked() {
 
 #[test]
 fn unspent_codes_are_replaced_only_by_who_was_asked_or_said_yes() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let old = world.generate();
     let output = world.admin(&["generate", &me()]);
     let complaint = complaint(&output, 3);
@@ -231,9 +222,9 @@ fn unspent_codes_are_replaced_only_by_who_was_asked_or_said_yes() {
 
 #[test]
 fn a_set_without_unspent_codes_is_replaced_unasked_and_keeps_its_addresses() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let arguments = ["generate", "--count", "1", "--email", "a@example.org", "--format", "json", &me()];
-    let sheet = backupcodes_tests::sheet(world.admin(&arguments));
+    let sheet = sheet(world.admin(&arguments));
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     assert_eq!(world.admin(&["generate", &me()]).status.code(), Some(0));
     assert_eq!(json(&world.admin(&["status", "--format", "json"]))[0]["email"], json!(["a@example.org"]));
@@ -241,7 +232,7 @@ fn a_set_without_unspent_codes_is_replaced_unasked_and_keeps_its_addresses() {
 
 #[test]
 fn a_generate_that_cannot_print_leaves_the_old_set_as_it_was() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let old = world.generate();
     let before = fs::read(world.file()).unwrap();
     for format in ["text", "json"] {
@@ -257,16 +248,21 @@ fn a_generate_that_cannot_print_leaves_the_old_set_as_it_was() {
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
 }
 
+/// `generate` in a process that a shell has prepared.
+fn generate_after(world: &World, preparation: &str) -> Output {
+    let tool = world.admin_command();
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &format!("{preparation}; exec \"$@\""), "bash"]).arg(tool.get_program());
+    feed(shell.args(tool.get_args()).args(["generate", "--yes", &me()]), "")
+}
+
 #[test]
 fn a_generate_that_cannot_write_leaves_the_old_set_as_it_was() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let old = world.generate();
     let before = fs::read(world.file()).unwrap();
     // A file size limit of 0 stands in for whatever may stop the new file.
-    let mut command = std::process::Command::new("bash");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "bash"]);
-    command.arg(backupcodes_tests::built("backupcodes-admin")).arg("--config").arg(world.path("conf"));
-    let output = backupcodes_tests::feed(command.args(["generate", "--yes", &me()]), "");
+    let output = generate_after(&world, "trap '' XFSZ; ulimit -f 0");
     let complaint = complaint(&output, 3);
     assert!(complaint.contains("cannot write .new in") && output.stdout.is_empty(), "{complaint}");
     assert_eq!(fs::read(world.file()).unwrap(), before);
@@ -276,7 +272,7 @@ fn a_generate_that_cannot_write_leaves_the_old_set_as_it_was() {
 
 #[test]
 fn what_a_crash_left_over_is_cleaned_by_the_next_run() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     fs::write(world.store().join(".new"), "half of a se").unwrap();
     let sheet = world.generate();
     assert_eq!(fs::read_dir(world.store()).unwrap().count(), 1);
@@ -285,7 +281,7 @@ fn what_a_crash_left_over_is_cleaned_by_the_next_run() {
 
 #[test]
 fn an_unknown_account_is_an_error_and_stops_no_other() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     assert!(
         complaint(&world.admin(&["generate", "no-such-user"]), 3)
             .contains("no such user in the user database")
@@ -298,7 +294,7 @@ fn an_unknown_account_is_an_error_and_stops_no_other() {
 
 #[test]
 fn what_is_wrong_with_the_store_is_said_with_the_way_out() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     set_mode(&world.store(), 0o755);
     for command in [["generate", &me()], ["status", &me()], ["revoke", &me()]] {
         let complaint = complaint(&world.admin(&command), 3);
@@ -318,7 +314,7 @@ fn what_is_wrong_with_the_store_is_said_with_the_way_out() {
 
 #[test]
 fn wrong_usage_and_a_wrong_configuration_have_their_own_exit_statuses() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     for arguments in [
         &[][..],
         &["generate"],
@@ -337,13 +333,10 @@ fn wrong_usage_and_a_wrong_configuration_have_their_own_exit_statuses() {
 
 #[test]
 fn set_files_are_private_whatever_the_umask() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     use std::os::unix::fs::PermissionsExt;
     for umask in ["000", "077", "777"] {
-        let mut command = std::process::Command::new("bash");
-        command.args(["-c", &format!("umask {umask}; exec \"$@\""), "bash"]);
-        command.arg(backupcodes_tests::built("backupcodes-admin")).arg("--config").arg(world.path("conf"));
-        let output = backupcodes_tests::feed(command.args(["generate", "--yes", &me()]), "");
+        let output = generate_after(&world, &format!("umask {umask}"));
         assert!(output.status.success(), "{output:?}");
         assert_eq!(fs::metadata(world.file()).unwrap().permissions().mode() & 0o7777, 0o600);
     }
@@ -351,7 +344,7 @@ fn set_files_are_private_whatever_the_umask() {
 
 #[test]
 fn an_account_made_anew_inherits_no_address_and_is_told_of() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     world.admin(&["generate", "--email", "old@example.org", &me()]);
     let uid = nix::unistd::geteuid().as_raw();
     let file = fs::read_to_string(world.file()).unwrap();
@@ -366,21 +359,21 @@ fn an_account_made_anew_inherits_no_address_and_is_told_of() {
 
 #[test]
 fn a_name_that_was_typed_in_another_way_finds_the_same_set() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let typed = me().to_uppercase();
     let admin = |command: &str, input: &str| {
         let mut tool = world.admin_command();
-        tool.env("LD_PRELOAD", backupcodes_tests::built("examples/libfolding_names.so"));
-        backupcodes_tests::feed(tool.args([command, "--format", "json", &typed]), input)
+        tool.env("LD_PRELOAD", built("examples/libfolding_names.so"));
+        feed(tool.args([command, "--format", "json", &typed]), input)
     };
-    let sheet = backupcodes_tests::sheet(admin("generate", ""));
+    let sheet = sheet(admin("generate", ""));
     assert_eq!((sheet.user, world.file().exists()), (me(), true));
     assert_eq!(json(&admin("status", ""))[0]["set"], json!(sheet.set));
     assert_eq!(json(&admin("verify", &sheet.codes[0]))["accepted"], json!(true));
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     attempt.user = typed.clone().into();
-    let library = backupcodes_tests::built("examples/libfolding_names.so");
-    let outcome = backupcodes_tests::race_with_preload(&[attempt], &library).pop().unwrap().unwrap();
+    let library = built("examples/libfolding_names.so");
+    let outcome = race_with_preload(&[attempt], &library).pop().unwrap().unwrap();
     assert_eq!(outcome.codes, [pam::SUCCESS]);
     assert_eq!(json(&admin("revoke", ""))["revoked"], json!(true));
     assert!(!world.file().exists());
@@ -388,14 +381,14 @@ fn a_name_that_was_typed_in_another_way_finds_the_same_set() {
 
 #[test]
 fn a_user_named_twice_gets_one_sheet() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let output = world.admin(&["generate", "--format", "json", &me(), &me()]);
     assert_eq!((output.status.code(), json(&output).as_array().unwrap().len()), (Some(0), 1));
 }
 
 #[test]
 fn addresses_that_cannot_be_are_refused() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     for address in ["", "a b@example.org", "a@example.org\nBcc: b@example.org", &"a".repeat(255)] {
         let output = world.admin(&["generate", "--email", address, &me()]);
         assert_eq!(output.status.code(), Some(2), "{address}");
@@ -405,7 +398,7 @@ fn addresses_that_cannot_be_are_refused() {
 
 #[test]
 fn a_set_that_would_be_too_large_to_read_is_not_made() {
-    let world = world!();
+    let Some(world) = World::new("") else { return };
     let old = world.generate();
     let address = "a".repeat(250);
     let many: Vec<&str> = std::iter::repeat_n(["--email", &address], 300).flatten().collect();

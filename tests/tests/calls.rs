@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use backupcodes_tests::{World, built, feed, me, pam, sandbox_of_root, set_mode, text};
+use backupcodes_tests::{World, built, feed, me, pam, set_mode, text};
 
 /// The system calls of `command`, a line each, with whole buffers.
 fn calls(command: &Command, input: &str, which: &str) -> (Vec<String>, std::process::Output) {
@@ -65,9 +65,8 @@ fn a_refused_code_opens_nothing_for_writing_and_takes_no_lock() {
 fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
     let Some(world) = World::new("") else { return };
     world.generate();
-    let mut command = Command::new(built("backupcodes-admin"));
-    command.arg("--config").arg(world.path("conf")).args(["generate", "--yes", &me()]);
-    let (calls, _) = calls(&command, "", "flock,fsync,renameat,write");
+    let (calls, _) =
+        calls(world.admin_command().args(["generate", "--yes", &me()]), "", "flock,fsync,renameat,write");
     let kinds: Vec<_> = calls
         .iter()
         .filter(|call| call.contains(world.store().to_str().unwrap()) || call.contains("BACKUP CODES"))
@@ -80,12 +79,9 @@ fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
 
 #[test]
 fn in_a_setuid_host_the_lock_is_held_with_ids_that_the_caller_cannot_signal() {
-    let Some(sandbox) = sandbox_of_root() else { return };
     let Some(world) = World::new("") else { return };
+    let Some(host) = world.setuid_host() else { return };
     let sheet = world.generate();
-    let host = sandbox.join(format!("setuid-{}", world.service));
-    std::fs::copy(built("pamhost"), &host).unwrap();
-    set_mode(&host, 0o4755);
     let attempts = serde_json::to_string(&[world.attempt(&[(&sheet.codes[0]).into()])]).unwrap();
     let mut strace = Command::new("strace");
     let trace = world.path("trace");
@@ -108,21 +104,6 @@ fn in_a_setuid_host_the_lock_is_held_with_ids_that_the_caller_cannot_signal() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_flushed_leaves_a_sheet_that_is_live_and_said_to_be() {
-    let Some(world) = World::new("") else { return };
-    let old = world.generate();
-    let mut strace = Command::new("strace");
-    strace.args(["-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=2"]);
-    strace.arg(built("backupcodes-admin")).arg("--config").arg(world.path("conf"));
-    let output = feed(strace.args(["generate", "--yes", "--format", "json", &me()]), "");
-    assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output.stderr).contains("keep both sheets"), "{output:?}");
-    let sheets: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(world.try_answer(sheets[0]["codes"][0].as_str().unwrap()), pam::SUCCESS);
-    assert_eq!(world.try_answer(&old.codes[0]), pam::AUTH_ERR);
-}
-
-#[test]
 fn a_code_is_written_nowhere_but_to_the_terminal_and_starts_no_program() {
     let Some(world) = World::new("debug") else { return };
     let sheet = world.generate();
@@ -137,9 +118,8 @@ fn a_code_is_written_nowhere_but_to_the_terminal_and_starts_no_program() {
     );
     assert!(calls.iter().all(|call| !call.contains(&sheet.codes[0]) && !call.contains(&code)), "{calls:#?}");
 
-    let mut command = Command::new(built("backupcodes-admin"));
-    command.arg("--config").arg(world.path("conf")).args(["generate", "--yes", "--format", "json", &me()]);
-    let (calls, output) = self::calls(&command, "", out);
+    let arguments = ["generate", "--yes", "--format", "json", &me()];
+    let (calls, output) = self::calls(world.admin_command().args(arguments), "", out);
     let sheet = backupcodes_tests::sheet(output);
     let showing: Vec<_> =
         calls.iter().filter(|call| sheet.codes.iter().any(|code| call.contains(code))).collect();

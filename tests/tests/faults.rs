@@ -1,17 +1,14 @@
 //! System calls that fail, as strace makes them: each denies, says why, and is answered like a wrong code where the
 //! code was right.
 
-use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 
-use backupcodes_tests::{
-    Attempt, Sheet, World, built, feed, me, pam, sandbox, sandbox_of_root, set_mode, text,
-};
-
-const CRITICAL: u32 = 2;
+use backupcodes_tests::level::CRITICAL;
+use backupcodes_tests::{Attempt, Sheet, World, built, feed, me, pam, text};
 
 /// What an attempt returns in a host whose calls are tampered with as `inject` says.
-fn injected(options: &[&str], host: &std::path::Path, attempt: Attempt, inject: &str) -> String {
+fn injected(options: &[&str], host: &Path, attempt: Attempt, inject: &str) -> String {
     let call = inject.split(':').next().unwrap();
     let mut strace = Command::new("strace");
     strace.args(["-f", "-o", "/dev/null"]).args(options);
@@ -55,16 +52,34 @@ fn a_flush_that_fails_once_is_not_tried_again() {
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
 }
 
+/// `generate` whose flush of this number fails: the new file's is the first, the directory's the second.
+fn generate_without_flush(world: &World, number: u32, format: &str) -> Output {
+    let mut strace = Command::new("strace");
+    strace.args(["-o", "/dev/null", "-e", "trace=fsync"]);
+    strace.args(["-e", &format!("inject=fsync:error=EIO:when={number}")]);
+    strace.arg(built("backupcodes-admin")).arg("--config").arg(world.path("conf"));
+    feed(strace.args(["generate", "--yes", "--format", format, &me()]), "")
+}
+
 #[test]
 fn a_new_set_that_cannot_be_flushed_is_not_shown_and_changes_nothing() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let mut strace = Command::new("strace");
-    strace.args(["-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1"]);
-    strace.arg(built("backupcodes-admin")).arg("--config").arg(world.path("conf"));
-    let output = feed(strace.args(["generate", "--yes", &me()]), "");
+    let output = generate_without_flush(&world, 1, "text");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(3), String::new()));
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_directory_that_cannot_be_flushed_leaves_a_sheet_that_is_live_and_said_to_be() {
+    let Some(world) = World::new("") else { return };
+    let old = world.generate();
+    let output = generate_without_flush(&world, 2, "json");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("keep both sheets"), "{output:?}");
+    let sheets: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(world.try_answer(sheets[0]["codes"][0].as_str().unwrap()), pam::SUCCESS);
+    assert_eq!(world.try_answer(&old.codes[0]), pam::AUTH_ERR);
 }
 
 #[test]
@@ -81,11 +96,9 @@ fn an_error_of_the_disk_does_not_prove_that_there_is_no_set() {
 
 #[test]
 fn uids_that_cannot_be_taken_or_given_back_are_answered_like_a_wrong_code() {
-    let (Some(sandbox), Some(world)) = (sandbox_of_root().and(sandbox()), World::new("")) else { return };
+    let Some(world) = World::new("") else { return };
+    let Some(host) = world.setuid_host() else { return };
     let sheet = world.generate();
-    let host = sandbox.join(format!("setuid-{}", world.service));
-    fs::copy(built("pamhost"), &host).unwrap();
-    set_mode(&host, 0o4755);
     for (code, call) in sheet.codes.iter().zip(["1", "2"]) {
         let inject = format!("setresuid:error=EPERM:when={call}");
         let returned = injected(&["-u", "nobody"], &host, world.attempt(&[code.into()]), &inject);

@@ -8,15 +8,6 @@ use backupcodes_tests::{Sheet, text};
 
 const PROMPT: &str = "Backup code: ";
 
-macro_rules! machine {
-    () => {
-        match Machine::new() {
-            Some(machine) => machine,
-            None => return,
-        }
-    };
-}
-
 /// An account with a set, and README's stack for `service`.
 fn prepare(machine: &Machine, service: &str, block: &str) -> (Account, Sheet) {
     machine.stack(service, block);
@@ -25,9 +16,23 @@ fn prepare(machine: &Machine, service: &str, block: &str) -> (Account, Sheet) {
     (account, sheet)
 }
 
+/// Starts what is added as this user.
+fn as_user(account: &Account) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &account.name, "--regid", &account.name, "--init-groups", "--reset-env"]);
+    command
+}
+
+/// Answers the two questions that come one after the other.
+fn answer(terminal: &mut Terminal, password: &str, code: &str) {
+    terminal.send(password);
+    terminal.expect(PROMPT);
+    terminal.send(code);
+}
+
 #[test]
 fn ssh_with_key_and_code_lets_in_once() {
-    let machine = machine!();
+    let Some(machine) = Machine::new() else { return };
     let (account, sheet) = prepare(&machine, "sshd", "ssh-key");
     let key = machine.key(&account);
     let sshd = machine.sshd("sshd-key");
@@ -67,7 +72,7 @@ fn ssh_with_key_and_code_lets_in_once() {
 
 #[test]
 fn ssh_without_the_key_is_not_even_asked_for_a_code() {
-    let machine = machine!();
+    let Some(machine) = Machine::new() else { return };
     let (account, sheet) = prepare(&machine, "sshd", "ssh-key");
     machine.key(&account);
     let sshd = machine.sshd("sshd-key");
@@ -84,7 +89,7 @@ fn ssh_without_the_key_is_not_even_asked_for_a_code() {
 
 #[test]
 fn ssh_with_password_and_code_burns_no_code_for_a_mistyped_password() {
-    let machine = machine!();
+    let Some(machine) = Machine::new() else { return };
     let (account, sheet) = prepare(&machine, "sshd", "ssh-password");
     let sshd = machine.sshd("sshd-password");
     let mut terminal = Terminal::start(&mut sshd.client(&account, None, "echo logged in as $USER"));
@@ -92,17 +97,13 @@ fn ssh_with_password_and_code_burns_no_code_for_a_mistyped_password() {
     terminal.send("mistyped");
     // The password is asked for again, and no code.
     terminal.expect("Password: ");
-    terminal.send(&account.password);
-    terminal.expect(PROMPT);
-    terminal.send(&sheet.codes[0]);
+    answer(&mut terminal, &account.password, &sheet.codes[0]);
     terminal.expect(&format!("logged in as {}", account.name));
     assert_eq!(terminal.end(), 0);
 
     let mut terminal = Terminal::start(&mut sshd.client(&account, None, "echo logged in"));
     terminal.expect("Password: ");
-    terminal.send(&account.password);
-    terminal.expect(PROMPT);
-    terminal.send(&sheet.codes[0]);
+    answer(&mut terminal, &account.password, &sheet.codes[0]);
     terminal.expect("Password: ");
     drop(terminal);
     let status = text(&machine.admin(&["status", &account.name]).stdout);
@@ -111,7 +112,7 @@ fn ssh_with_password_and_code_burns_no_code_for_a_mistyped_password() {
 
 #[test]
 fn login_on_a_terminal_asks_for_password_and_code() {
-    let machine = machine!();
+    let Some(machine) = Machine::new() else { return };
     let (account, sheet) = prepare(&machine, "login", "console");
     let start = || {
         let mut terminal = Terminal::start(Command::new("login").arg(&account.name));
@@ -119,18 +120,14 @@ fn login_on_a_terminal_asks_for_password_and_code() {
         terminal
     };
     let mut terminal = start();
-    terminal.send(&account.password);
-    terminal.expect(PROMPT);
-    terminal.send(&sheet.codes[0]);
+    answer(&mut terminal, &account.password, &sheet.codes[0]);
     terminal.expect("$ ");
     terminal.send("echo logged in as $USER; exit");
     terminal.expect(&format!("logged in as {}", account.name));
     terminal.end();
 
     let mut terminal = start();
-    terminal.send(&account.password);
-    terminal.expect(PROMPT);
-    terminal.send(&sheet.codes[0]);
+    answer(&mut terminal, &account.password, &sheet.codes[0]);
     terminal.expect("Login incorrect");
     drop(terminal);
 
@@ -145,19 +142,16 @@ fn login_on_a_terminal_asks_for_password_and_code() {
 
 #[test]
 fn su_asks_for_password_and_code_of_the_target() {
-    let machine = machine!();
+    let Some(machine) = Machine::new() else { return };
     let (target, sheet) = prepare(&machine, "su", "console");
     let caller = machine.account();
     let callers = machine.generate(&caller);
     let su = |code: &str| {
         // An ordinary user runs su: root is asked nothing.
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", &caller.name, "--regid", &caller.name, "--init-groups", "--reset-env"]);
-        let mut terminal = Terminal::start(command.args(["su", &target.name, "-c", "echo now $(id -un)"]));
+        let mut terminal =
+            Terminal::start(as_user(&caller).args(["su", &target.name, "-c", "echo now $(id -un)"]));
         terminal.expect("Password: ");
-        terminal.send(&target.password);
-        terminal.expect(PROMPT);
-        terminal.send(code);
+        answer(&mut terminal, &target.password, code);
         (terminal.end(), terminal.screen.clone())
     };
     let (status, screen) = su(&callers.codes[0]);
@@ -170,17 +164,14 @@ fn su_asks_for_password_and_code_of_the_target() {
 
 #[test]
 fn sudo_asks_for_password_and_code_of_the_caller() {
-    let machine = machine!();
+    let Some(machine) = Machine::new() else { return };
     let (caller, sheet) = prepare(&machine, "sudo", "console");
     std::fs::write("/etc/sudoers.d/backupcodes-test", format!("{} ALL=(ALL) ALL\n", caller.name)).unwrap();
     let sudo = |code: &str| {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", &caller.name, "--regid", &caller.name, "--init-groups", "--reset-env"]);
-        let mut terminal = Terminal::start(command.args(["sudo", "-k", "sh", "-c", "echo now $(id -un)"]));
+        let mut terminal =
+            Terminal::start(as_user(&caller).args(["sudo", "-k", "sh", "-c", "echo now $(id -un)"]));
         terminal.expect("password for");
-        terminal.send(&caller.password);
-        terminal.expect(PROMPT);
-        terminal.send(code);
+        answer(&mut terminal, &caller.password, code);
         terminal
     };
     let mut terminal = sudo(&sheet.codes[0]);
@@ -195,7 +186,7 @@ fn sudo_asks_for_password_and_code_of_the_caller() {
 
 #[test]
 fn nullok_lets_users_without_a_set_in_by_password_alone_and_asks_the_others() {
-    let machine = machine!();
+    let Some(machine) = Machine::new() else { return };
     machine.stack("login", "nullok");
     let without = machine.account();
     let mut terminal = Terminal::start(Command::new("login").arg(&without.name));
@@ -208,8 +199,6 @@ fn nullok_lets_users_without_a_set_in_by_password_alone_and_asks_the_others() {
     machine.generate(&with);
     let mut terminal = Terminal::start(Command::new("login").arg(&with.name));
     terminal.expect("Password: ");
-    terminal.send(&with.password);
-    terminal.expect(PROMPT);
-    terminal.send("");
+    answer(&mut terminal, &with.password, "");
     terminal.expect("Login incorrect");
 }

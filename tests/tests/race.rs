@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::process::{Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use backupcodes_tests::{Attempt, Sheet, World, me, pam, race, sheet, text};
@@ -73,22 +74,39 @@ fn a_generate_in_the_middle_of_a_storm_ends_the_old_set() {
     assert!(got_in_before > 0 && got_in_before < 100, "{got_in_before} of 100");
 }
 
+/// What a login returns whose set file is replaced by `file` while it waits for the lock.
+fn replaced_while_waiting(world: &World, code: &String, file: &Path) -> i32 {
+    let locked = lock(world);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| world.try_answer(code));
+        std::thread::sleep(Duration::from_millis(500));
+        std::fs::rename(file, world.file()).unwrap();
+        drop(locked);
+        waiting.join().unwrap()
+    })
+}
+
+/// The lock that whoever spends a code holds.
+fn lock(world: &World) -> Flock<File> {
+    Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap()
+}
+
 #[test]
 fn a_code_whose_set_was_replaced_while_its_lock_was_waited_for_is_refused() {
     let Some(world) = World::new("") else { return };
     let new = world.generate();
     std::fs::rename(world.file(), world.path("new")).unwrap();
     let old = world.generate();
-    let locked = Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| world.try_answer(&old.codes[0]));
-        std::thread::sleep(Duration::from_millis(500));
-        std::fs::rename(world.path("new"), world.file()).unwrap();
-        drop(locked);
-        assert_eq!(waiting.join().unwrap(), pam::AUTH_ERR);
-    });
+    let returned = replaced_while_waiting(&world, &old.codes[0], &world.path("new"));
+    assert_eq!(returned, pam::AUTH_ERR);
     assert!(world.last_line().text.contains("or the set was replaced"), "{:?}", world.last_line());
     assert_eq!(world.try_answer(&new.codes[0]), pam::SUCCESS);
+}
+
+fn start_generate(world: &World, options: &[&str]) -> Child {
+    let mut command = world.admin_command();
+    command.args(["generate", "--format", "json", &me()]).args(options);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 #[test]
@@ -96,11 +114,7 @@ fn of_two_first_generates_at_once_one_sheet_is_live_and_the_other_said_so() {
     let Some(world) = World::new("") else { return };
     for _ in 0..20 {
         world.admin(&["revoke", &me()]);
-        let start = || {
-            let mut command = world.admin_command();
-            command.args(["generate", "--format", "json", &me()]);
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        };
+        let start = || start_generate(&world, &[]);
         let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
         let (done, refused): (Vec<Output>, Vec<Output>) =
             both.into_iter().partition(|output| output.status.success());
@@ -121,12 +135,7 @@ fn of_two_first_generates_at_once_one_sheet_is_live_and_the_other_said_so() {
 fn many_generates_at_once_leave_one_whole_set() {
     let Some(world) = World::new("") else { return };
     world.generate();
-    let start = |_| {
-        let mut command = world.admin_command();
-        command.args(["generate", "--yes", "--format", "json", &me()]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    let children: Vec<_> = (0..16).map(start).collect();
+    let children: Vec<_> = (0..16).map(|_| start_generate(&world, &["--yes"])).collect();
     let outputs: Vec<Output> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
     let sets: HashSet<String> = outputs
         .into_iter()
@@ -151,11 +160,8 @@ fn a_generate_waits_for_whoever_is_spending_a_code() {
     let Some(world) = World::new("") else { return };
     world.generate();
     let before = std::fs::read(world.file()).unwrap();
-    let spender = Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
-    let mut command = world.admin_command();
-    command.args(["generate", "--yes", "--format", "json", &me()]);
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let spender = lock(&world);
+    let mut child = start_generate(&world, &["--yes"]);
     std::thread::sleep(Duration::from_secs(1));
     assert!(child.try_wait().unwrap().is_none(), "it did not wait");
     assert_eq!(std::fs::read(world.file()).unwrap(), before);
@@ -168,7 +174,7 @@ fn a_generate_waits_for_whoever_is_spending_a_code() {
 fn a_generate_that_waits_too_long_says_that_its_sheet_is_dead() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let spender = Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
+    let spender = lock(&world);
     let output = world.admin(&["generate", "--yes", &me()]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("THE SHEET ABOVE IS WORTHLESS"), "{output:?}");
@@ -183,13 +189,7 @@ fn a_set_that_moved_while_its_lock_was_waited_for_is_looked_at_anew() {
     let sheet = world.generate();
     let moved = world.store().join("moved.toml");
     std::fs::copy(world.file(), &moved).unwrap();
-    let locked = Flock::lock(File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| world.try_answer(&sheet.codes[0]));
-        std::thread::sleep(Duration::from_millis(500));
-        std::fs::rename(&moved, world.file()).unwrap();
-        drop(locked);
-        assert_eq!(waiting.join().unwrap(), pam::SUCCESS);
-    });
+    let returned = replaced_while_waiting(&world, &sheet.codes[0], &moved);
+    assert_eq!(returned, pam::SUCCESS);
     assert_eq!(status(&world)["left"], 9);
 }

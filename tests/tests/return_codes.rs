@@ -4,27 +4,16 @@ use std::fs;
 use std::io::Write;
 use std::process::Command;
 
-use backupcodes_tests::{Answer, World, built, me, pam, race, race_in, refuses, sandbox_of_root, set_mode};
+use backupcodes_tests::level::{CRITICAL, DEBUG, ERROR, NOTICE};
+use backupcodes_tests::{
+    Answer, World, built, me, pam, race, race_in, race_with_preload, refuses, sandbox_of_root, set_mode,
+    sheet,
+};
 use nix::fcntl::{Flock, FlockArg};
-
-const CRITICAL: u32 = 2;
-const ERROR: u32 = 3;
-const NOTICE: u32 = 5;
-const DEBUG: u32 = 7;
-
-/// The world, or the end of a test that is skipped.
-macro_rules! world {
-    ($options:expr) => {
-        match World::new($options) {
-            Some(world) => world,
-            None => return,
-        }
-    };
-}
 
 #[test]
 fn a_right_code_is_accepted_logged_and_counted() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let outcome = world.attempt(&[(&sheet.codes[2]).into()]).run();
     assert_eq!(outcome.codes, [pam::SUCCESS]);
@@ -44,7 +33,7 @@ fn a_right_code_is_accepted_logged_and_counted() {
 
 #[test]
 fn every_code_of_a_set_works_once_whatever_the_order() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     for code in sheet.codes.iter().rev() {
         assert_eq!(world.try_answer(code), pam::SUCCESS);
@@ -55,7 +44,7 @@ fn every_code_of_a_set_works_once_whatever_the_order() {
 
 #[test]
 fn a_spent_code_is_refused() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     refuses(&world, &sheet.codes[0], pam::AUTH_ERR, NOTICE, "code 1 was used before");
@@ -63,7 +52,7 @@ fn a_spent_code_is_refused() {
 
 #[test]
 fn a_wrong_code_is_refused() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let old = world.generate();
     world.generate();
     refuses(&world, &old.codes[0], pam::AUTH_ERR, NOTICE, "wrong code for number 1");
@@ -71,7 +60,7 @@ fn a_wrong_code_is_refused() {
 
 #[test]
 fn a_code_of_a_slot_that_does_not_exist_is_refused() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let many = world.generate();
     assert!(world.admin(&["generate", "--yes", "--count", "3", &me()]).status.success());
     refuses(&world, &many.codes[9], pam::AUTH_ERR, NOTICE, "code 10 does not exist in the set");
@@ -79,7 +68,7 @@ fn a_code_of_a_slot_that_does_not_exist_is_refused() {
 
 #[test]
 fn what_is_no_code_is_refused_and_nothing_of_it_is_logged() {
-    let world = world!("debug");
+    let Some(world) = World::new("debug") else { return };
     let sheet = world.generate();
     world.stack("");
     let mistyped =
@@ -109,7 +98,7 @@ fn what_is_no_code_is_refused_and_nothing_of_it_is_logged() {
 
 #[test]
 fn a_person_may_type_a_code_their_way() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0].to_lowercase()), pam::SUCCESS);
     assert_eq!(world.try_answer(&sheet.codes[1].replace('-', " ")), pam::SUCCESS);
@@ -119,7 +108,7 @@ fn a_person_may_type_a_code_their_way() {
 
 #[test]
 fn no_set_is_refused_at_the_prompt_and_passed_over_with_nullok() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     refuses(&world, "1", pam::AUTH_ERR, DEBUG, "the user has no backup codes");
     world.stack("nullok");
     let outcome = world.attempt(&[]).run();
@@ -131,7 +120,7 @@ fn no_set_is_refused_at_the_prompt_and_passed_over_with_nullok() {
 
 #[test]
 fn nullok_leaves_the_verdict_to_the_rest_of_the_stack_only_without_a_set() {
-    let world = world!("nullok");
+    let Some(world) = World::new("nullok") else { return };
     let file = world.path("pam.d").join(&world.service);
     let stack = format!("{}auth required pam_permit.so\n", fs::read_to_string(&file).unwrap());
     fs::write(&file, stack).unwrap();
@@ -147,7 +136,7 @@ fn nullok_leaves_the_verdict_to_the_rest_of_the_stack_only_without_a_set() {
 
 #[test]
 fn an_unknown_user_is_prompted_and_refused_and_not_named() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     for (options, name) in
         [("", "hunter2-typed-as-name".as_bytes()), ("nullok", b"hunter2"), ("", b"hunter2\xff")]
@@ -166,7 +155,7 @@ fn an_unknown_user_is_prompted_and_refused_and_not_named() {
 
 #[test]
 fn a_right_code_that_cannot_be_locked_is_answered_like_a_wrong_one() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let locked = Flock::lock(fs::File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
     let reason = "code 1 was right but could not be spent";
@@ -178,7 +167,7 @@ fn a_right_code_that_cannot_be_locked_is_answered_like_a_wrong_one() {
 
 #[test]
 fn a_wrong_code_never_waits_for_the_lock() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let old = world.generate();
     world.generate();
     let _locked = Flock::lock(fs::File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
@@ -192,7 +181,7 @@ fn a_right_code_on_a_read_only_file_system_is_answered_like_a_wrong_one() {
     if sandbox_of_root().is_none() {
         return;
     }
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mount =
         |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success());
@@ -209,7 +198,7 @@ fn a_right_code_on_a_read_only_file_system_is_answered_like_a_wrong_one() {
 
 #[test]
 fn a_file_size_limit_of_the_caller_is_no_obstacle_and_no_signal() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     attempt.file_size_limit = Some(0);
@@ -223,7 +212,7 @@ fn a_code_works_once_on_a_file_system_with_no_byte_free() {
         return;
     }
     for kind in ["tmpfs", "ext4"] {
-        let world = world!("");
+        let Some(world) = World::new("") else { return };
         let store = world.store();
         let image = world.path("image");
         let run = |program: &str, arguments: &[&str]| {
@@ -254,12 +243,9 @@ fn a_code_works_once_on_a_file_system_with_no_byte_free() {
 
 #[test]
 fn a_setuid_host_gets_its_uids_back_whatever_it_may_do() {
-    let Some(sandbox) = sandbox_of_root() else { return };
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
+    let Some(host) = world.setuid_host() else { return };
     let sheet = world.generate();
-    let host = sandbox.join(format!("setuid-{}", world.service));
-    fs::copy(built("pamhost"), &host).unwrap();
-    set_mode(&host, 0o4755);
     // As su is: root, started by somebody else. Without CAP_SETUID there would be no way back.
     for (code, capabilities) in sheet.codes.iter().zip(["+all", "-setuid"]) {
         let mut command = Command::new("setpriv");
@@ -271,7 +257,7 @@ fn a_setuid_host_gets_its_uids_back_whatever_it_may_do() {
 
 #[test]
 fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_prompt() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let unprompted = |reason: &str| {
         let outcome = world.attempt(&[(&sheet.codes[0]).into()]).run();
@@ -301,7 +287,7 @@ fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_pro
 
 #[test]
 fn a_conversation_that_fails_or_comes_back_later_is_told_so() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     refuses(&world, Answer::Fail, pam::CONV_ERR, ERROR, "the application did not ask for the code");
     refuses(&world, Answer::Again, pam::INCOMPLETE, ERROR, "will come back");
@@ -312,7 +298,7 @@ fn a_conversation_that_fails_or_comes_back_later_is_told_so() {
 
 #[test]
 fn a_name_that_must_be_asked_for_has_the_same_return_codes() {
-    let world = world!("nullok");
+    let Some(world) = World::new("nullok") else { return };
     let sheet = world.generate();
     let run = |answers: &[Answer]| {
         let mut attempt = world.attempt(answers);
@@ -326,7 +312,7 @@ fn a_name_that_must_be_asked_for_has_the_same_return_codes() {
 
 #[test]
 fn a_text_that_does_not_arrive_takes_no_login_away() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     attempt.texts_fail = true;
@@ -335,7 +321,7 @@ fn a_text_that_does_not_arrive_takes_no_login_away() {
 
 #[test]
 fn no_memory_for_the_hash_is_an_error_not_an_abort() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     world.configure("[hash]\nmemory_kib = 524288\npasses = 1\n");
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
@@ -352,14 +338,13 @@ fn no_memory_for_the_hash_is_an_error_not_an_abort() {
 
 #[test]
 fn a_panic_is_an_abort_that_the_host_survives_without_a_word() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into(), (&sheet.codes[0]).into()]);
     attempt.calls = vec!["authenticate".into(), "authenticate".into()];
     // A clock that fails makes the standard library panic in the middle of the attempt.
     let preload = built("examples/libbroken_clock.so");
-    let outcome =
-        backupcodes_tests::race_with_preload(&[attempt], &preload).pop().unwrap().expect("the host lives on");
+    let outcome = race_with_preload(&[attempt], &preload).pop().unwrap().expect("the host lives on");
     assert_eq!(outcome.codes, [pam::ABORT, pam::ABORT]);
     let line = world.last_line();
     assert!(line.text.contains("refused: this module failed at") && line.level == CRITICAL, "{line:?}");
@@ -368,7 +353,7 @@ fn a_panic_is_an_abort_that_the_host_survives_without_a_word() {
 
 #[test]
 fn the_other_entry_points_neither_deny_nor_grant() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     attempt.calls = ["authenticate", "setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"]
@@ -391,7 +376,7 @@ fn the_other_entry_points_neither_deny_nor_grant() {
 
 #[test]
 fn options_shape_the_prompt_and_silence_the_texts() {
-    let world = world!("[prompt=Code from your sheet: ] echo");
+    let Some(world) = World::new("[prompt=Code from your sheet: ] echo") else { return };
     let sheet = world.generate();
     let prompt = &world.attempt(&[(&sheet.codes[0]).into()]).run().said[0];
     assert_eq!((prompt.style, prompt.text.as_str()), (pam::PROMPT_ECHO_ON, "Code from your sheet: "));
@@ -405,17 +390,9 @@ fn options_shape_the_prompt_and_silence_the_texts() {
 
 #[test]
 fn few_codes_left_are_told() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     assert!(world.admin(&["generate", "--count", "5", &me()]).status.success());
-    let sheet = backupcodes_tests::sheet(world.admin(&[
-        "generate",
-        "--yes",
-        "--count",
-        "5",
-        "--format",
-        "json",
-        &me(),
-    ]));
+    let sheet = sheet(world.admin(&["generate", "--yes", "--count", "5", "--format", "json", &me()]));
     let said = |at: usize| world.attempt(&[(&sheet.codes[at]).into()]).run().said[1].text.clone();
     assert!(!said(0).contains("new set"));
     assert!(said(1).contains("3 codes left. Get a new set soon"));
@@ -423,7 +400,7 @@ fn few_codes_left_are_told() {
 
 #[test]
 fn the_source_is_local_for_the_hosts_own_names() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
     for (code, rhost) in sheet.codes.iter().zip([None, Some(""), Some("localhost"), Some(host.as_str())]) {
@@ -436,7 +413,7 @@ fn the_source_is_local_for_the_hosts_own_names() {
 
 #[test]
 fn what_the_network_says_cannot_forge_the_log_or_the_mark() {
-    let world = world!("");
+    let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     attempt.rhost = Some("evil\nhost\" accepted user=root".into());

@@ -1,11 +1,15 @@
 //! One measurement in a process of its own: the bench starts itself with a piece of work, and reads what it took.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::path::PathBuf;
 use std::process::Command;
 use std::ptr::null_mut;
 use std::time::Instant;
 
+use backupcodes_tests::libpam::{
+    Conversation, Message, Response, pam_authenticate, pam_end, pam_start_confdir,
+};
+use backupcodes_tests::pam;
 use serde::{Deserialize, Serialize};
 
 /// The first argument of a process that measures; the work follows as JSON.
@@ -70,7 +74,7 @@ fn nanoseconds(f: impl FnOnce()) -> f64 {
 }
 
 fn login(folder: &CStr, service: &CStr, user: &CStr, answer: &CStr, expected: c_int) -> f64 {
-    let conversation = Conversation { answer_all, answer: answer.as_ptr() };
+    let conversation = Conversation { talk: answer_all, data: answer.as_ptr().cast_mut().cast() };
     let mut pamh = null_mut();
     nanoseconds(|| {
         // SAFETY: the strings and the conversation live until `pam_end`, and `pamh` is a place for the handle.
@@ -86,57 +90,20 @@ fn login(folder: &CStr, service: &CStr, user: &CStr, answer: &CStr, expected: c_
     })
 }
 
-#[repr(C)]
-struct Conversation {
-    answer_all: AnswerAll,
-    answer: *const c_char,
-}
-
-type AnswerAll =
-    unsafe extern "C" fn(c_int, *const *const Message, *mut *mut Response, *const c_char) -> c_int;
-
-#[repr(C)]
-struct Message {
-    style: c_int,
-    text: *const c_char,
-}
-
-#[repr(C)]
-struct Response {
-    text: *mut c_char,
-    code: c_int,
-}
-
-#[link(name = "pam")]
-unsafe extern "C" {
-    fn pam_start_confdir(
-        service: *const c_char,
-        user: *const c_char,
-        conversation: *const Conversation,
-        folder: *const c_char,
-        pamh: *mut *mut c_void,
-    ) -> c_int;
-    fn pam_authenticate(pamh: *mut c_void, flags: c_int) -> c_int;
-    fn pam_end(pamh: *mut c_void, status: c_int) -> c_int;
-}
-
-const PAM_PROMPT_ECHO_OFF: c_int = 1;
-
-/// # Safety
-/// Called by libpam alone: `count` messages, a place for as many responses, and the answer given at the start.
-unsafe extern "C" fn answer_all(
+/// Answers every hidden prompt with what was given to libpam at the start.
+extern "C" fn answer_all(
     count: c_int,
-    messages: *const *const Message,
+    messages: *mut *const Message,
     responses: *mut *mut Response,
-    answer: *const c_char,
+    answer: *mut c_void,
 ) -> c_int {
     let count = usize::try_from(count).unwrap();
     // SAFETY: libpam frees the array and the texts in it with `free`; Linux-PAM passes an array of pointers.
     unsafe {
         *responses = libc::calloc(count, size_of::<Response>()).cast();
         for at in 0..count {
-            if (**messages.add(at)).style == PAM_PROMPT_ECHO_OFF {
-                (*(*responses).add(at)).text = libc::strdup(answer);
+            if (**messages.add(at)).style == pam::PROMPT_ECHO_OFF {
+                (*(*responses).add(at)).text = libc::strdup(answer.cast());
             }
         }
     }

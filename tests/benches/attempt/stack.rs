@@ -6,13 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use backupcodes_tests::pam;
 use nix::unistd::{User, getuid};
 use serde::Deserialize;
 
 use crate::fresh::{Sample, Work, measure};
-
-const PAM_SUCCESS: i32 = 0;
-const PAM_AUTH_ERR: i32 = 7;
 
 /// Holds all stacks. It lies beside the build and not in /tmp, since flushing a real disk is part of a login.
 pub struct Folder {
@@ -105,11 +103,11 @@ impl<'a> Stack<'a> {
             file.write_all(content).unwrap();
             file.sync_all().unwrap();
         }
-        self.login(&self.code, PAM_SUCCESS)
+        self.login(&self.code, pam::SUCCESS)
     }
 
     pub fn refused(&self, answer: &str) -> Sample {
-        self.login(answer, PAM_AUTH_ERR)
+        self.login(answer, pam::AUTH_ERR)
     }
 
     fn login(&self, answer: &str, expected: i32) -> Sample {

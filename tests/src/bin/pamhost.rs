@@ -3,11 +3,15 @@
 //!
 //! Of several attempts, all stop at their first prompt until the last one has come so far: then they race.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::ptr::{null, null_mut};
 
+use backupcodes_tests::libpam::{
+    Conversation, Message, Response, pam_acct_mgmt, pam_authenticate, pam_chauthtok, pam_close_session,
+    pam_end, pam_open_session, pam_set_item, pam_setcred, pam_start_confdir,
+};
 use backupcodes_tests::{Answer, Attempt, Outcome, Said};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::waitpid;
@@ -64,45 +68,6 @@ struct Host<'a> {
     next: usize,
     ready: Option<File>,
     gate: File,
-}
-
-#[repr(C)]
-struct Message {
-    style: c_int,
-    text: *const c_char,
-}
-
-#[repr(C)]
-struct Response {
-    text: *mut c_char,
-    unused: c_int,
-}
-
-type Talk = extern "C" fn(c_int, *mut *const Message, *mut *mut Response, *mut c_void) -> c_int;
-
-#[repr(C)]
-struct Conversation {
-    talk: Talk,
-    data: *mut c_void,
-}
-
-#[link(name = "pam")]
-unsafe extern "C" {
-    fn pam_start_confdir(
-        service: *const c_char,
-        user: *const c_char,
-        conversation: *const Conversation,
-        folder: *const c_char,
-        handle: *mut *mut c_void,
-    ) -> c_int;
-    fn pam_end(handle: *mut c_void, status: c_int) -> c_int;
-    fn pam_set_item(handle: *mut c_void, item: c_int, value: *const c_void) -> c_int;
-    fn pam_authenticate(handle: *mut c_void, flags: c_int) -> c_int;
-    fn pam_setcred(handle: *mut c_void, flags: c_int) -> c_int;
-    fn pam_acct_mgmt(handle: *mut c_void, flags: c_int) -> c_int;
-    fn pam_chauthtok(handle: *mut c_void, flags: c_int) -> c_int;
-    fn pam_open_session(handle: *mut c_void, flags: c_int) -> c_int;
-    fn pam_close_session(handle: *mut c_void, flags: c_int) -> c_int;
 }
 
 const PAM_TTY: c_int = 3;
