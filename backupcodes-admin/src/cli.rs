@@ -12,7 +12,8 @@ Examples:
   backupcodes-admin generate alice        a new sheet for alice, shown once
   backupcodes-admin status                all sets of this host
   backupcodes-admin verify alice          would this code be accepted?
-  backupcodes-admin revoke alice          no code of alice works any more";
+  backupcodes-admin revoke alice          no code of alice works any more
+  backupcodes-admin unlock alice          alice need not wait after too many wrong codes";
 
 /// Makes, shows, checks and revokes the backup codes of this host's users.
 #[derive(Parser)]
@@ -54,6 +55,11 @@ pub(crate) enum Command {
     },
     /// Removes a user's set: none of its codes works any more.
     Revoke {
+        #[arg(value_name = "USER")]
+        user: String,
+    },
+    /// Forgets a user's failures: the next answer is looked at, from wherever it comes.
+    Unlock {
         #[arg(value_name = "USER")]
         user: String,
     },

@@ -9,6 +9,7 @@ use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CodeHash, HeapMemory};
 use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
+use backupcodes_core::throttle::Throttle;
 use rand::rngs::SysRng;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -77,7 +78,16 @@ fn generate(
         Ok(())
     });
     match replaced {
-        Ok(()) => Ok(Outcome::Done),
+        Ok(()) => {
+            // The set is good all the same.
+            if let Err(error) = Throttle::new(config).clear(&account.name) {
+                output::complain(&format_args!(
+                    "the failures of {} are still counted: {error}; then: backupcodes-admin unlock {0}",
+                    account.name
+                ));
+            }
+            Ok(Outcome::Done)
+        }
         Err(ReplaceError::Store(error)) if shown => Err(Failure::SheetIsDead { user: account.name, error }),
         Err(error) => Err(error.into()),
     }

@@ -9,6 +9,7 @@ mod revoke;
 mod sheet;
 mod status;
 mod terminal;
+mod unlock;
 mod verify;
 
 use std::process::ExitCode;
@@ -38,5 +39,6 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Status { users } => status::run(&config, &users, cli.format),
         Command::Verify { user } => verify::run(&config, &user, cli.format),
         Command::Revoke { user } => revoke::run(&config, &user, cli.format),
+        Command::Unlock { user } => unlock::run(&config, &user, cli.format),
     }
 }

@@ -8,6 +8,7 @@ use backupcodes_core::config::Config;
 use backupcodes_core::mark::{Mail, Mark};
 use backupcodes_core::set::{CodeSet, Label, State};
 use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::throttle::{Throttle, Throttled, Wait};
 use serde::Serialize;
 
 use crate::cli::Format;
@@ -16,6 +17,7 @@ use crate::output;
 
 pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
+    let throttle = Throttle::new(config);
     let named = !users.is_empty();
     let users = if named { users.to_vec() } else { store.users()? };
     let (mut sets, mut failed) = (Vec::new(), Vec::new());
@@ -28,7 +30,14 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
                 failed.extend(
                     account.and_then(|account| set.label.judge_owner(&account).err()).map(Failure::from),
                 );
-                sets.push(set);
+                let throttled = throttle.throttled(&set.label.user, clock::precise());
+                sets.push((
+                    set,
+                    throttled.unwrap_or_else(|error| {
+                        failed.push(error.into());
+                        Vec::new()
+                    }),
+                ));
             }
             Ok(None) if named => {
                 output::complain(&format_args!(
@@ -43,18 +52,21 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
     }
     match format {
         Format::Json => {
-            let sets: Vec<_> = sets.iter().map(|set| Json::of(set, config.codes.low)).collect();
+            let sets: Vec<_> =
+                sets.iter().map(|(set, throttled)| Json::of(set, throttled, config.codes.low)).collect();
             output::print_json(&sets)?;
         }
         Format::Text => {
             let now = clock::now();
-            sets.iter().try_for_each(|set| output::print(&text(set, config.codes.low, now)))?;
+            sets.iter().try_for_each(|(set, throttled)| {
+                output::print(&text(set, throttled, config.codes.low, now))
+            })?;
         }
     }
     Failure::report(failed, users.len()).map(|()| outcome)
 }
 
-fn text(set: &CodeSet, low: usize, now: Time) -> String {
+fn text(set: &CodeSet, throttled: &[Throttled], low: usize, now: Time) -> String {
     let Label { set: id, user, created, email, .. } = &set.label;
     let (left, total) = (set.left(), set.total());
     let days = now.seconds().saturating_sub(created.seconds()) / 86_400;
@@ -68,6 +80,10 @@ fn text(set: &CodeSet, low: usize, now: Time) -> String {
     let _ = writeln!(text, "  set {id}, made {created} ({days} days ago)");
     if !email.is_empty() {
         let _ = writeln!(text, "  notices to {}", email.join(", "));
+    }
+    for Throttled { place, failures, until } in throttled {
+        let (service, source) = names(place.as_ref());
+        let _ = writeln!(text, "  THROTTLED for {service} from {source} {until}, after {failures} failures");
     }
     for (slot, entry) in set.entries() {
         let _ = match &entry.state {
@@ -90,8 +106,17 @@ struct Json<'a> {
     left: usize,
     low: bool,
     email: &'a [String],
-    throttled: [(); 0],
+    throttled: Vec<JsonThrottled<'a>>,
     codes: Vec<JsonCode<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonThrottled<'a> {
+    service: &'a str,
+    source: &'a str,
+    failures: u32,
+    /// None: until `unlock` or a new set.
+    until: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -105,7 +130,7 @@ struct JsonCode<'a> {
 }
 
 impl<'a> Json<'a> {
-    fn of(set: &'a CodeSet, low: usize) -> Self {
+    fn of(set: &'a CodeSet, throttled: &'a [Throttled], low: usize) -> Self {
         let Label { set: id, user, created, email, .. } = &set.label;
         Self {
             user,
@@ -115,10 +140,26 @@ impl<'a> Json<'a> {
             left: set.left(),
             low: set.left() <= low,
             email,
-            throttled: [],
+            throttled: throttled.iter().map(JsonThrottled::of).collect(),
             codes: set.entries().map(|(slot, entry)| JsonCode::of(slot.number(), &entry.state)).collect(),
         }
     }
+}
+
+impl<'a> JsonThrottled<'a> {
+    fn of(throttled: &'a Throttled) -> Self {
+        let (service, source) = names(throttled.place.as_ref());
+        let until = match throttled.until {
+            Wait::Until(time) => Some(time.to_string()),
+            Wait::Unlock => None,
+        };
+        Self { service, source, failures: throttled.failures, until }
+    }
+}
+
+/// Service and source, `*` for the key of all places that have none of their own.
+fn names(place: Option<&(String, String)>) -> (&str, &str) {
+    place.map_or(("*", "*"), |(service, source)| (service, source))
 }
 
 impl<'a> JsonCode<'a> {

@@ -25,7 +25,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
     let answer = terminal::secret(&format!("Backup code of {user} (it will not be spent): "))
         .map_err(Failure::Input)?;
     let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: config.hash.cost };
-    let verdict = match judge(&store, request, &mut HeapMemory::default()) {
+    let verdict = match judge(&store, request, || Ok(()), &mut HeapMemory::default()) {
         Ok(found) => Ok(found.slot()),
         Err(Refusal::Store(error)) => return Err(error.into()),
         Err(Refusal::Hash(error)) => return Err(error.into()),

@@ -9,6 +9,7 @@ use crate::hash::{CodeHash, Cost, HashError, Memory};
 use crate::mark::Mark;
 use crate::set::{CodeSet, State};
 use crate::store::{SpendError, Store, StoreError};
+use crate::throttle::Wait;
 
 /// Who asks, and from where.
 #[derive(Clone, Copy)]
@@ -45,6 +46,12 @@ pub enum Refusal {
     /// The user database has no such account.
     #[error("no such user")]
     NoUser,
+    /// Too many failures came before. The answer was not looked at.
+    #[error("throttled {1} after {0} failures in a row; the answer was not looked at")]
+    Throttled(u32, Wait),
+    /// The attempt could not be counted, and so its answer was not looked at.
+    #[error("the attempt cannot be counted: {0}")]
+    Uncounted(String),
     /// The store cannot be read or trusted.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,20 +79,24 @@ pub struct Accepted {
     pub left: usize,
 }
 
-/// Hashes and compares: one run of Argon2id, whatever the answer is and whatever the store holds.
+/// Hashes and compares: one run of Argon2id, whatever the answer is and whatever the store holds. `count` is called
+/// before it where the answer is a code by shape, and may refuse a look at it.
 ///
 /// # Errors
-/// A [`Refusal`]. Nothing has changed.
+/// A [`Refusal`]. No set has changed.
 pub fn judge<'a>(
     store: &'a dyn Store,
     request: Request<'a>,
+    count: impl FnOnce() -> Result<(), Refusal>,
     memory: &mut dyn Memory,
 ) -> Result<Match<'a>, Refusal> {
-    let code = Code::parse(request.answer);
+    let code = Code::parse(request.answer).map_err(|Malformed| Refusal::Malformed);
+    let counted = code.as_ref().map_or(Ok(()), |_| count());
     let found = own_set(store, request.account);
     let cost = found.as_ref().ok().and_then(|(_, set)| set.cost()).unwrap_or(request.cost);
     let target = found.and_then(|(user, set)| {
-        let slot = code.as_ref().map_err(|Malformed| Refusal::Malformed)?.slot();
+        counted?;
+        let slot = code.as_ref().map_err(|_| Refusal::Malformed)?.slot();
         Ok(Match { store, user, slot, hash: unspent(&set, slot)? })
     });
     let decoy = CodeHash::decoy(cost);
@@ -196,13 +207,14 @@ mod tests {
             let mut memory = Counting::default();
             let request = Request { account, answer, cost: Cost::new(24, 1, 1).unwrap() };
             let store = self.store();
-            let verdict = judge(&store, request, &mut memory).map(|found| found.spend(&mark()).unwrap());
+            let verdict =
+                judge(&store, request, || Ok(()), &mut memory).map(|found| found.spend(&mark()).unwrap());
             (verdict, memory.1)
         }
     }
 
     fn mark() -> Mark {
-        Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), "sshd", "192.0.2.7")
+        Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7")
     }
 
     #[test]
@@ -257,7 +269,7 @@ mod tests {
         let (store, account) = (world.store(), world.account.clone());
         let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
         let old = store.read("alice").unwrap().unwrap().label.set;
-        let found = judge(&store, request, &mut HeapMemory::default()).unwrap();
+        let found = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         world.renew(Expected::Set(&old));
         assert!(matches!(found.spend(&mark()), Err(SpendError::Taken)));
         assert_eq!(store.read("alice").unwrap().unwrap().left(), 3);
@@ -270,10 +282,35 @@ mod tests {
         let store = world.store();
         let request =
             Request { account: Some(&world.account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
-        let first = judge(&store, request, &mut HeapMemory::default()).unwrap();
-        let second = judge(&store, request, &mut HeapMemory::default()).unwrap();
+        let first = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
+        let second = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         assert!(first.spend(&mark()).is_ok());
         assert!(matches!(second.spend(&mark()), Err(SpendError::Taken)));
+    }
+
+    #[test]
+    fn a_throttled_answer_is_not_looked_at_but_costs_the_same() {
+        let world = World::new();
+        let (store, right) = (world.store(), world.codes[0].for_sheet());
+        let look = |answer: &[u8], verdict: fn() -> Result<(), Refusal>| {
+            let (mut memory, mut counted) = (Counting::default(), 0);
+            let request = Request { account: Some(&world.account), answer, cost: Cost::DEFAULT };
+            let count = || {
+                counted += 1;
+                verdict()
+            };
+            let refusal = judge(&store, request, count, &mut memory).err();
+            assert_eq!(memory.1, [COST as usize]);
+            (refusal, counted)
+        };
+        let (refusal, counted) = look(right.as_bytes(), || Err(Refusal::Throttled(7, Wait::Unlock)));
+        assert!(matches!(refusal, Some(Refusal::Throttled(7, Wait::Unlock))) && counted == 1);
+        let busy = || Err(Refusal::Uncounted("no /run".into()));
+        assert!(matches!(look(right.as_bytes(), busy), (Some(Refusal::Uncounted(_)), 1)));
+        // A typing error is no failure.
+        let (refusal, counted) = look(b"hunter2", || Err(Refusal::Throttled(7, Wait::Unlock)));
+        assert!(matches!(refusal, Some(Refusal::Malformed)) && counted == 0);
+        assert!(world.attempt(Some(&world.account), right.as_bytes()).0.is_ok());
     }
 
     #[test]
@@ -287,6 +324,6 @@ mod tests {
         let world = World::new();
         let request =
             Request { account: Some(&world.account), answer: world.codes[0].secret(), cost: Cost::DEFAULT };
-        assert!(matches!(judge(&world.store(), request, &mut None), Err(Refusal::Hash(_))));
+        assert!(matches!(judge(&world.store(), request, || Ok(()), &mut None), Err(Refusal::Hash(_))));
     }
 }

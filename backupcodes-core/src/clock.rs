@@ -42,9 +42,15 @@ impl FromStr for Time {
 
 /// The time of the machine.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
 pub fn now() -> Time {
-    SystemTime::now().into()
+    precise().into()
+}
+
+/// The same with its fraction of a second, as files have it.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+pub fn precise() -> SystemTime {
+    SystemTime::now()
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl Code {
     pub fn parse(answer: &[u8]) -> Result<Self, Malformed> {
         // Reserved in full, so that no copy of it is left behind by growing.
         let mut values = Zeroizing::new(Vec::with_capacity(LONGEST));
-        for &byte in answer.iter().filter(|byte| !matches!(byte, b' ' | b'\t' | b'-')) {
+        for &byte in answer.iter().filter(|byte| is_significant(**byte)) {
             if values.len() == LONGEST {
                 return Err(Malformed);
             }
@@ -106,6 +106,12 @@ impl Code {
             return Err(Malformed);
         }
         Ok(Self { slot, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
+    }
+
+    /// How many characters of what was typed matter: all but spaces, tabs and dashes.
+    #[must_use]
+    pub fn significant(answer: &[u8]) -> usize {
+        answer.iter().filter(|byte| is_significant(**byte)).count()
     }
 
     /// The slot that the code names.
@@ -132,6 +138,10 @@ impl Code {
         }
         text
     }
+}
+
+const fn is_significant(byte: u8) -> bool {
+    !matches!(byte, b' ' | b'\t' | b'-')
 }
 
 /// Σ α^(n-1-i)·c_i over GF(32), by Horner's rule. Over a whole code it is [`WHOLE`].

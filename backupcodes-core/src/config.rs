@@ -13,6 +13,7 @@ use toml::de::DeValue;
 
 use crate::code::{LONGEST_SECRET, SHORTEST_SECRET, Slot};
 use crate::hash::Cost;
+use crate::throttle::MOST_COUNTED;
 use crate::trust::{PathBufDisplay, Untrusted};
 use crate::value::read;
 
@@ -30,7 +31,7 @@ pub struct Config {
     /// Argon2id.
     pub hash: Hash,
     /// What failures cost.
-    pub throttle: Throttle,
+    pub throttle: Rules,
     /// Mail.
     pub notify: Notify,
 }
@@ -57,14 +58,14 @@ pub struct Hash {
 
 /// `[throttle]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Throttle {
+pub struct Rules {
     /// Failures in a row that cost nothing.
     pub free: u32,
     /// Seconds to wait after the next one, doubled by each further one.
     pub first_delay: u32,
     /// Most seconds to wait.
     pub longest_delay: u32,
-    /// Failures after which the key is closed; 0: never.
+    /// Failures after which the key is closed, at most 4096; 0: never.
     pub most: u32,
 }
 
@@ -93,7 +94,7 @@ impl Default for Config {
             broker: "/run/backupcodes/broker".into(),
             codes: Codes::default(),
             hash: Hash::default(),
-            throttle: Throttle::default(),
+            throttle: Rules::default(),
             notify: Notify::default(),
         }
     }
@@ -111,7 +112,7 @@ impl Default for Hash {
     }
 }
 
-impl Default for Throttle {
+impl Default for Rules {
     fn default() -> Self {
         Self { free: 5, first_delay: 1, longest_delay: 60, most: 0 }
     }
@@ -203,11 +204,14 @@ impl Config {
         within("codes.count", usize::from(codes.count), 1, usize::from(Slot::MOST))?;
         within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
         hash.cost.check().map_err(|error| format!("hash: {error}"))?;
-        let Throttle { first_delay, longest_delay, .. } = throttle;
+        let Rules { first_delay, longest_delay, most, .. } = throttle;
         if first_delay > longest_delay {
             return Err(format!(
                 "throttle.first_delay is {first_delay}; expected at most longest_delay, {longest_delay}"
             ));
+        }
+        if *most > MOST_COUNTED {
+            return Err(format!("throttle.most is {most}; expected 0 to {MOST_COUNTED}"));
         }
         if !notify.sendmail.first().is_some_and(|program| Path::new(program).is_absolute()) {
             return Err("notify.sendmail: expected a program by its absolute path, and its arguments".into());

@@ -1,7 +1,8 @@
 //! Backup codes for Linux logins: the rules, with no PAM and no terminal in them.
 //!
-//! The way of one attempt: [`code`] reads what was typed, [`store`] finds the user's [`set`], [`hash`] runs
-//! Argon2id once, and [`attempt`] joins them to a verdict that is given only after the code is spent on disk.
+//! The way of one attempt: [`code`] reads what was typed, [`throttle`] counts it, [`store`] finds the user's [`set`],
+//! [`hash`] runs Argon2id once, in one of the host's [`slots`], and [`attempt`] joins them to a verdict that is given
+//! only after the code is spent on disk.
 #![forbid(unsafe_code)]
 
 pub mod account;
@@ -10,8 +11,13 @@ pub mod clock;
 pub mod code;
 pub mod config;
 pub mod hash;
+mod lock;
 pub mod mark;
+mod name;
+mod runtime;
 pub mod set;
+pub mod slots;
 pub mod store;
+pub mod throttle;
 mod trust;
 mod value;

@@ -41,12 +41,12 @@ impl Mail {
 }
 
 impl Mark {
-    /// A mark for now, with service and source made fit to be shown and stored.
+    /// A mark for a use after so many failures, with service and source made fit to be shown and stored.
     #[must_use]
-    pub fn new(time: Time, service: &str, source: &str) -> Self {
+    pub fn new(time: Time, fails: u32, service: &str, source: &str) -> Self {
         let mut service = printable(service);
         service.truncate(SERVICE);
-        Self { time, mail: Mail::Due, fails: 0, service, source: printable(source) }
+        Self { time, mail: Mail::Due, fails, service, source: printable(source) }
     }
 
     /// The text that is written over a hash of `width` bytes; a source that is too long is cut. It ends with a space,
@@ -91,7 +91,7 @@ mod tests {
     use crate::hash::{CodeHash, Cost};
 
     fn mark(service: &str, source: &str) -> Mark {
-        Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), service, source)
+        Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, service, source)
     }
 
     #[test]

@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn a_spent_and_a_damaged_entry_leave_the_others_alone() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
-        let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), "sshd", "192.0.2.7");
+        let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
         let text = file().replacen(&hash, &mark.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
         let set = CodeSet::parse(&text).unwrap();
         assert!(

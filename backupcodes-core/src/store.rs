@@ -1,8 +1,6 @@
 //! Where sets are kept. [`Store`] is all that the rules need of one; [`FileStore`] keeps a file a user.
 
 mod file;
-mod lock;
-mod name;
 
 use std::path::Path;
 use std::time::Duration;
@@ -111,6 +109,16 @@ pub enum StoreError {
         /// What the system said.
         errno: Errno,
     },
+    /// Only root can reach the directory.
+    #[error(
+        "{path}: out of reach of uid {uid}; expected root; only a program that runs as root can check a code"
+    )]
+    NotRoot {
+        /// The directory.
+        path: PathBufDisplay,
+        /// The effective uid.
+        uid: u32,
+    },
     /// Somebody else held the lock for too long.
     #[error("{path}: locked by another process for {seconds} s; see who holds it: lslocks")]
     Busy {
@@ -128,7 +136,7 @@ impl StoreError {
         matches!(self, Self::Untrusted(_) | Self::Corrupt { .. })
     }
 
-    fn system(path: &Path, action: &'static str) -> impl Fn(Errno) -> Self {
+    pub(crate) fn system(path: &Path, action: &'static str) -> impl Fn(Errno) -> Self {
         move |errno| Self::System { path: path.into(), action, errno }
     }
 }

@@ -49,10 +49,14 @@ impl std::fmt::Display for PathBufDisplay {
 pub(crate) enum Kind {
     /// A directory that only its owner may enter.
     PrivateDirectory,
+    /// A directory that only its owner may change.
+    PublicDirectory,
     /// A regular file with one name that only its owner may open.
     PrivateFile,
     /// A regular file that only its owner may write.
     PublicFile,
+    /// A file that is worth nothing but its length and time, and as private.
+    Counter,
 }
 
 impl Kind {
@@ -61,6 +65,8 @@ impl Kind {
             Self::PrivateDirectory => "a directory of root's with mode 0700",
             Self::PrivateFile => "a regular file of root's with one link, mode 0600 and at most 64 KiB",
             Self::PublicFile => "a regular file of root's that no one else may write, of at most 64 KiB",
+            Self::PublicDirectory => "a directory of root's that no one else may write",
+            Self::Counter => "a regular file of root's with one link and mode 0600",
         }
     }
 
@@ -68,7 +74,8 @@ impl Kind {
         match self {
             Self::PrivateDirectory => "see who changed it, then: chown root and chmod 0700",
             Self::PrivateFile => "do not trust its codes: make a new set with backupcodes-admin generate",
-            Self::PublicFile => "see who changed it, then: chown root and chmod go-w",
+            Self::PublicDirectory | Self::PublicFile => "see who changed it, then: chown root and chmod go-w",
+            Self::Counter => "see who changed it, then remove it",
         }
     }
 
@@ -86,13 +93,14 @@ impl Kind {
         let stat = fstat(fd).map_err(|error| self.refuse(path, format!("cannot be looked at ({error})")))?;
         let (wanted, forbidden) = match self {
             Self::PrivateDirectory => (SFlag::S_IFDIR, 0o077),
-            Self::PrivateFile => (SFlag::S_IFREG, 0o077),
+            Self::PublicDirectory => (SFlag::S_IFDIR, 0o022),
+            Self::PrivateFile | Self::Counter => (SFlag::S_IFREG, 0o077),
             Self::PublicFile => (SFlag::S_IFREG, 0o022),
         };
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        let one_name = !matches!(self, Self::PrivateFile) || stat.st_nlink <= 1;
-        let small = matches!(self, Self::PrivateDirectory)
-            || usize::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST);
+        let one_name = !matches!(self, Self::PrivateFile | Self::Counter) || stat.st_nlink <= 1;
+        let small =
+            wanted == SFlag::S_IFDIR || usize::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST);
         // The effective user owns what it works with where it is not root, as in tests.
         let owned = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();
         if kind == wanted && one_name && small && owned && stat.st_mode & forbidden == 0 {

@@ -8,14 +8,14 @@ use backupcodes_core::attempt::{Accepted, Match, Refusal, Request, judge};
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::Mark;
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::slots::InSlot;
+use backupcodes_core::store::{FileStore, SpendError, Store};
+use backupcodes_core::throttle::{Counted, Key, Throttle};
 use pam::constants::PamResultCode::{
     self, PAM_AUTH_ERR, PAM_AUTHINFO_UNAVAIL, PAM_CONV_AGAIN, PAM_CONV_ERR, PAM_IGNORE, PAM_INCOMPLETE,
     PAM_SERVICE_ERR, PAM_SUCCESS, PAM_SYSTEM_ERR, PAM_USER_UNKNOWN,
 };
-use pam::constants::{
-    PAM_PROMPT_ECHO_OFF, PAM_PROMPT_ECHO_ON, PAM_SILENT, PAM_TEXT_INFO, PamFlag, PamMessageStyle,
-};
+use pam::constants::{PAM_SILENT, PAM_TEXT_INFO, PamFlag, PamMessageStyle};
 use pam::conv::Conv;
 use pam::items::User;
 use pam::module::{PamHandle, PamResult};
@@ -24,6 +24,7 @@ use pam::secret::SecretBytes;
 use crate::ffi::{FreshMemory, Level, log, undisturbed};
 use crate::options::Options;
 use crate::place::Place;
+use crate::{answer, reminder};
 
 /// Asks for a code, and says yes only once it is spent on stable storage.
 pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> PamResultCode {
@@ -37,12 +38,16 @@ pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: Pam
 }
 
 /// Anything but a yes: what libpam is told, and what the log is told.
-struct No(PamResultCode, Level, String);
+pub(crate) struct No(pub(crate) PamResultCode, pub(crate) Level, pub(crate) String);
 
 fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<(), No> {
-    let options = Options::parse(arguments).map_err(unusable)?;
+    let (options, usable) = Options::parse(arguments);
+    // Before all that can fail here: our faults take nobody's verification code away.
+    let early = if options.forward_pass { Some(answer::or_hand_on(pamh, &options)?) } else { None };
+    usable.map_err(unusable)?;
     let config = Config::load(options.conf.as_deref()).map_err(unusable)?;
     let store = FileStore::new(&config.directory);
+    store.judge_reach().map_err(unavailable)?;
     let account = account(pamh)?;
     let place = Place::of(pamh, account.as_ref());
     if options.nullok && has_no_set(&store, account.as_ref()) {
@@ -52,7 +57,7 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
             format!("passed over: no set, and nullok is given; {place}"),
         ));
     }
-    let answer = ask(pamh, &options)?;
+    let answer = early.map_or_else(|| answer::get(pamh, &options), Ok)?;
     if options.debug {
         log(
             pamh,
@@ -62,14 +67,23 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
     let request = Request { account: account.as_ref(), answer, cost: config.hash.cost };
-    let found =
-        judge(&store, request, &mut FreshMemory::default()).map_err(|refusal| refused(&refusal, &place))?;
-    let accepted = spend(found, &place)?;
+    let mut counted = None;
+    let count = || match count(&config, account.as_ref(), &place)? {
+        Counted { before, refused: Some(wait), .. } => Err(Refusal::Throttled(before, wait)),
+        one => {
+            counted = Some(one);
+            Ok(())
+        }
+    };
+    let found = judge(&store, request, count, &mut InSlot::new(&config, FreshMemory::default()))
+        .map_err(|refusal| refused(&refusal, &place))?;
+    let accepted = spend(found, counted.as_ref(), &place)?;
     let Accepted { slot, set, left } = &accepted;
     log(pamh, Level::Notice, &format!("accepted code {slot} of set {set}, {left} left; {place}"));
+    reminder::leave(pamh, &accepted);
     if !options.quiet && flags & PAM_SILENT == 0 {
         // A text that does not arrive takes no one's login away.
-        let _ = converse(pamh, PAM_TEXT_INFO, &farewell(&accepted, config.codes.low));
+        let _ = converse(pamh, PAM_TEXT_INFO, &reminder::after_use(*slot, *left, config.codes.low));
     }
     Ok(())
 }
@@ -78,16 +92,20 @@ fn unusable(reason: impl Display) -> No {
     No(PAM_SERVICE_ERR, Level::Error, reason.to_string())
 }
 
+fn unavailable(error: impl Display) -> No {
+    No(PAM_AUTHINFO_UNAVAIL, Level::Error, error.to_string())
+}
+
 /// The account that logs in, `None` where there is none. The name is asked anew at every entry: it may change between
 /// the calls of a host.
-fn account(pamh: &mut PamHandle) -> Result<Option<Account>, No> {
+pub(crate) fn account(pamh: &mut PamHandle) -> Result<Option<Account>, No> {
     let name = match pamh.get_user(None) {
         Ok(name) => name,
         // There is a name, but it is not UTF-8, and so no account's here.
         Err(PAM_SYSTEM_ERR) if matches!(pamh.get_item::<User<'_>>(), Ok(Some(_))) => return Ok(None),
         Err(code) => return Err(no_conversation("name", code)),
     };
-    Account::by_name(&name).map_err(|error| No(PAM_AUTHINFO_UNAVAIL, Level::Error, error.to_string()))
+    Account::by_name(&name).map_err(unavailable)
 }
 
 /// Only a proof counts: any error leads on to the prompt, and fails there.
@@ -95,17 +113,29 @@ fn has_no_set(store: &dyn Store, account: Option<&Account>) -> bool {
     account.is_some_and(|account| matches!(store.read(&account.name), Ok(None)))
 }
 
-/// The answer. `None` is one that is missing, and counts as empty.
-fn ask(pamh: &PamHandle, options: &Options) -> Result<Option<SecretBytes>, No> {
-    let style = if options.echo { PAM_PROMPT_ECHO_ON } else { PAM_PROMPT_ECHO_OFF };
-    converse(pamh, style, &options.prompt).map_err(|code| no_conversation("code", code))
+/// Counts the attempt where it cannot be disturbed: a file size limit of the caller's is no way around it.
+fn count(config: &Config, account: Option<&Account>, place: &Place) -> Result<Counted, Refusal> {
+    let key = Key {
+        user: account.map(|account| account.name.as_str()),
+        service: &place.service,
+        source: &place.source,
+    };
+    let failed = |error: &dyn Display| Refusal::Uncounted(error.to_string());
+    undisturbed(|| Throttle::new(config).count(key, clock::precise()))
+        .map_err(|error| failed(&error))?
+        .map_err(|error| failed(&error))
 }
 
-fn converse(pamh: &PamHandle, style: PamMessageStyle, text: &str) -> PamResult<Option<SecretBytes>> {
+/// Says `text` to the user, or asks.
+pub(crate) fn converse(
+    pamh: &PamHandle,
+    style: PamMessageStyle,
+    text: &str,
+) -> PamResult<Option<SecretBytes>> {
     pamh.get_item::<Conv<'_>>()?.ok_or(PAM_CONV_ERR)?.send(style, text)
 }
 
-fn no_conversation(what: &str, code: PamResultCode) -> No {
+pub(crate) fn no_conversation(what: &str, code: PamResultCode) -> No {
     match code {
         PAM_CONV_AGAIN | PAM_INCOMPLETE => {
             No(PAM_INCOMPLETE, Level::Error, format!("the application will come back with the {what}"))
@@ -125,40 +155,29 @@ fn refused(refusal: &Refusal, place: &Place) -> No {
         | Refusal::Wrong(_) => (PAM_AUTH_ERR, Level::Notice),
         Refusal::NoSet => (PAM_AUTH_ERR, Level::Debug),
         Refusal::NoUser => (PAM_USER_UNKNOWN, Level::Notice),
-        Refusal::Store(_) | Refusal::Hash(_) => (PAM_AUTHINFO_UNAVAIL, Level::Error),
+        Refusal::Throttled(..) => (PAM_AUTH_ERR, Level::Warning),
+        Refusal::Uncounted(_) | Refusal::Store(_) | Refusal::Hash(_) => (PAM_AUTHINFO_UNAVAIL, Level::Error),
     };
     No(code, level, format!("refused: {refusal}; {place}"))
 }
 
 /// A spend that fails is answered like a wrong code: who can make it fail must not learn that the code was right.
-fn spend(found: Match<'_>, place: &Place) -> Result<Accepted, No> {
+fn spend(found: Match<'_>, counted: Option<&Counted>, place: &Place) -> Result<Accepted, No> {
     let slot = found.slot();
-    let mark = Mark::new(clock::now(), &place.service, &place.source);
+    let failures = counted.map_or(0, |counted| counted.before);
+    let mark = Mark::new(clock::now(), failures, &place.service, &place.source);
     let failed = |error: &dyn Display| {
         let reason = format!(
             "refused: code {slot} was right but could not be spent, and may be lost: {error}; {place}"
         );
         No(PAM_AUTH_ERR, Level::Critical, reason)
     };
-    undisturbed(|| found.spend(&mark)).map_err(|error| failed(&error))?.map_err(|error| failed(&error))
-}
-
-fn farewell(accepted: &Accepted, low: usize) -> String {
-    let Accepted { slot, left, .. } = accepted;
-    let codes = if *left == 1 { "code" } else { "codes" };
-    let advice = if *left <= low { " Get a new set soon: ask your administrator." } else { "" };
-    format!("Backup code {slot} accepted; {left} {codes} left.{advice}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use backupcodes_core::code::Slot;
-
-    #[test]
-    fn the_user_reads_how_many_are_left() {
-        let accepted = |left| Accepted { slot: Slot::new(3).unwrap(), set: "9f3c21aa".into(), left };
-        assert_eq!(farewell(&accepted(7), 3), "Backup code 3 accepted; 7 codes left.");
-        assert!(farewell(&accepted(1), 3).starts_with("Backup code 3 accepted; 1 code left. Get a new set"));
-    }
+    undisturbed(|| {
+        let accepted = found.spend(&mark)?;
+        // What stays counted slows the next login down, and takes none away.
+        let _ = counted.map(Counted::clear);
+        Ok::<_, SpendError>(accepted)
+    })
+    .map_err(|error| failed(&error))?
+    .map_err(|error| failed(&error))
 }

@@ -1,6 +1,6 @@
 //! The C side: entry points, the log, memory by the page, and a moment without the host's disturbance.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::{Mutex, Once};
@@ -12,6 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
+use zeroize::Zeroizing;
 
 struct Module;
 
@@ -40,7 +41,9 @@ impl PamHooks for Module {
         PamResultCode::PAM_IGNORE
     }
 
-    fn sm_open_session(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+    fn sm_open_session(pamh: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
+        // A reminder, which takes no login away.
+        let _ = guard(|| crate::reminder::open_session(pamh, &args, flags));
         PamResultCode::PAM_IGNORE
     }
 
@@ -79,6 +82,7 @@ fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
 pub(crate) enum Level {
     Critical = libc::LOG_CRIT,
     Error = libc::LOG_ERR,
+    Warning = libc::LOG_WARNING,
     Notice = libc::LOG_NOTICE,
     Debug = libc::LOG_DEBUG,
 }
@@ -86,6 +90,9 @@ pub(crate) enum Level {
 #[link(name = "pam")]
 unsafe extern "C" {
     fn pam_syslog(pamh: *const PamHandle, priority: c_int, format: *const c_char, ...);
+    fn pam_set_item(pamh: *mut PamHandle, item: c_int, value: *const c_void) -> c_int;
+    fn pam_getenv(pamh: *mut PamHandle, name: *const c_char) -> *const c_char;
+    fn pam_putenv(pamh: *mut PamHandle, name_value: *const c_char) -> c_int;
 }
 
 /// Writes one line to the log, by the means of the PAM library. Control characters, NUL among them, are replaced.
@@ -93,6 +100,45 @@ pub(crate) fn log(pamh: &PamHandle, level: Level, line: &str) {
     let Ok(line) = CString::new(line.replace(char::is_control, "?")) else { return };
     // SAFETY: the handle is a live one, and format and argument are C strings that outlive the call.
     unsafe { pam_syslog(pamh, level as c_int, c"%s".as_ptr(), line.as_ptr()) }
+}
+
+/// Puts `answer` where the next module looks for it, PAM_AUTHTOK, or empties that place.
+///
+/// # Errors
+/// What libpam says.
+pub(crate) fn hand_on(pamh: &mut PamHandle, answer: Option<&[u8]>) -> Result<(), PamResultCode> {
+    const PAM_AUTHTOK: c_int = 6; // _pam_types.h
+    let text = answer.map(|answer| Zeroizing::new([answer, &[0]].concat()));
+    let text = text.as_ref().map_or(std::ptr::null(), |text| text.as_ptr());
+    // SAFETY: the handle is a live one, and libpam copies the text, which ends with a NUL and outlives the call.
+    match unsafe { pam_set_item(pamh, PAM_AUTHTOK, text.cast()) } {
+        0 => Ok(()),
+        code => Err(PamResultCode::try_from(code).unwrap_or(PamResultCode::PAM_SYSTEM_ERR)),
+    }
+}
+
+/// Sets a variable of the PAM environment, which sshd carries from the authentication to the session: `NAME=value`.
+/// A name alone removes the variable.
+///
+/// # Errors
+/// What libpam says, as a number.
+pub(crate) fn set_variable(pamh: &mut PamHandle, name_value: &CStr) -> Result<(), c_int> {
+    // SAFETY: the handle is a live one, and libpam copies the text.
+    match unsafe { pam_putenv(pamh, name_value.as_ptr()) } {
+        0 => Ok(()),
+        code => Err(code),
+    }
+}
+
+/// The value of a variable of the PAM environment.
+pub(crate) fn variable(pamh: &mut PamHandle, name: &CStr) -> Option<String> {
+    // SAFETY: the handle is a live one, and the name a C string.
+    let value = unsafe { pam_getenv(pamh, name.as_ptr()) };
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: a value that is there is a C string of libpam's, and nothing changes it while it is copied.
+    Some(unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
 }
 
 /// Memory for one hash, straight from the kernel and given back right after. Where it is large it is asked for in huge
@@ -159,16 +205,20 @@ impl Drop for Mapping {
 /// Runs `f` where whoever started the host process cannot get at it, and gives back all that was changed.
 ///
 /// In su the caller owns the real uid, the signals and the limits of the process: between a lock and its release a
-/// signal of theirs could stop it, and a file size limit of theirs could make a spend fail.
+/// signal of theirs could stop it, and a limit of theirs could make a spend fail.
 ///
 /// # Errors
 /// The system refused, and `f` did not run.
 pub(crate) fn undisturbed<T>(f: impl FnOnce() -> T) -> Result<T, Errno> {
     let _signals = SignalsBlocked::new()?;
     let mut ids = RootIds::new()?;
-    let limit = FileSizeLifted::new();
+    // A set file has at most 64 KiB; at most three descriptors are open at one time.
+    let limits = [
+        Lifted::new(Resource::RLIMIT_FSIZE, |_| 64 << 10),
+        Lifted::new(Resource::RLIMIT_NOFILE, |soft| soft.saturating_add(8)),
+    ];
     let result = f();
-    drop(limit);
+    drop(limits);
     // A host that would go on with ids that are not its own must not be told yes.
     ids.give_back()?;
     Ok(result)
@@ -243,26 +293,28 @@ fn set_ids([real, effective, saved]: [libc::uid_t; 3]) -> Result<(), Errno> {
     Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, real, effective, saved) }).map(drop)
 }
 
-/// The file size limit is lifted, as far as it may be, until it is dropped.
-struct FileSizeLifted(Option<(rlim_t, rlim_t)>);
+/// A limit is lifted, as far as it may be, until this is dropped.
+struct Lifted(Resource, Option<(rlim_t, rlim_t)>);
 
-impl FileSizeLifted {
-    fn new() -> Self {
-        // A set file has at most this many bytes.
-        let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_FSIZE) else { return Self(None) };
-        if soft >= 64 * 1024 {
-            return Self(None);
+impl Lifted {
+    /// `least` says what is needed where the soft limit is so much.
+    fn new(resource: Resource, least: fn(rlim_t) -> rlim_t) -> Self {
+        let Ok((soft, hard)) = getrlimit(resource) else { return Self(resource, None) };
+        let least = least(soft);
+        if soft >= least {
+            return Self(resource, None);
         }
-        let lifted = |hard| setrlimit(Resource::RLIMIT_FSIZE, hard, hard);
-        let done = lifted(nix::sys::resource::RLIM_INFINITY).or_else(|_| lifted(hard));
-        Self(done.is_ok().then_some((soft, hard)))
+        let lifted = |limit: rlim_t| setrlimit(resource, limit, limit.max(hard));
+        // Above the hard limit only with CAP_SYS_RESOURCE.
+        let done = lifted(least).or_else(|_| lifted(hard));
+        Self(resource, done.is_ok().then_some((soft, hard)))
     }
 }
 
-impl Drop for FileSizeLifted {
+impl Drop for Lifted {
     fn drop(&mut self) {
-        if let Some((soft, hard)) = self.0 {
-            let _ = setrlimit(Resource::RLIMIT_FSIZE, soft, hard);
+        if let Self(resource, Some((soft, hard))) = *self {
+            let _ = setrlimit(resource, soft, hard);
         }
     }
 }
@@ -305,10 +357,18 @@ mod tests {
 
     #[test]
     fn what_was_changed_is_given_back() {
-        let before = (SigSet::thread_get_mask().unwrap(), getrlimit(Resource::RLIMIT_FSIZE).unwrap());
-        let inside = undisturbed(|| SigSet::thread_get_mask().unwrap()).unwrap();
-        assert!(inside.contains(nix::sys::signal::Signal::SIGTERM));
-        let after = (SigSet::thread_get_mask().unwrap(), getrlimit(Resource::RLIMIT_FSIZE).unwrap());
-        assert_eq!(before, after);
+        let state = || {
+            let limits =
+                [Resource::RLIMIT_FSIZE, Resource::RLIMIT_NOFILE].map(|limit| getrlimit(limit).unwrap());
+            (SigSet::thread_get_mask().unwrap(), limits)
+        };
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+        let before = state();
+        let inside = undisturbed(state).unwrap();
+        assert!(inside.0.contains(nix::sys::signal::Signal::SIGTERM));
+        assert_eq!(inside.1[1].0, 72);
+        assert_eq!(before, state());
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     }
 }

@@ -14,6 +14,12 @@ pub(crate) struct Options {
     pub(crate) echo: bool,
     /// `nullok`: pass over users who have no set.
     pub(crate) nullok: bool,
+    /// `try_first_pass`: a code that another module has asked for is taken, and else one is asked for.
+    pub(crate) try_first_pass: bool,
+    /// `use_first_pass`: what another module has asked for is the answer.
+    pub(crate) use_first_pass: bool,
+    /// `forward_pass`: what is too short for a code goes to the next module.
+    pub(crate) forward_pass: bool,
     /// `quiet`: no texts beside the prompt.
     pub(crate) quiet: bool,
     /// `debug`: log more, never an answer.
@@ -24,36 +30,44 @@ impl Options {
     /// Reads the arguments.
     ///
     /// # Errors
-    /// One that is not known, in words for the log.
-    pub(crate) fn parse(arguments: &[&CStr]) -> Result<Self, String> {
+    /// One that is not known, in words for the log; beside it comes what all others say.
+    pub(crate) fn parse(arguments: &[&CStr]) -> (Self, Result<(), String>) {
         let mut options = Self {
             conf: None,
             prompt: "Backup code: ".into(),
             echo: false,
             nullok: false,
+            try_first_pass: false,
+            use_first_pass: false,
+            forward_pass: false,
             quiet: false,
             debug: false,
         };
+        let mut verdict = Ok(());
         for argument in arguments {
-            let text = argument.to_str().map_err(|_| unknown(&argument.to_string_lossy()))?;
+            let text = argument.to_string_lossy();
             match text.split_once('=') {
                 Some(("conf", path)) if path.starts_with('/') => options.conf = Some(path.into()),
                 Some(("prompt", prompt)) => options.prompt = prompt.into(),
                 None if text == "echo" => options.echo = true,
                 None if text == "nullok" => options.nullok = true,
+                None if text == "try_first_pass" => options.try_first_pass = true,
+                None if text == "use_first_pass" => options.use_first_pass = true,
+                None if text == "forward_pass" => options.forward_pass = true,
                 None if text == "quiet" => options.quiet = true,
                 None if text == "debug" => options.debug = true,
-                _ => return Err(unknown(text)),
+                _ => verdict = Err(unknown(&text)),
             }
         }
-        Ok(options)
+        (options, verdict)
     }
 }
 
 fn unknown(argument: &str) -> String {
     format!(
-        "unknown module argument {argument:?}; expected conf=/PATH, prompt=TEXT, echo, nullok, quiet or debug \
-         (an argument with spaces stands in brackets: [prompt=Backup code: ]); mend the line in the PAM stack"
+        "unknown module argument {argument:?}; expected conf=/PATH, prompt=TEXT, echo, nullok, try_first_pass, \
+         use_first_pass, forward_pass, quiet or debug (an argument with spaces stands in brackets: \
+         [prompt=Backup code: ]); mend the line in the PAM stack"
     )
 }
 
@@ -63,16 +77,31 @@ mod tests {
 
     #[test]
     fn arguments_are_read_and_no_other_is_taken() {
-        let all = [c"conf=/a b", c"prompt=Code, or = : ", c"echo", c"nullok", c"quiet", c"debug"];
-        let options = Options::parse(&all).unwrap();
+        let all = [
+            c"conf=/a b",
+            c"prompt=Code, or = : ",
+            c"echo",
+            c"nullok",
+            c"try_first_pass",
+            c"use_first_pass",
+            c"forward_pass",
+            c"quiet",
+            c"debug",
+        ];
+        let (options, verdict) = Options::parse(&all);
+        assert_eq!(verdict, Ok(()));
         assert_eq!(options.conf.as_deref(), Some(std::path::Path::new("/a b")));
         assert_eq!(options.prompt, "Code, or = : ");
         assert!(options.echo && options.nullok && options.quiet && options.debug);
-        let none = Options::parse(&[]).unwrap();
+        assert!(options.try_first_pass && options.use_first_pass && options.forward_pass);
+        let (none, _) = Options::parse(&[]);
         assert_eq!(none.prompt, "Backup code: ");
         assert!(!(none.echo || none.nullok || none.quiet || none.debug || none.conf.is_some()));
+        assert!(!(none.try_first_pass || none.use_first_pass || none.forward_pass));
         for wrong in [c"null_ok", c"nullok=1", c"conf", c"conf=relative", c"Debug", c"", c"prompt", c"\xff"] {
-            let error = Options::parse(&[c"echo", wrong]).unwrap_err();
+            let (options, verdict) = Options::parse(&[wrong, c"echo"]);
+            let error = verdict.unwrap_err();
+            assert!(options.echo, "the others are read all the same");
             assert!(error.contains("unknown module argument") && error.contains("nullok"), "{error}");
         }
     }

@@ -38,6 +38,7 @@ pub mod pam {
 pub mod level {
     pub const CRITICAL: u32 = 2;
     pub const ERROR: u32 = 3;
+    pub const WARNING: u32 = 4;
     pub const NOTICE: u32 = 5;
     pub const DEBUG: u32 = 7;
 }
@@ -148,6 +149,9 @@ pub fn me() -> String {
     nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().expect("an account for this uid").name
 }
 
+/// Hashes that cost little, and failures that cost nothing.
+pub const CHEAP: &str = "[hash]\nmemory_kib = 64\npasses = 1\n[throttle]\nfree = 1000000\n";
+
 /// A store, a configuration and a PAM service of their own.
 pub struct World {
     pub folder: tempfile::TempDir,
@@ -165,7 +169,7 @@ impl World {
         let world = Self { folder, service: format!("world-{}-{count}", std::process::id()), sandbox };
         fs::create_dir(world.store()).unwrap();
         set_mode(&world.store(), 0o700);
-        world.configure("[hash]\nmemory_kib = 64\npasses = 1\n");
+        world.configure(CHEAP);
         world.stack(options);
         Some(world)
     }
@@ -179,9 +183,11 @@ impl World {
         fs::write(self.path("pam.d").join(&self.service), lines.concat()).unwrap();
     }
 
-    /// Writes the configuration, below the line that names the store.
+    /// Writes the configuration, below the lines that name the directories.
     pub fn configure(&self, text: &str) {
-        fs::write(self.path("conf"), format!("directory = {:?}\n{text}", self.store())).unwrap();
+        let directories =
+            format!("directory = {:?}\nruntime_directory = {:?}\n", self.store(), self.path("run"));
+        fs::write(self.path("conf"), directories + text).unwrap();
         set_mode(&self.path("conf"), 0o644);
     }
 

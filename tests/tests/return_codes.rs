@@ -20,7 +20,10 @@ fn a_right_code_is_accepted_logged_and_counted() {
     let said: Vec<_> = outcome.said.iter().map(|said| (said.style, said.text.as_str())).collect();
     assert_eq!(
         said,
-        [(pam::PROMPT_ECHO_OFF, "Backup code: "), (pam::TEXT_INFO, "Backup code 3 accepted; 9 codes left.")]
+        [
+            (pam::PROMPT_ECHO_OFF, "Backup code: "),
+            (pam::TEXT_INFO, "Backup code 3 was accepted, and is used up. 9 backup codes are left.")
+        ]
     );
     let line = world.last_line();
     let place = format!("user={} service={} source=192.0.2.7 tty=ssh", me(), world.service);
@@ -273,7 +276,7 @@ fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_pro
     world.configure("[codes]\ncuont = 10\n");
     unprompted("unknown key codes.cuont");
     world.configure("[codes\n");
-    unprompted("line 2");
+    unprompted("line 3");
     world.configure("");
     set_mode(&world.path("conf"), 0o666);
     unprompted("mode 0666");
@@ -395,7 +398,7 @@ fn few_codes_left_are_told() {
     let sheet = sheet(world.admin(&["generate", "--yes", "--count", "5", "--format", "json", &me()]));
     let said = |at: usize| world.attempt(&[(&sheet.codes[at]).into()]).run().said[1].text.clone();
     assert!(!said(0).contains("new set"));
-    assert!(said(1).contains("3 codes left. Get a new set soon"));
+    assert!(said(1).contains("3 backup codes are left. Get a new set soon"));
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Throttle;
+    use crate::config::Rules;
     use crate::hash::Cost;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -200,7 +200,7 @@ mod tests {
         "#;
         let config = Root::new().with(ADMIN, all).load().unwrap();
         assert_eq!(config.directory, Path::new("/a"));
-        assert_eq!(config.throttle, Throttle { free: 0, first_delay: 2, longest_delay: 2, most: 100 });
+        assert_eq!(config.throttle, Rules { free: 0, first_delay: 2, longest_delay: 2, most: 100 });
     }
 
     #[test]

@@ -12,22 +12,24 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, OFlag, open, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, fdatasync, fsync, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, fdatasync, fsync, geteuid, unlinkat};
 
-use super::lock::{Deadline, lock};
-use super::name::{file_name, user_of};
 use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
 use crate::code::Slot;
 use crate::hash::CodeHash;
+use crate::lock::{Deadline, lock};
 use crate::mark::Mark;
+use crate::name::{escaped, unescaped};
 use crate::set::{BadSet, CodeSet};
 use crate::trust::{self, CAREFUL, Kind};
 
 /// The file that becomes a set by being renamed. Only who holds the directory's lock may touch it, so one name is
 /// enough, and what a crash left of it is removed by the next run. No set can have this name.
 const NEW: &str = ".new";
+/// How the name of a set ends.
+const ENDING: &str = ".toml";
 /// How a set file is made.
 const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
@@ -55,6 +57,23 @@ impl FileStore {
         }
         users.sort_unstable();
         Ok(users)
+    }
+}
+
+impl FileStore {
+    /// Whether this process can reach the directory at all, which an ordinary user's cannot.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRoot`].
+    pub fn judge_reach(&self) -> Result<(), StoreError> {
+        let uid = geteuid();
+        let all = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
+        if !uid.is_root()
+            && faccessat(AT_FDCWD, &self.directory, all, AtFlags::AT_EACCESS) == Err(Errno::EACCES)
+        {
+            return Err(StoreError::NotRoot { path: self.directory.as_path().into(), uid: uid.as_raw() });
+        }
+        Ok(())
     }
 }
 
@@ -148,6 +167,14 @@ impl Old {
             None => Expected::Nothing,
         }
     }
+}
+
+fn file_name(user: &str) -> String {
+    escaped(user, usize::MAX) + ENDING
+}
+
+fn user_of(file: &str) -> Option<String> {
+    file.strip_suffix(ENDING).and_then(unescaped)
 }
 
 /// A set that cannot be read again is none.

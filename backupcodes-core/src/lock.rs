@@ -1,0 +1,76 @@
+//! Locks that are waited for with an end.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::store::StoreError;
+
+/// Between two tries: a spend holds the lock for about one flush.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long is waited, and until when.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline {
+    patience: Duration,
+    end: Instant,
+}
+
+impl Deadline {
+    pub(crate) fn after(patience: Duration) -> Self {
+        let now = Instant::now();
+        Self { patience, end: now.checked_add(patience).unwrap_or(now) }
+    }
+
+    /// Waits a moment, if there is time left.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] where there is none.
+    pub(crate) fn pause(self, path: &Path) -> Result<(), StoreError> {
+        if self.wait(PAUSE) {
+            Ok(())
+        } else {
+            Err(StoreError::Busy { path: path.into(), seconds: self.patience.as_secs() })
+        }
+    }
+
+    /// Waits for `pause`, and says whether there was time for it.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that waits")]
+    pub(crate) fn wait(self, pause: Duration) -> bool {
+        let in_time = Instant::now() < self.end;
+        if in_time {
+            std::thread::sleep(pause);
+        }
+        in_time
+    }
+}
+
+/// Takes the `flock` of an open file. (POSIX locks would vanish when any other descriptor of the file closes in the
+/// host.) It is polled, so that no signal of the host has to end the wait.
+///
+/// # Errors
+/// [`StoreError::Busy`] after the deadline, or what the system says.
+pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result<Flock<OwnedFd>, StoreError> {
+    loop {
+        file = match try_lock(file).map_err(StoreError::system(path, "lock"))? {
+            Ok(locked) => return Ok(locked),
+            Err(file) => file,
+        };
+        deadline.pause(path)?;
+    }
+}
+
+/// Takes the `flock`, or gives the file back where another holds it.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn try_lock(file: OwnedFd) -> Result<Result<Flock<OwnedFd>, OwnedFd>, Errno> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(locked) => Ok(Ok(locked)),
+        Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(Err(file)),
+        Err((_, errno)) => Err(errno),
+    }
+}

@@ -1,0 +1,154 @@
+//! How many hashes are in flight on the host at one time, so that a storm of logins does not exhaust its memory.
+//!
+//! A slot is a file `slots/<number>` in the runtime directory, taken by its `flock`. It is a courtesy, not a right: who
+//! has waited 5 s goes ahead without one, and so does whoever cannot reach them, so that no stopped process can keep
+//! others out.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use argon2::Block;
+use nix::fcntl::{Flock, OFlag};
+use nix::unistd::{SysconfVar, getpid, sysconf};
+
+use crate::config::Config;
+use crate::hash::{Memory, OutOfMemory};
+use crate::lock::{Deadline, try_lock};
+use crate::runtime::Folder;
+use crate::store::PATIENCE;
+
+/// Between two looks at the slots: a hash takes some ten milliseconds.
+const PAUSE: Duration = Duration::from_millis(10);
+const FOLDER: &str = "slots";
+
+/// Memory for a hash that is had only in a slot. Both are given back when this is dropped.
+pub struct InSlot<M> {
+    memory: M,
+    slots: Slots,
+    held: Option<Flock<OwnedFd>>,
+}
+
+impl<M: Memory> InSlot<M> {
+    /// `memory`, for as many runs at one time as the configuration says.
+    pub fn new(config: &Config, memory: M) -> Self {
+        let slots = Slots { runtime: config.runtime_directory.clone(), count: count(config.hash.concurrent) };
+        Self { memory, slots, held: None }
+    }
+}
+
+impl<M: Memory> Memory for InSlot<M> {
+    fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
+        if self.held.is_none() {
+            self.held = self.slots.take();
+        }
+        self.memory.blocks(count)
+    }
+}
+
+/// 0 stands for twice the processors, at least 4.
+fn count(concurrent: u32) -> u32 {
+    if concurrent > 0 {
+        return concurrent;
+    }
+    // Of the host: what this process may use is its caller's to say.
+    let processors =
+        sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|n| u32::try_from(n).ok());
+    processors.map_or(4, |processors| processors.saturating_mul(2).max(4))
+}
+
+struct Slots {
+    runtime: PathBuf,
+    count: u32,
+}
+
+impl Slots {
+    /// A slot, if one is free within the time.
+    fn take(&self) -> Option<Flock<OwnedFd>> {
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            let folder = open(&self.runtime)?;
+            // Not all begin at the same one.
+            let first = getpid().as_raw().unsigned_abs();
+            for at in 0..self.count {
+                let number = first.wrapping_add(at).checked_rem(self.count)?;
+                let fd = folder.file(&number.to_string(), OFlag::O_RDWR | OFlag::O_CREAT).ok()?;
+                if let Ok(slot) = try_lock(fd).ok()? {
+                    return Some(slot);
+                }
+            }
+            if !deadline.wait(PAUSE) {
+                return None;
+            }
+        }
+    }
+}
+
+fn open(runtime: &Path) -> Option<Folder> {
+    Folder::runtime(runtime).ok()?.inner(FOLDER).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::HeapMemory;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    fn config(concurrent: u32) -> (tempfile::TempDir, Config) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config { runtime_directory: folder.path().join("run"), ..Config::default() };
+        config.hash.concurrent = concurrent;
+        (folder, config)
+    }
+
+    #[test]
+    fn no_more_are_in_flight_than_there_are_slots() {
+        let (_folder, config) = config(3);
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..24 {
+                scope.spawn(|| {
+                    let mut memory = InSlot::new(&config, HeapMemory::default());
+                    memory.blocks(8).unwrap();
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    Deadline::after(PATIENCE).wait(Duration::from_millis(30));
+                    running.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(most.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn who_has_waited_long_enough_goes_ahead() {
+        let (_folder, config) = config(1);
+        let mut first = InSlot::new(&config, HeapMemory::default());
+        first.blocks(8).unwrap();
+        first.blocks(16).unwrap();
+        let start = Instant::now();
+        let mut second = InSlot::new(&config, HeapMemory::default());
+        second.blocks(8).unwrap();
+        assert!(second.held.is_none() && (5.0..6.0).contains(&start.elapsed().as_secs_f32()));
+        drop(first);
+        second.blocks(8).unwrap();
+        assert!(second.held.is_some());
+    }
+
+    #[test]
+    fn slots_that_cannot_be_reached_are_gone_without() {
+        let (folder, config) = config(1);
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::write(folder.path().join("run"), "").unwrap();
+        let start = Instant::now();
+        let mut memory = InSlot::new(&config, HeapMemory::default());
+        assert!(memory.blocks(8).is_ok() && memory.held.is_none() && start.elapsed().as_secs() < 1);
+    }
+
+    #[test]
+    fn without_a_number_there_are_twice_as_many_as_processors_and_four_at_least() {
+        assert_eq!(count(7), 7);
+        assert!(count(0) >= 4 && count(0) % 2 == 0);
+    }
+}

@@ -1,0 +1,487 @@
+//! What failures cost. 65 random bits need no throttle against guessing; it is there against noise, and must not become
+//! a way to lock someone out. So failures are counted for each user, service and source: who hammers sshd from one
+//! address slows that address down, and neither the console nor the owner elsewhere.
+//!
+//! A key is a file `throttle/<user>/<service>@<source>` in the runtime directory. An attempt is counted before it is
+//! hashed, by appending one byte: that takes no lock, 64 at once count as 64, and a killed process has counted. The
+//! length is the count of failures in a row, the time of the last change is the clock, and a success removes the file.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, futimens};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Whence, lseek, write};
+
+use crate::clock::Time;
+use crate::config::{Config, Rules};
+use crate::name::{escaped, unescaped};
+use crate::runtime::Folder;
+use crate::store::StoreError;
+use crate::trust::Kind;
+
+/// The most failures that are counted: a key never takes more than one page of a tmpfs.
+pub const MOST_COUNTED: u32 = 4096;
+/// The most keys of a user. Attempts from further places share one, so that nobody can fill /run.
+const MOST_KEYS: usize = 64;
+
+/// The folder of the users that do not exist, and the key of the further places: no escaped name is one of these.
+const UNKNOWN: &str = "%unknown";
+const OTHER: &str = "%other";
+
+/// The most bytes of a folder, and of both parts of a key: with the `@`, a file name of at most 255.
+const USER: usize = 250;
+const SERVICE: usize = 64;
+const SOURCE: usize = 190;
+
+/// Counters of failures.
+pub struct Throttle {
+    runtime: PathBuf,
+    rules: Rules,
+}
+
+/// What is counted together.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// The account's name; all that do not exist are counted together.
+    pub user: Option<&'a str>,
+    /// The PAM service.
+    pub service: &'a str,
+    /// The remote host, or `local`.
+    pub source: &'a str,
+}
+
+/// An attempt that was counted.
+pub struct Counted {
+    /// Failures in a row before it.
+    pub before: u32,
+    /// Why it is refused, whatever the answer is.
+    pub refused: Option<Wait>,
+    folder: Folder,
+    name: String,
+}
+
+/// What a key that refuses waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// For this time to pass, if there is no other attempt before.
+    Until(Time),
+    /// For `unlock` or a new set.
+    Unlock,
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Until(time) => write!(f, "until {time}"),
+            Self::Unlock => f.write_str("until backupcodes-admin unlock or generate"),
+        }
+    }
+}
+
+/// A key that refuses at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttled {
+    /// Service and source; `None` is the key that all places share that came after the first 64.
+    pub place: Option<(String, String)>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Until when.
+    pub until: Wait,
+}
+
+impl Throttle {
+    /// The throttle of a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self { runtime: config.runtime_directory.clone(), rules: config.throttle.clone() }
+    }
+
+    /// Counts an attempt, and says whether it is refused without a look at its answer.
+    ///
+    /// # Errors
+    /// It could not be counted, and so must not be looked at.
+    pub fn count(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
+        let folder = Folder::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
+        let (fd, name) = open_key(&folder, key)?;
+        let path = folder.path_of(&name);
+        let stat = Kind::Counter.judge(&path, &fd)?;
+        let before = append(&fd, count_of(&stat)).map_err(StoreError::system(&path, "count in"))?;
+        // Where others came between our look and our byte, the last failure was just now.
+        let last = if before == count_of(&stat) { changed(&stat) } else { now };
+        Ok(Counted { before, refused: self.rules.wait(before, last, now), folder, name })
+    }
+
+    /// Forgets all failures of a user, and says how many keys there were.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub fn clear(&self, user: &str) -> Result<usize, StoreError> {
+        let Some(folder) = self.find(user)? else { return Ok(0) };
+        let names = folder.names()?;
+        names.iter().try_for_each(|name| folder.remove(name))?;
+        Ok(names.len())
+    }
+
+    /// The keys of a user that refuse at the moment.
+    ///
+    /// # Errors
+    /// They cannot be read or trusted.
+    pub fn throttled(&self, user: &str, now: SystemTime) -> Result<Vec<Throttled>, StoreError> {
+        let Some(folder) = self.find(user)? else { return Ok(Vec::new()) };
+        let mut throttled = Vec::new();
+        for name in folder.names()? {
+            let path = folder.path_of(&name);
+            let fd = match folder.file(&name, OFlag::O_RDONLY) {
+                // Cleared since the folder was listed.
+                Err(Errno::ENOENT) => continue,
+                opened => opened.map_err(StoreError::system(&path, "open"))?,
+            };
+            let stat = Kind::Counter.judge(&path, &fd)?;
+            let failures = count_of(&stat);
+            if let Some(until) = self.rules.wait(failures, changed(&stat), now) {
+                throttled.push(Throttled { place: place_of(&name), failures, until });
+            }
+        }
+        Ok(throttled)
+    }
+
+    /// The folder of a user, where there is one.
+    fn find(&self, user: &str) -> Result<Option<Folder>, StoreError> {
+        let Some(runtime) = Folder::find_runtime(&self.runtime)? else { return Ok(None) };
+        let Some(all) = runtime.find_inner(FOLDER)? else { return Ok(None) };
+        all.find_inner(&folder_name(Some(user)))
+    }
+}
+
+const FOLDER: &str = "throttle";
+
+impl Counted {
+    /// Forgets the failures of this key, after a success.
+    ///
+    /// # Errors
+    /// They stay.
+    pub fn clear(&self) -> Result<(), StoreError> {
+        self.folder.remove(&self.name)
+    }
+}
+
+impl Rules {
+    /// What has to come before an attempt is looked at that has `before` failures before it, the last one at `last`.
+    fn wait(&self, before: u32, last: SystemTime, now: SystemTime) -> Option<Wait> {
+        if self.most > 0 && before >= self.most {
+            return Some(Wait::Unlock);
+        }
+        let doublings = before.checked_sub(self.free)?;
+        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        let delay = self.first_delay.saturating_mul(factor).min(self.longest_delay);
+        let delay = Duration::from_secs(delay.into());
+        // A clock that was set back has measured nothing: the wait begins anew, once.
+        let waited = now.duration_since(last).unwrap_or_default();
+        // The next whole second, which is never too early.
+        let until =
+            last.checked_add(delay).and_then(|end| end.checked_add(Duration::from_nanos(999_999_999)));
+        (waited < delay).then(|| Wait::Until(until.unwrap_or(last).into()))
+    }
+}
+
+fn folder_name(user: Option<&str>) -> String {
+    user.map_or_else(|| UNKNOWN.into(), |user| escaped(user, USER))
+}
+
+/// The place that a key stands for.
+fn place_of(name: &str) -> Option<(String, String)> {
+    let (service, source) = name.split_once('@')?;
+    Some((unescaped(service)?, unescaped(source)?))
+}
+
+/// Opens the key's file, or makes it, or opens the one that is shared where there are too many.
+fn open_key(folder: &Folder, key: Key<'_>) -> Result<(OwnedFd, String), StoreError> {
+    let name = format!("{}@{}", escaped(key.service, SERVICE), escaped(key.source, SOURCE));
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+    match folder.file(&name, flags) {
+        Err(Errno::ENOENT) => {}
+        opened => return named(folder, opened, name),
+    }
+    let is_room = folder.names()?.len() < MOST_KEYS;
+    let name = if is_room { name } else { OTHER.into() };
+    named(folder, folder.file(&name, flags | OFlag::O_CREAT), name)
+}
+
+fn named(
+    folder: &Folder,
+    opened: Result<OwnedFd, Errno>,
+    name: String,
+) -> Result<(OwnedFd, String), StoreError> {
+    match opened {
+        Ok(fd) => Ok((fd, name)),
+        Err(Errno::ELOOP) => Err(Kind::Counter.refuse(&folder.path_of(&name), "a symbolic link").into()),
+        Err(errno) => Err(StoreError::system(&folder.path_of(&name), "open")(errno)),
+    }
+}
+
+/// Counts one more, and says how many were counted before it.
+fn append(fd: &OwnedFd, seen: u32) -> Result<u32, Errno> {
+    if seen >= MOST_COUNTED {
+        // Long enough; only its time is new.
+        futimens(fd, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)?;
+        return Ok(seen);
+    }
+    if write(fd, b"x")? != 1 {
+        return Err(Errno::EIO);
+    }
+    // Behind our own byte, whoever else has written since.
+    let end = lseek(fd, 0, Whence::SeekCur)?;
+    u32::try_from(end.saturating_sub(1)).map_err(|_| Errno::EOVERFLOW)
+}
+
+fn count_of(stat: &FileStat) -> u32 {
+    u32::try_from(stat.st_size).unwrap_or(u32::MAX)
+}
+
+fn changed(stat: &FileStat) -> SystemTime {
+    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
+    let since =
+        seconds.saturating_add(Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or_default()));
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    const RULES: Rules = Rules { free: 3, first_delay: 2, longest_delay: 15, most: 0 };
+    const ALICE: Key<'static> = Key { user: Some("alice"), service: "sshd", source: "192.0.2.7" };
+
+    struct World(tempfile::TempDir, Throttle);
+
+    fn world(rules: Rules) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let throttle = Throttle { runtime: folder.path().join("run"), rules };
+        World(folder, throttle)
+    }
+
+    impl World {
+        /// One failure: how many came before it, and whether it was refused without a look.
+        fn fail(&self, key: Key<'_>, after: Duration) -> (u32, bool) {
+            let counted = self.1.count(key, now().checked_add(after).unwrap()).unwrap();
+            (counted.before, counted.refused.is_some())
+        }
+
+        fn folder(&self, user: &str) -> std::path::PathBuf {
+            self.1.runtime.join("throttle").join(user)
+        }
+
+        fn files(&self, user: &str) -> usize {
+            fs::read_dir(self.folder(user)).unwrap().count()
+        }
+    }
+
+    fn now() -> SystemTime {
+        crate::clock::precise()
+    }
+
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    #[test]
+    fn after_the_free_failures_each_one_doubles_the_wait() {
+        let world = world(RULES);
+        for before in 0..3 {
+            assert_eq!(world.fail(ALICE, AT_ONCE), (before, false));
+        }
+        for (before, delay) in (3..).zip([2, 4, 8, 15, 15]) {
+            let waited = |seconds: f32| {
+                let stat = fs::metadata(world.folder("alice").join("sshd@192.0.2.7")).unwrap();
+                world.1.rules.wait(
+                    before,
+                    stat.modified().unwrap(),
+                    stat.modified().unwrap() + Duration::from_secs_f32(seconds),
+                )
+            };
+            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+            let delay = delay as f32;
+            assert!(waited(delay - 0.01).is_some() && waited(delay).is_none(), "{before}");
+            assert_eq!(world.fail(ALICE, AT_ONCE), (before, true));
+        }
+        // Once the time has passed, an answer is looked at again; a further failure waits anew.
+        assert_eq!(world.fail(ALICE, Duration::from_secs(16)), (8, false));
+        assert_eq!(world.fail(ALICE, AT_ONCE), (9, true));
+    }
+
+    #[test]
+    fn delays_have_an_end_whatever_the_numbers_are() {
+        let wait = |rules: Rules, before| rules.wait(before, UNIX_EPOCH, UNIX_EPOCH);
+        let rules = Rules { free: 0, first_delay: 1, longest_delay: u32::MAX, most: 0 };
+        for before in [0, 1, 30, 31, 32, 33, 4096, u32::MAX] {
+            assert!(matches!(wait(rules.clone(), before), Some(Wait::Until(_))), "{before}");
+        }
+        let never = Rules { first_delay: 0, ..rules };
+        assert!([0, 31, 32, u32::MAX].iter().all(|&before| wait(never.clone(), before).is_none()));
+    }
+
+    #[test]
+    fn a_key_is_closed_after_the_most_failures_until_it_is_cleared() {
+        let world = world(Rules { free: 1, first_delay: 0, most: 4, ..RULES });
+        for before in 0..4 {
+            assert_eq!(world.fail(ALICE, AT_ONCE), (before, false));
+        }
+        let late = now() + Duration::from_secs(1_000_000);
+        assert_eq!(world.1.count(ALICE, late).unwrap().refused, Some(Wait::Unlock));
+        let throttled = world.1.throttled("alice", late).unwrap();
+        let place = Some(("sshd".into(), "192.0.2.7".into()));
+        assert_eq!(throttled, [Throttled { place, failures: 5, until: Wait::Unlock }]);
+        assert_eq!(world.1.clear("alice").unwrap(), 1);
+        assert_eq!(world.1.throttled("alice", late).unwrap(), []);
+        assert_eq!(world.fail(ALICE, AT_ONCE), (0, false));
+    }
+
+    #[test]
+    fn user_service_and_source_are_counted_apart() {
+        let world = world(Rules { free: 0, ..RULES });
+        let keys = [
+            ALICE,
+            Key { user: Some("bob"), ..ALICE },
+            Key { service: "login", ..ALICE },
+            Key { source: "local", ..ALICE },
+            Key { user: None, ..ALICE },
+            Key { service: "sshd@192.0.2.7", source: "", ..ALICE },
+        ];
+        for key in keys {
+            assert_eq!(world.fail(key, AT_ONCE).0, 0, "{key:?}");
+        }
+        assert!(keys.iter().all(|&key| world.fail(key, AT_ONCE).0 == 1));
+        assert_eq!(world.1.throttled("alice", now()).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_success_forgets_its_own_key_alone() {
+        let world = world(RULES);
+        let other = Key { source: "192.0.2.8", ..ALICE };
+        world.fail(other, AT_ONCE);
+        world.fail(ALICE, AT_ONCE);
+        world.1.count(ALICE, now()).unwrap().clear().unwrap();
+        assert_eq!((world.fail(ALICE, AT_ONCE).0, world.fail(other, AT_ONCE).0), (0, 1));
+    }
+
+    #[test]
+    fn simultaneous_failures_are_all_counted_and_few_are_looked_at() {
+        for _ in 0..20 {
+            let world = world(RULES);
+            let barrier = std::sync::Barrier::new(64);
+            let mut seen: Vec<_> = std::thread::scope(|scope| {
+                let fail = || {
+                    barrier.wait();
+                    world.fail(ALICE, AT_ONCE)
+                };
+                let all: Vec<_> = (0..64).map(|_| scope.spawn(fail)).collect();
+                all.into_iter().map(|one| one.join().unwrap()).collect()
+            });
+            seen.sort_unstable();
+            let expected: Vec<_> = (0..64).map(|before| (before, before >= 3)).collect();
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn a_flood_of_places_and_users_leaves_few_files() {
+        let world = world(RULES);
+        for at in 0..300 {
+            let source = format!("2001:db8::{at:x}");
+            world.fail(Key { source: &source, ..ALICE }, AT_ONCE);
+            world.fail(Key { user: None, source: &source, ..ALICE }, AT_ONCE);
+            world.fail(Key { service: &source, ..ALICE }, AT_ONCE);
+        }
+        assert!(world.files("alice") == 65 && world.files("%unknown") == 65);
+        // Whoever came before has a key of their own; whoever comes now shares one.
+        assert_eq!(world.fail(Key { source: "2001:db8::0", ..ALICE }, AT_ONCE), (1, false));
+        assert!(world.fail(Key { source: "203.0.113.9", ..ALICE }, AT_ONCE).1);
+        let shared = world.1.throttled("alice", now()).unwrap();
+        assert!(shared.len() == 1 && shared[0].place.is_none(), "{shared:?}");
+        assert_eq!(world.1.clear("alice").unwrap(), 65);
+    }
+
+    #[test]
+    fn a_flood_at_one_key_takes_one_page() {
+        let world = world(RULES);
+        world.fail(ALICE, AT_ONCE);
+        let file = world.folder("alice").join("sshd@192.0.2.7");
+        fs::write(&file, vec![b'x'; MOST_COUNTED as usize - 1]).unwrap();
+        let later = Duration::from_secs(100);
+        assert_eq!(world.fail(ALICE, later), (MOST_COUNTED - 1, false));
+        fs::File::open(&file).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        assert_eq!(world.fail(ALICE, AT_ONCE), (MOST_COUNTED, false));
+        assert_eq!(world.fail(ALICE, AT_ONCE), (MOST_COUNTED, true), "its time was taken all the same");
+        assert_eq!(fs::metadata(&file).unwrap().len(), u64::from(MOST_COUNTED));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_or_far_ahead_locks_nobody_out() {
+        let world = world(RULES);
+        for _ in 0..4 {
+            world.fail(ALICE, AT_ONCE);
+        }
+        let file = world.folder("alice").join("sshd@192.0.2.7");
+        let set = |time| fs::File::open(&file).unwrap().set_modified(time).unwrap();
+        set(now() + Duration::from_secs(86_400 * 365));
+        assert_eq!(world.fail(ALICE, AT_ONCE), (4, true), "it waits once");
+        assert_eq!(world.fail(ALICE, Duration::from_secs(16)), (5, false));
+        set(UNIX_EPOCH);
+        assert_eq!(world.fail(ALICE, AT_ONCE), (6, false));
+    }
+
+    #[test]
+    fn what_cannot_be_trusted_is_not_counted_in() {
+        type Spoil = fn(&Path);
+        let spoil: [(&str, Spoil); 6] = [
+            ("mode 0777", |run| mode(run, 0o777)),
+            ("mode 0755", |run| mode(&run.join("throttle"), 0o755)),
+            ("mode 0710", |run| mode(&run.join("throttle/alice"), 0o710)),
+            ("mode 0644", |run| mode(&run.join("throttle/alice/sshd@192.0.2.7"), 0o644)),
+            ("2 link(s)", |run| {
+                let key = run.join("throttle/alice/sshd@192.0.2.7");
+                fs::hard_link(&key, run.join("other")).unwrap();
+            }),
+            ("a symbolic link", |run| {
+                let key = run.join("throttle/alice/sshd@192.0.2.7");
+                fs::rename(&key, run.join("other")).unwrap();
+                symlink(run.join("other"), &key).unwrap();
+            }),
+        ];
+        for (reason, spoil) in spoil {
+            let world = world(RULES);
+            world.fail(ALICE, AT_ONCE);
+            spoil(&world.1.runtime);
+            let error = world.1.count(ALICE, now()).err().unwrap().to_string();
+            assert!(error.contains(reason) && error.contains("expected"), "{reason}: {error}");
+        }
+        let world = world(RULES);
+        symlink(world.0.path(), &world.1.runtime).unwrap();
+        let error = world.1.count(ALICE, now()).err().unwrap().to_string();
+        assert!(error.contains("no directory, or a link to one"), "{error}");
+    }
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn long_and_hostile_names_are_keys_like_others() {
+        let world = world(RULES);
+        let long = "ä/".repeat(500);
+        for key in [
+            Key { user: Some(&long), service: &long, source: &long },
+            Key { user: Some(".."), service: "../x", source: "a\nb\0" },
+            Key { user: Some("-"), service: "", source: "" },
+        ] {
+            assert_eq!((world.fail(key, AT_ONCE).0, world.fail(key, AT_ONCE).0), (0, 1));
+        }
+        let outside: Vec<_> = fs::read_dir(world.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(outside, ["run"]);
+    }
+}
