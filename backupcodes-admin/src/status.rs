@@ -81,8 +81,7 @@ fn text(set: &CodeSet, throttled: &[Throttled], low: usize, now: Time) -> String
     if !email.is_empty() {
         let _ = writeln!(text, "  notices to {}", email.join(", "));
     }
-    for Throttled { place, failures, until } in throttled {
-        let (service, source) = names(place.as_ref());
+    for Throttled { service, source, failures, until } in throttled {
         let _ = writeln!(text, "  THROTTLED for {service} from {source} {until}, after {failures} failures");
     }
     for (slot, entry) in set.entries() {
@@ -148,18 +147,13 @@ impl<'a> Json<'a> {
 
 impl<'a> JsonThrottled<'a> {
     fn of(throttled: &'a Throttled) -> Self {
-        let (service, source) = names(throttled.place.as_ref());
-        let until = match throttled.until {
+        let Throttled { service, source, failures, until } = throttled;
+        let until = match until {
             Wait::Until(time) => Some(time.to_string()),
             Wait::Unlock => None,
         };
-        Self { service, source, failures: throttled.failures, until }
+        Self { service, source, failures: *failures, until }
     }
-}
-
-/// Service and source, `*` for the key of all places that have none of their own.
-fn names(place: Option<&(String, String)>) -> (&str, &str) {
-    place.map_or(("*", "*"), |(service, source)| (service, source))
 }
 
 impl<'a> JsonCode<'a> {

@@ -13,6 +13,7 @@ use toml::de::DeValue;
 
 use crate::code::{LONGEST_SECRET, SHORTEST_SECRET, Slot};
 use crate::hash::Cost;
+use crate::slots::MOST_SLOTS;
 use crate::throttle::MOST_COUNTED;
 use crate::trust::{PathBufDisplay, Untrusted};
 use crate::value::read;
@@ -52,7 +53,7 @@ pub struct Codes {
 pub struct Hash {
     /// `memory_kib`, `passes` and `lanes`: what a run costs.
     pub cost: Cost,
-    /// Runs at one time on this host; 0: twice the processors, at least 4.
+    /// Runs at one time on this host, at most 1024; 0: twice the processors, at least 4.
     pub concurrent: u32,
 }
 
@@ -204,6 +205,7 @@ impl Config {
         within("codes.count", usize::from(codes.count), 1, usize::from(Slot::MOST))?;
         within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
         hash.cost.check().map_err(|error| format!("hash: {error}"))?;
+        within("hash.concurrent", usize::try_from(hash.concurrent).unwrap_or(usize::MAX), 0, MOST_SLOTS)?;
         let Rules { first_delay, longest_delay, most, .. } = throttle;
         if first_delay > longest_delay {
             return Err(format!(

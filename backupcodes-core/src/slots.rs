@@ -21,6 +21,8 @@ use crate::store::PATIENCE;
 /// Between two looks at the slots: a hash takes some ten milliseconds.
 const PAUSE: Duration = Duration::from_millis(10);
 const FOLDER: &str = "slots";
+/// The most slots, each of which is a file.
+pub const MOST_SLOTS: usize = 1024;
 
 /// Memory for a hash that is had only in a slot. Both are given back when this is dropped.
 pub struct InSlot<M> {

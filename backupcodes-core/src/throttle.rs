@@ -28,9 +28,14 @@ pub const MOST_COUNTED: u32 = 4096;
 /// The most keys of a user. Attempts from further places share one, so that nobody can fill /run.
 const MOST_KEYS: usize = 64;
 
-/// The folder of the users that do not exist, and the key of the further places: no escaped name is one of these.
+/// The folder of the users that do not exist. No escaped name is this one, or one of the next two.
 const UNKNOWN: &str = "%unknown";
+/// The key of the further places. Those of this host have one of their own: whoever can come from many addresses shall
+/// not reach the console.
 const OTHER: &str = "%other";
+const OTHER_LOCAL: &str = "%local";
+/// The source of attempts that come from this host itself.
+pub const LOCAL: &str = "local";
 
 /// The most bytes of a folder, and of both parts of a key: with the `@`, a file name of at most 255.
 const USER: usize = 250;
@@ -85,8 +90,10 @@ impl std::fmt::Display for Wait {
 /// A key that refuses at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttled {
-    /// Service and source; `None` is the key that all places share that came after the first 64.
-    pub place: Option<(String, String)>,
+    /// The PAM service; `*` for the key that all places share that came after the first 64.
+    pub service: String,
+    /// The source; `*` likewise.
+    pub source: String,
     /// Failures in a row.
     pub failures: u32,
     /// Until when.
@@ -143,7 +150,8 @@ impl Throttle {
             let stat = Kind::Counter.judge(&path, &fd)?;
             let failures = count_of(&stat);
             if let Some(until) = self.rules.wait(failures, changed(&stat), now) {
-                throttled.push(Throttled { place: place_of(&name), failures, until });
+                let (service, source) = place_of(&name);
+                throttled.push(Throttled { service, source, failures, until });
             }
         }
         Ok(throttled)
@@ -192,10 +200,12 @@ fn folder_name(user: Option<&str>) -> String {
     user.map_or_else(|| UNKNOWN.into(), |user| escaped(user, USER))
 }
 
-/// The place that a key stands for.
-fn place_of(name: &str) -> Option<(String, String)> {
-    let (service, source) = name.split_once('@')?;
-    Some((unescaped(service)?, unescaped(source)?))
+/// The service and source that a key stands for.
+fn place_of(name: &str) -> (String, String) {
+    let any = || "*".into();
+    let own = |(service, source)| Some((unescaped(service)?, unescaped(source)?));
+    let shared = || (any(), if name == OTHER_LOCAL { LOCAL.into() } else { any() });
+    name.split_once('@').and_then(own).unwrap_or_else(shared)
 }
 
 /// Opens the key's file, or makes it, or opens the one that is shared where there are too many.
@@ -206,8 +216,11 @@ fn open_key(folder: &Folder, key: Key<'_>) -> Result<(OwnedFd, String), StoreErr
         Err(Errno::ENOENT) => {}
         opened => return named(folder, opened, name),
     }
-    let is_room = folder.names()?.len() < MOST_KEYS;
-    let name = if is_room { name } else { OTHER.into() };
+    let name = match folder.names()?.len() {
+        keys if keys < MOST_KEYS => name,
+        _ if key.source == LOCAL => OTHER_LOCAL.into(),
+        _ => OTHER.into(),
+    };
     named(folder, folder.file(&name, flags | OFlag::O_CREAT), name)
 }
 
@@ -334,8 +347,8 @@ mod tests {
         let late = now() + Duration::from_secs(1_000_000);
         assert_eq!(world.1.count(ALICE, late).unwrap().refused, Some(Wait::Unlock));
         let throttled = world.1.throttled("alice", late).unwrap();
-        let place = Some(("sshd".into(), "192.0.2.7".into()));
-        assert_eq!(throttled, [Throttled { place, failures: 5, until: Wait::Unlock }]);
+        let [service, source] = ["sshd", "192.0.2.7"].map(String::from);
+        assert_eq!(throttled, [Throttled { service, source, failures: 5, until: Wait::Unlock }]);
         assert_eq!(world.1.clear("alice").unwrap(), 1);
         assert_eq!(world.1.throttled("alice", late).unwrap(), []);
         assert_eq!(world.fail(ALICE, AT_ONCE), (0, false));
@@ -402,8 +415,11 @@ mod tests {
         assert_eq!(world.fail(Key { source: "2001:db8::0", ..ALICE }, AT_ONCE), (1, false));
         assert!(world.fail(Key { source: "203.0.113.9", ..ALICE }, AT_ONCE).1);
         let shared = world.1.throttled("alice", now()).unwrap();
-        assert!(shared.len() == 1 && shared[0].place.is_none(), "{shared:?}");
-        assert_eq!(world.1.clear("alice").unwrap(), 65);
+        assert!(shared.len() == 1 && [&shared[0].service, &shared[0].source] == ["*", "*"], "{shared:?}");
+        // The console shares none with the network.
+        let console = Key { service: "login", source: LOCAL, ..ALICE };
+        assert_eq!(world.fail(console, AT_ONCE), (0, false));
+        assert_eq!(world.1.clear("alice").unwrap(), 66);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who logs in, by which service and from where, as the log and the mark tell it.
 
 use backupcodes_core::account::Account;
+use backupcodes_core::throttle::LOCAL;
 use pam::items::{Item, RHost, Service, Tty};
 use pam::module::PamHandle;
 
@@ -22,7 +23,7 @@ impl Place {
         Self {
             user: account.map(|account| account.name.clone()),
             service: item::<Service<'_>>(pamh),
-            source: if is_this_host(&host) { "local".into() } else { host },
+            source: if is_this_host(&host) { LOCAL.into() } else { host },
             tty: item::<Tty<'_>>(pamh),
         }
     }

@@ -44,6 +44,17 @@ impl Machine {
         Account { name, password }
     }
 
+    /// Many new accounts at once, without a password or a home.
+    pub fn accounts(&self, count: usize) -> Vec<String> {
+        let names = (0..count).map(|at| format!("many-{}-{at}", std::process::id()));
+        let lines = names.clone().enumerate().map(|(at, name)| {
+            let uid = 70_000 + at;
+            format!("{name}:*:{uid}:{uid}::/nonexistent:/bin/sh\n")
+        });
+        run(&mut Command::new("newusers"), &lines.collect::<String>());
+        names.collect()
+    }
+
     /// Puts README's block into Debian's file of a service, as README says.
     pub fn stack(&self, service: &str, block: &str) {
         let file = PathBuf::from("/etc/pam.d").join(service);

@@ -314,10 +314,15 @@ pub fn feed(command: &mut Command, input: &str) -> Output {
 
 /// The one set that `generate --format json` printed.
 pub fn sheet(output: Output) -> Sheet {
-    assert!(output.status.success(), "generate: {}", text(&output.stderr));
-    let mut sheets: Vec<Sheet> = serde_json::from_slice(&output.stdout).expect("a JSON list of sets");
+    let mut sheets = sheets(output);
     assert_eq!(sheets.len(), 1);
     sheets.remove(0)
+}
+
+/// The sets that it printed.
+pub fn sheets(output: Output) -> Vec<Sheet> {
+    assert!(output.status.success(), "generate: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("a JSON list of sets")
 }
 
 pub fn text(bytes: &[u8]) -> String {

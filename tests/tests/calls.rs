@@ -66,6 +66,26 @@ fn a_refused_code_opens_nothing_for_writing_and_takes_no_lock() {
 }
 
 #[test]
+fn the_memory_of_a_hash_is_had_in_a_slot_which_is_free_again_before_the_set_is_locked() {
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    let calls = attempt(&world, &sheet.codes[0], "write,flock,close,madvise,munmap,pwrite64");
+    let at = |what: [&str; 2]| {
+        let is_it = |call: &String| what.iter().all(|part| call.contains(part));
+        calls.iter().position(is_it).unwrap_or_else(|| panic!("no {what:?} in {calls:#?}"))
+    };
+    let order = [
+        ["write(", "/run/throttle/"],
+        ["/run/slots/", "LOCK_EX|LOCK_NB) = 0"],
+        ["madvise(", "MADV_DONTDUMP"],
+        ["/run/slots/", "LOCK_UN"],
+        [".toml>", "LOCK_EX|LOCK_NB) = 0"],
+        ["pwrite64(", "spent"],
+    ];
+    assert!(order.map(at).is_sorted(), "{calls:#?}");
+}
+
+#[test]
 fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
     let Some(world) = World::new("") else { return };
     world.generate();

@@ -214,6 +214,8 @@ mod tests {
             ("[codes]\nlength = 12", "codes.length is 12; expected 13 to 26"),
             ("[hash]\nmemory_kib = 7", "memory_kib 7"),
             ("[throttle]\nfirst_delay = 61", "first_delay is 61; expected at most longest_delay, 60"),
+            ("[throttle]\nmost = 4097", "throttle.most is 4097; expected 0 to 4096"),
+            ("[hash]\nconcurrent = 1025", "hash.concurrent is 1025; expected 0 to 1024"),
             ("directory = \"var\"", "directory is \"var\"; expected an absolute path"),
             ("[notify]\nsendmail = []", "notify.sendmail: expected a program"),
             ("[notify]\nsendmail = [\"sendmail\"]", "notify.sendmail: expected a program"),
