@@ -13,9 +13,9 @@ use nix::fcntl::{Flock, OFlag};
 use nix::unistd::{SysconfVar, getpid, sysconf};
 
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::hash::{Memory, OutOfMemory};
 use crate::lock::{Deadline, try_lock};
-use crate::runtime::Folder;
 use crate::store::PATIENCE;
 
 /// Between two looks at the slots: a hash takes some ten milliseconds.
@@ -86,8 +86,8 @@ impl Slots {
     }
 }
 
-fn open(runtime: &Path) -> Option<Folder> {
-    Folder::runtime(runtime).ok()?.inner(FOLDER).ok()
+fn open(runtime: &Path) -> Option<Directory> {
+    Directory::runtime(runtime).ok()?.inner(FOLDER).ok()
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use nix::unistd::{Whence, lseek, write};
 
 use crate::clock::Time;
 use crate::config::{Config, Rules};
+use crate::directory::Directory;
 use crate::name::{escaped, unescaped};
-use crate::runtime::Folder;
 use crate::store::StoreError;
 use crate::trust::Kind;
 
@@ -65,7 +65,7 @@ pub struct Counted {
     pub before: u32,
     /// Why it is refused, whatever the answer is.
     pub refused: Option<Wait>,
-    folder: Folder,
+    folder: Directory,
     name: String,
 }
 
@@ -112,7 +112,7 @@ impl Throttle {
     /// # Errors
     /// It could not be counted, and so must not be looked at.
     pub fn count(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
-        let folder = Folder::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
+        let folder = Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
         let (fd, name) = open_key(&folder, key)?;
         let path = folder.path_of(&name);
         let stat = Kind::Counter.judge(&path, &fd)?;
@@ -158,8 +158,8 @@ impl Throttle {
     }
 
     /// The folder of a user, where there is one.
-    fn find(&self, user: &str) -> Result<Option<Folder>, StoreError> {
-        let Some(runtime) = Folder::find_runtime(&self.runtime)? else { return Ok(None) };
+    fn find(&self, user: &str) -> Result<Option<Directory>, StoreError> {
+        let Some(runtime) = Directory::find_runtime(&self.runtime)? else { return Ok(None) };
         let Some(all) = runtime.find_inner(FOLDER)? else { return Ok(None) };
         all.find_inner(&folder_name(Some(user)))
     }
@@ -209,7 +209,7 @@ fn place_of(name: &str) -> (String, String) {
 }
 
 /// Opens the key's file, or makes it, or opens the one that is shared where there are too many.
-fn open_key(folder: &Folder, key: Key<'_>) -> Result<(OwnedFd, String), StoreError> {
+fn open_key(folder: &Directory, key: Key<'_>) -> Result<(OwnedFd, String), StoreError> {
     let name = format!("{}@{}", escaped(key.service, SERVICE), escaped(key.source, SOURCE));
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
     match folder.file(&name, flags) {
@@ -225,7 +225,7 @@ fn open_key(folder: &Folder, key: Key<'_>) -> Result<(OwnedFd, String), StoreErr
 }
 
 fn named(
-    folder: &Folder,
+    folder: &Directory,
     opened: Result<OwnedFd, Errno>,
     name: String,
 ) -> Result<(OwnedFd, String), StoreError> {

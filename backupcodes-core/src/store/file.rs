@@ -10,14 +10,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, open, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
-use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, fdatasync, fsync, geteuid, unlinkat};
+use nix::unistd::{AccessFlags, faccessat, fdatasync, fsync, geteuid};
 
 use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
 use crate::code::Slot;
+use crate::directory::Directory;
 use crate::hash::CodeHash;
 use crate::lock::{Deadline, lock};
 use crate::mark::Mark;
@@ -49,12 +49,8 @@ impl FileStore {
     /// # Errors
     /// The directory cannot be read.
     pub fn users(&self) -> Result<Vec<String>, StoreError> {
-        let directory = Directory::open(&self.directory)?;
-        let failed = StoreError::system(&self.directory, "list");
-        let mut users = Vec::new();
-        for entry in Dir::from_fd(directory.fd).map_err(&failed)?.iter() {
-            users.extend(entry.map_err(&failed)?.file_name().to_str().ok().and_then(user_of));
-        }
+        let names = Directory::of_sets(&self.directory)?.names()?;
+        let mut users: Vec<_> = names.iter().filter_map(|name| user_of(name)).collect();
         users.sort_unstable();
         Ok(users)
     }
@@ -79,14 +75,14 @@ impl FileStore {
 
 impl Store for FileStore {
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
-        let file = Directory::open(&self.directory)?.find(user, Deadline::after(PATIENCE))?;
+        let file = Directory::of_sets(&self.directory)?.find(user, Deadline::after(PATIENCE))?;
         file.map(|file| file.read()).transpose()
     }
 
     fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
         let deadline = Deadline::after(PATIENCE);
         loop {
-            let directory = Directory::open(&self.directory)?;
+            let directory = Directory::of_sets(&self.directory)?;
             let file = directory.find(user, deadline)?.ok_or(SpendError::Taken)?.lock(deadline)?;
             if !file.is_still_named_in(&directory)? {
                 deadline.pause(&file.path)?;
@@ -107,7 +103,7 @@ impl Store for FileStore {
         announce: &mut dyn FnMut() -> std::io::Result<()>,
     ) -> Result<(), ReplaceError> {
         let deadline = Deadline::after(PATIENCE);
-        let directory = Directory::open(&self.directory)?;
+        let directory = Directory::of_sets(&self.directory)?;
         let _locked = directory.lock(deadline)?;
         let old = Old::find(&directory, user, deadline)?;
         if old.seen() != expected {
@@ -120,7 +116,7 @@ impl Store for FileStore {
         let _spends_no_more = old.file.map(|file| file.lock(deadline)).transpose()?;
         match new {
             Some(new) => new.rename(user)?,
-            None => directory.remove(&file_name(user)).map_err(directory.failed("remove the set in"))?,
+            None => directory.remove(&file_name(user))?,
         }
         fsync(&directory.fd).map_err(|errno| ReplaceError::Unflushed(directory.failed("flush")(errno)))
     }
@@ -136,7 +132,7 @@ struct Old {
 
 impl Old {
     /// What cannot be used as a set may be replaced; what cannot be looked at, or is a directory, may not.
-    fn find(directory: &Directory<'_>, user: &str, deadline: Deadline) -> Result<Self, StoreError> {
+    fn find(directory: &Directory, user: &str, deadline: Deadline) -> Result<Self, StoreError> {
         let file = match directory.find(user, deadline) {
             Ok(None) => return Ok(Self { file: None, set: None, is_there: false }),
             Ok(file) => file,
@@ -185,34 +181,15 @@ fn readable(text: &str) -> Result<(), BadSet> {
     CodeSet::parse(text).map(drop)
 }
 
-/// The directory, open and judged.
-struct Directory<'a> {
-    fd: OwnedFd,
-    path: &'a Path,
-}
-
-impl<'a> Directory<'a> {
-    fn open(path: &'a Path) -> Result<Self, StoreError> {
-        let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let fd = open(path, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::ENOENT => StoreError::NoDirectory(path.into()),
-            Errno::ENOTDIR | Errno::ELOOP => {
-                Kind::PrivateDirectory.refuse(path, "no directory, or a link to one").into()
-            }
-            errno => StoreError::system(path, "open")(errno),
-        })?;
-        Kind::PrivateDirectory.judge(path, &fd)?;
-        Ok(Self { fd, path })
-    }
-
+impl Directory {
     fn failed(&self, action: &'static str) -> impl Fn(Errno) -> StoreError {
-        StoreError::system(self.path, action)
+        StoreError::system(&self.path, action)
     }
 
     /// The lock under which sets are replaced.
     fn lock(&self, deadline: Deadline) -> Result<Flock<OwnedFd>, StoreError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY;
-        lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, self.path, deadline)
+        lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
     }
 
     /// The user's file, open and judged. `None` is the one proof that there is no set: ENOENT in this directory.
@@ -237,10 +214,6 @@ impl<'a> Directory<'a> {
 
     fn stat(&self, name: &str) -> Result<FileStat, Errno> {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-    }
-
-    fn remove(&self, name: &str) -> Result<(), Errno> {
-        unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)
     }
 }
 
@@ -270,7 +243,7 @@ impl SetFile<Flock<OwnedFd>> {
     }
 
     /// Whether the locked file is still the one that its name stands for.
-    fn is_still_named_in(&self, directory: &Directory<'_>) -> Result<bool, StoreError> {
+    fn is_still_named_in(&self, directory: &Directory) -> Result<bool, StoreError> {
         match directory.stat(&self.name) {
             Ok(now) => Ok(same(&now, &self.stat)),
             Err(Errno::ENOENT) => Ok(false),
@@ -280,7 +253,7 @@ impl SetFile<Flock<OwnedFd>> {
 
     /// Writes `text` at `start` and brings it to stable storage. What fails here is final: the code may be spent, and
     /// a second fdatasync would say yes to what the first one lost.
-    fn overwrite(&self, directory: &Directory<'_>, start: usize, text: &str) -> Result<(), StoreError> {
+    fn overwrite(&self, directory: &Directory, start: usize, text: &str) -> Result<(), StoreError> {
         let failed = |action| StoreError::system(&self.path, action);
         // Only here is it opened for writing: a close after that wakes whoever watches the directory.
         let flags = CAREFUL | OFlag::O_RDWR | OFlag::O_NOFOLLOW;
@@ -312,16 +285,12 @@ fn read(path: &Path, fd: BorrowedFd<'_>) -> Result<CodeSet, StoreError> {
 
 /// A whole set, on stable storage, that does not have its name yet. Dropping it removes it.
 struct NewFile<'a> {
-    directory: &'a Directory<'a>,
+    directory: &'a Directory,
 }
 
 impl<'a> NewFile<'a> {
-    fn write(directory: &'a Directory<'a>, text: &str) -> Result<Self, StoreError> {
-        if let Err(errno) = directory.remove(NEW) {
-            if errno != Errno::ENOENT {
-                return Err(directory.failed("remove .new in")(errno));
-            }
-        }
+    fn write(directory: &'a Directory, text: &str) -> Result<Self, StoreError> {
+        directory.remove(NEW)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let fd = openat(&directory.fd, NEW, flags, MODE).map_err(directory.failed("make a file in"))?;
         let new = Self { directory };

@@ -1,4 +1,5 @@
-//! The runtime directory, for what may be lost at boot: counters and slots. What is missing of it is made.
+//! Directories, opened first and judged by their descriptor: that of the sets, and the runtime directory for what may be
+//! lost at boot. What is missing of the latter is made.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -16,20 +17,27 @@ use crate::trust::{CAREFUL, Kind};
 const FILE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// A directory, open and judged.
-pub(crate) struct Folder {
-    fd: OwnedFd,
-    path: PathBuf,
+pub(crate) struct Directory {
+    pub(crate) fd: OwnedFd,
+    pub(crate) path: PathBuf,
 }
 
-impl Folder {
-    /// The runtime directory itself, which everyone may enter: the broker's socket is in it.
+impl Directory {
+    /// The directory of the sets. Where there is none, its file system may not be mounted.
+    ///
+    /// # Errors
+    /// It is not there, or not to be trusted.
+    pub(crate) fn of_sets(path: &Path) -> Result<Self, StoreError> {
+        Self::open(AT_FDCWD, path, path, Kind::PrivateDirectory)?
+            .ok_or_else(|| StoreError::NoDirectory(path.into()))
+    }
+
+    /// The runtime directory, which everyone may enter: the broker's socket is in it.
     ///
     /// # Errors
     /// It is not to be trusted, or cannot be made.
     pub(crate) fn runtime(path: &Path) -> Result<Self, StoreError> {
-        let missing = |errno| StoreError::system(path, "make")(errno);
-        Self::open(AT_FDCWD, path, path, Kind::PublicDirectory, Some(0o755))?
-            .ok_or_else(|| missing(Errno::ENOENT))
+        Self::open_or_make(AT_FDCWD, path, path, Kind::PublicDirectory, 0o755)
     }
 
     /// The same, where it is there.
@@ -37,7 +45,7 @@ impl Folder {
     /// # Errors
     /// It is not to be trusted.
     pub(crate) fn find_runtime(path: &Path) -> Result<Option<Self>, StoreError> {
-        Self::open(AT_FDCWD, path, path, Kind::PublicDirectory, None)
+        Self::open(AT_FDCWD, path, path, Kind::PublicDirectory)
     }
 
     /// A private directory in this one.
@@ -45,10 +53,7 @@ impl Folder {
     /// # Errors
     /// It is not to be trusted, or cannot be made.
     pub(crate) fn inner(&self, name: &str) -> Result<Self, StoreError> {
-        let path = self.path.join(name);
-        let missing = |errno| StoreError::system(&path, "make")(errno);
-        Self::open(&self.fd, Path::new(name), &path, Kind::PrivateDirectory, Some(0o700))?
-            .ok_or_else(|| missing(Errno::ENOENT))
+        Self::open_or_make(&self.fd, Path::new(name), &self.path_of(name), Kind::PrivateDirectory, 0o700)
     }
 
     /// The same, where it is there.
@@ -56,41 +61,48 @@ impl Folder {
     /// # Errors
     /// It is not to be trusted.
     pub(crate) fn find_inner(&self, name: &str) -> Result<Option<Self>, StoreError> {
-        Self::open(&self.fd, Path::new(name), &self.path.join(name), Kind::PrivateDirectory, None)
+        Self::open(&self.fd, Path::new(name), &self.path_of(name), Kind::PrivateDirectory)
     }
 
-    /// Opens a directory that must be of this kind; with a mode, makes one where there is none.
-    fn open(
+    /// `None` where there is none.
+    fn open(parent: impl AsFd, name: &Path, path: &Path, kind: Kind) -> Result<Option<Self>, StoreError> {
+        let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let fd = match openat(parent, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                return Err(kind.refuse(path, "no directory, or a link to one").into());
+            }
+            Err(errno) => return Err(StoreError::system(path, "open")(errno)),
+        };
+        kind.judge(path, &fd)?;
+        Ok(Some(Self { fd, path: path.into() }))
+    }
+
+    fn open_or_make(
         parent: impl AsFd,
         name: &Path,
         path: &Path,
         kind: Kind,
-        made: Option<u32>,
-    ) -> Result<Option<Self>, StoreError> {
-        let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let open = || openat(&parent, name, flags, Mode::empty());
-        let fd = match (open(), made.map(Mode::from_bits_truncate)) {
-            (Err(Errno::ENOENT), None) => return Ok(None),
-            (Err(Errno::ENOENT), Some(mode)) => {
-                let is_ours = match mkdirat(&parent, name, mode) {
-                    Ok(()) => true,
-                    // Another login was faster.
-                    Err(Errno::EEXIST) => false,
-                    Err(errno) => return Err(StoreError::system(path, "make")(errno)),
-                };
-                open().and_then(|fd| {
-                    // Whatever the umask of the host is.
-                    if is_ours { fchmod(&fd, mode).map(|()| fd) } else { Ok(fd) }
-                })
-            }
-            (opened, _) => opened,
+        mode: u32,
+    ) -> Result<Self, StoreError> {
+        if let Some(found) = Self::open(&parent, name, path, kind)? {
+            return Ok(found);
+        }
+        let mode = Mode::from_bits_truncate(mode);
+        let failed = StoreError::system(path, "make");
+        let is_ours = match mkdirat(&parent, name, mode) {
+            Ok(()) => true,
+            // Another login was faster.
+            Err(Errno::EEXIST) => false,
+            Err(errno) => return Err(failed(errno)),
         };
-        let fd = fd.map_err(|errno| match errno {
-            Errno::ENOTDIR | Errno::ELOOP => kind.refuse(path, "no directory, or a link to one").into(),
-            errno => StoreError::system(path, "open")(errno),
-        })?;
-        kind.judge(path, &fd)?;
-        Ok(Some(Self { fd, path: path.into() }))
+        let made = Self::open(&parent, name, path, kind)?.ok_or_else(|| failed(Errno::ENOENT))?;
+        if is_ours {
+            // Whatever the umask of the host is.
+            fchmod(&made.fd, mode).map_err(failed)?;
+        }
+        Ok(made)
     }
 
     /// Opens a file in here with these flags as well. With `O_CREAT`, its mode is 0600 or less.
@@ -131,7 +143,7 @@ impl Folder {
     pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(StoreError::system(&self.path.join(name), "remove")(errno)),
+            Err(errno) => Err(StoreError::system(&self.path_of(name), "remove")(errno)),
         }
     }
 }
