@@ -6,6 +6,8 @@
 //! hashed, by appending one byte: that takes no lock, 64 at once count as 64, and a killed process has counted. The
 //! length is the count of failures in a row, the time of the last change is the clock, and a success removes the file.
 
+mod key;
+
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,44 +21,21 @@ use nix::unistd::{Whence, lseek, write};
 use crate::clock::Time;
 use crate::config::{Config, Rules};
 use crate::directory::Directory;
-use crate::name::{escaped, unescaped};
 use crate::store::StoreError;
 use crate::trust::Kind;
 
+pub use self::key::{Key, LOCAL};
+use self::key::{folder_name, open_key, place_of};
+
 /// The most failures that are counted: a key never takes more than one page of a tmpfs.
 pub const MOST_COUNTED: u32 = 4096;
-/// The most keys of a user. Attempts from further places share one, so that nobody can fill /run.
-const MOST_KEYS: usize = 64;
-
-/// The folder of the users that do not exist. No escaped name is this one, or one of the next two.
-const UNKNOWN: &str = "%unknown";
-/// The key of the further places. Those of this host have one of their own: whoever can come from many addresses shall
-/// not reach the console.
-const OTHER: &str = "%other";
-const OTHER_LOCAL: &str = "%local";
-/// The source of attempts that come from this host itself.
-pub const LOCAL: &str = "local";
-
-/// The most bytes of a folder, and of both parts of a key: with the `@`, a file name of at most 255.
-const USER: usize = 250;
-const SERVICE: usize = 64;
-const SOURCE: usize = 190;
+/// The folder in the runtime directory.
+const FOLDER: &str = "throttle";
 
 /// Counters of failures.
 pub struct Throttle {
     runtime: PathBuf,
     rules: Rules,
-}
-
-/// What is counted together.
-#[derive(Clone, Copy, Debug)]
-pub struct Key<'a> {
-    /// The account's name; all that do not exist are counted together.
-    pub user: Option<&'a str>,
-    /// The PAM service.
-    pub service: &'a str,
-    /// The remote host, or `local`.
-    pub source: &'a str,
 }
 
 /// An attempt that was counted.
@@ -165,8 +144,6 @@ impl Throttle {
     }
 }
 
-const FOLDER: &str = "throttle";
-
 impl Counted {
     /// Forgets the failures of this key, after a success.
     ///
@@ -193,46 +170,6 @@ impl Rules {
         let until =
             last.checked_add(delay).and_then(|end| end.checked_add(Duration::from_nanos(999_999_999)));
         (waited < delay).then(|| Wait::Until(until.unwrap_or(last).into()))
-    }
-}
-
-fn folder_name(user: Option<&str>) -> String {
-    user.map_or_else(|| UNKNOWN.into(), |user| escaped(user, USER))
-}
-
-/// The service and source that a key stands for.
-fn place_of(name: &str) -> (String, String) {
-    let any = || "*".into();
-    let own = |(service, source)| Some((unescaped(service)?, unescaped(source)?));
-    let shared = || (any(), if name == OTHER_LOCAL { LOCAL.into() } else { any() });
-    name.split_once('@').and_then(own).unwrap_or_else(shared)
-}
-
-/// Opens the key's file, or makes it, or opens the one that is shared where there are too many.
-fn open_key(folder: &Directory, key: Key<'_>) -> Result<(OwnedFd, String), StoreError> {
-    let name = format!("{}@{}", escaped(key.service, SERVICE), escaped(key.source, SOURCE));
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
-    match folder.file(&name, flags) {
-        Err(Errno::ENOENT) => {}
-        opened => return named(folder, opened, name),
-    }
-    let name = match folder.names()?.len() {
-        keys if keys < MOST_KEYS => name,
-        _ if key.source == LOCAL => OTHER_LOCAL.into(),
-        _ => OTHER.into(),
-    };
-    named(folder, folder.file(&name, flags | OFlag::O_CREAT), name)
-}
-
-fn named(
-    folder: &Directory,
-    opened: Result<OwnedFd, Errno>,
-    name: String,
-) -> Result<(OwnedFd, String), StoreError> {
-    match opened {
-        Ok(fd) => Ok((fd, name)),
-        Err(Errno::ELOOP) => Err(Kind::Counter.refuse(&folder.path_of(&name), "a symbolic link").into()),
-        Err(errno) => Err(StoreError::system(&folder.path_of(&name), "open")(errno)),
     }
 }
 
