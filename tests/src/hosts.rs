@@ -1,9 +1,10 @@
 //! Accounts, PAM stacks and servers, inside the sandbox, which takes them away again.
 
 use std::fs;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,23 @@ pub struct Machine {
     folder: tempfile::TempDir,
 }
 
-/// An account with a password.
+/// An account with a password; where that is empty, none lets in.
 pub struct Account {
     pub name: String,
     pub password: String,
+}
+
+impl Account {
+    pub fn root() -> Self {
+        Self { name: "root".into(), password: String::new() }
+    }
+
+    /// Starts what is added as this user.
+    pub fn starts(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &self.name, "--regid", &self.name, "--init-groups", "--reset-env"]);
+        command
+    }
 }
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -44,25 +58,47 @@ impl Machine {
         Account { name, password }
     }
 
-    /// Many new accounts at once, without a password or a home.
-    pub fn accounts(&self, count: usize) -> Vec<String> {
-        let names = (0..count).map(|at| format!("many-{}-{at}", std::process::id()));
-        let lines = names.clone().enumerate().map(|(at, name)| {
-            let uid = 70_000 + at;
-            format!("{name}:*:{uid}:{uid}::/nonexistent:/bin/sh\n")
-        });
-        run(&mut Command::new("newusers"), &lines.collect::<String>());
-        names.collect()
+    /// Many accounts at once, with homes: `useradd` takes its time over each.
+    pub fn accounts(&self, count: usize) -> Vec<Account> {
+        const FIRST_UID: u32 = 40_000;
+        let accounts = (FIRST_UID..).take(count);
+        let names: Vec<_> =
+            accounts.clone().map(|uid| format!("user-{}-{uid}", std::process::id())).collect();
+        let (mut passwd, mut shadow) = (String::new(), String::new());
+        for (uid, name) in accounts.zip(&names) {
+            let home = Path::new("/home").join(name);
+            fs::create_dir(&home).unwrap();
+            std::os::unix::fs::chown(&home, Some(uid), Some(uid)).unwrap();
+            passwd += &format!("{name}:x:{uid}:{uid}::{}:/bin/bash\n", home.display());
+            shadow += &format!("{name}:*:20000:0:99999:7:::\n");
+        }
+        for (file, lines) in [("/etc/passwd", passwd), ("/etc/shadow", shadow)] {
+            fs::OpenOptions::new().append(true).open(file).unwrap().write_all(lines.as_bytes()).unwrap();
+        }
+        names.into_iter().map(|name| Account { name, password: String::new() }).collect()
+    }
+
+    /// Lets the account run everything with sudo.
+    pub fn sudoer(&self, account: &Account) {
+        let rule = format!("{} ALL=(ALL) ALL\n", account.name);
+        fs::write("/etc/sudoers.d/backupcodes-test", rule).unwrap();
     }
 
     /// Puts README's block into Debian's file of a service, as README says.
     pub fn stack(&self, service: &str, block: &str) {
-        let file = PathBuf::from("/etc/pam.d").join(service);
-        let original = file.with_extension("original");
-        if !original.exists() {
-            fs::copy(&file, &original).unwrap();
-        }
-        fs::write(&file, readme::with_stack(&fs::read_to_string(original).unwrap(), block)).unwrap();
+        fs::write(pam_file(service), readme::with_stack(&original(service), block)).unwrap();
+    }
+
+    /// Debian's own file of a service.
+    pub fn original_stack(&self, service: &str) {
+        fs::write(pam_file(service), original(service)).unwrap();
+    }
+
+    /// Puts README's block at the end of a service's file.
+    pub fn append(&self, service: &str, block: &str) {
+        let file = pam_file(service);
+        let stack = fs::read_to_string(&file).unwrap();
+        fs::write(&file, stack + &readme::block(block)).unwrap();
     }
 
     /// `backupcodes-admin` with the system's configuration.
@@ -78,10 +114,34 @@ impl Machine {
         caught(&self.sandbox)
     }
 
+    /// The set file of an account.
+    pub fn file(&self, account: &Account) -> PathBuf {
+        Path::new("/var/lib/backupcodes").join(format!("{}.toml", account.name))
+    }
+
+    /// How many wrong codes in a row are counted for the account at sshd, from loopback.
+    pub fn failures_at_sshd(&self, account: &Account) -> u64 {
+        let counter = Path::new("/run/backupcodes/throttle").join(&account.name).join("sshd@127.0.0.1");
+        fs::metadata(counter).map_or(0, |counter| counter.len())
+    }
+
+    /// A key that sshd accepts for every account, with the setting that says so.
+    pub fn shared_key(&self) -> (PathBuf, String) {
+        let key = self.new_key("shared");
+        // sshd takes no file below a directory that others may write to, as /tmp is.
+        fs::copy(key.with_extension("pub"), "/etc/ssh/shared-key").unwrap();
+        (key, "AuthorizedKeysFile /etc/ssh/shared-key\n".into())
+    }
+
+    fn new_key(&self, name: &str) -> PathBuf {
+        let key = self.folder.path().join(name);
+        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key), "");
+        key
+    }
+
     /// A key of the account, which sshd accepts.
     pub fn key(&self, account: &Account) -> PathBuf {
-        let key = self.folder.path().join(&account.name);
-        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key), "");
+        let key = self.new_key(&account.name);
         let home = PathBuf::from("/home").join(&account.name);
         let folder = home.join(".ssh");
         fs::create_dir_all(&folder).unwrap();
@@ -93,28 +153,56 @@ impl Machine {
 
     /// A real sshd on loopback with README's settings.
     pub fn sshd(&self, block: &str) -> Sshd {
+        self.sshd_with(&readme::block(block))
+    }
+
+    /// A real sshd on loopback with these settings.
+    pub fn sshd_with(&self, settings: &str) -> Sshd {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = self.folder.path();
         let (host_key, config) = (folder.join("host"), folder.join("sshd_config"));
         if !host_key.exists() {
-            run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host_key), "");
+            self.new_key("host");
         }
         let fixed = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nLogLevel DEBUG\n",
             host_key.display()
         );
-        fs::write(&config, fixed + &readme::block(block)).unwrap();
+        fs::write(&config, fixed + settings).unwrap();
         let log = fs::File::create(folder.join("sshd.log")).unwrap();
-        let mut command = Command::new("/usr/sbin/sshd");
-        command.args(["-D", "-e", "-f"]).arg(&config).stdin(Stdio::null()).stderr(log);
+        let sshd = || {
+            let mut command = Command::new("/usr/sbin/sshd");
+            command.arg("-f").arg(&config);
+            command
+        };
+        // Since 9.8 sshd turns away whoever failed often, and here all come from one address.
+        let no_penalties = ["-o", "PerSourcePenalties=no"];
+        let knows_penalties = feed(sshd().arg("-t").args(no_penalties), "").status.success();
+        let mut command = sshd();
+        command.args(["-D", "-e"]).args(no_penalties.iter().filter(|_| knows_penalties));
+        command.stdin(Stdio::null()).stderr(log);
         let server = Sshd { child: command.spawn().unwrap(), port };
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "sshd does not listen");
+            assert!(start.elapsed() < PATIENCE, "sshd does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
         server
     }
+}
+
+fn pam_file(service: &str) -> PathBuf {
+    Path::new("/etc/pam.d").join(service)
+}
+
+/// Debian's file of a service, which is kept beside the one that is in use.
+fn original(service: &str) -> String {
+    let file = pam_file(service);
+    let original = file.with_extension("original");
+    if !original.exists() {
+        fs::copy(&file, &original).unwrap();
+    }
+    fs::read_to_string(original).unwrap()
 }
 
 /// A running sshd; it ends with this value.
@@ -123,11 +211,39 @@ pub struct Sshd {
     port: u16,
 }
 
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Sshd {
     /// A real ssh client that runs `remote` as the account, with a key or without.
     pub fn client(&self, account: &Account, key: Option<&PathBuf>, remote: &str) -> Command {
+        let mut command = self.shell(account, key);
+        command.arg(remote);
+        command
+    }
+
+    /// A real ssh client that gets an interactive shell.
+    pub fn shell(&self, account: &Account, key: Option<&PathBuf>) -> Command {
+        self.ssh("-tt", account, key)
+    }
+
+    /// A real ssh client that runs `remote` without a terminal there, and whose standard output is a file.
+    pub fn client_into(
+        &self,
+        output: &Path,
+        account: &Account,
+        key: Option<&PathBuf>,
+        remote: &str,
+    ) -> Command {
+        let ssh = self.ssh("-T", account, key);
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" >\"$0\""]).arg(output);
+        command.arg(ssh.get_program()).args(ssh.get_args()).arg(remote);
+        command
+    }
+
+    fn ssh(&self, terminal: &str, account: &Account, key: Option<&PathBuf>) -> Command {
         let mut command = Command::new("ssh");
-        command.args(["-F", "none", "-tt", "-p", &self.port.to_string()]);
+        command.args(["-F", "none", terminal, "-p", &self.port.to_string()]);
         for option in [
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
@@ -142,8 +258,37 @@ impl Sshd {
             Some(key) => command.arg("-i").arg(key),
             None => command.args(["-o", "PubkeyAuthentication=no"]),
         };
-        command.arg(format!("{}@127.0.0.1", account.name)).arg(remote);
+        command.arg(format!("{}@127.0.0.1", account.name));
         command
+    }
+
+    /// Waits until no connection has a process left, whoever its parent is by now.
+    pub fn wait_until_idle(&self) {
+        let start = Instant::now();
+        loop {
+            let left = self.connections();
+            if left.is_empty() {
+                return;
+            }
+            // Who waits for a lock gives up after 5 s.
+            assert!(start.elapsed() < 2 * PATIENCE, "processes of sshd that stay: {left:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The processes of sshd in this network, which is the sandbox's own, beside the one that listens.
+    fn connections(&self) -> Vec<u32> {
+        let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        let here = network("self");
+        let is_one = |&process: &u32| {
+            let process = process.to_string();
+            // sshd, sshd-session and sshd-auth.
+            fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.starts_with("sshd"))
+                && network(&process) == here
+        };
+        let processes = fs::read_dir("/proc").unwrap();
+        let processes = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        processes.filter(|&process| process != self.child.id()).filter(is_one).collect()
     }
 }
 

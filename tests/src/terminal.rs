@@ -50,7 +50,8 @@ impl Terminal {
         assert!(self.find(text), "no {text:?} on the screen:\n{}", self.screen);
     }
 
-    fn find(&mut self, text: &str) -> bool {
+    /// Whether `text` appears behind what was found before.
+    pub fn find(&mut self, text: &str) -> bool {
         let start = Instant::now();
         loop {
             if let Some(at) = self.screen[self.read..].find(text) {

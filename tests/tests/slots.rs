@@ -64,7 +64,9 @@ fn a_storm_of_logins_gets_in_with_the_memory_of_a_few() {
     let users = machine.accounts(USERS);
     let generate = || -> Vec<Sheet> {
         let arguments = ["generate", "--yes", "--count", "1", "--format", "json"];
-        sheets(world.admin_command().args(arguments).args(&users).output().unwrap())
+        sheets(
+            world.admin_command().args(arguments).args(users.iter().map(|user| &user.name)).output().unwrap(),
+        )
     };
     // 20 hashes of 20 MiB, and what a hundred processes take without any.
     const MEMORY: u64 = (20 * 20 + USERS as u64) << 20;

@@ -122,7 +122,7 @@ impl Host<'_> {
                     "setcred" => pam_setcred(handle, PAM_ESTABLISH_CRED),
                     "acct_mgmt" => pam_acct_mgmt(handle, 0),
                     "chauthtok" => pam_chauthtok(handle, 0),
-                    "open_session" => pam_open_session(handle, 0),
+                    "open_session" => pam_open_session(handle, attempt.flags),
                     "close_session" => pam_close_session(handle, 0),
                     other => panic!("no such call: {other}"),
                 }
