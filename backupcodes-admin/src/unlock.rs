@@ -20,11 +20,8 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
     let cleared = Throttle::new(config).clear(user)?;
     match format {
         Format::Json => output::print_json(&Json { user, cleared })?,
-        Format::Text if cleared == 0 => output::print(&format!("{user}: no failures are counted\n"))?,
         Format::Text => {
-            output::print(&format!(
-                "{user}: the failures from {cleared} services and sources are forgotten\n"
-            ))?;
+            output::print(&format!("{user}: counts of failures that are forgotten: {cleared}\n"))?
         }
     }
     Ok(Outcome::Done)

@@ -26,7 +26,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
         .map_err(Failure::Input)?;
     let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: config.hash.cost };
     let verdict = match judge(&store, request, || Ok(()), &mut HeapMemory::default()) {
-        Ok(found) => Ok(found.slot()),
+        Ok((found, ())) => Ok(found.slot()),
         Err(Refusal::Store(error)) => return Err(error.into()),
         Err(Refusal::Hash(error)) => return Err(error.into()),
         Err(refusal) => Err(refusal),

@@ -80,31 +80,31 @@ pub struct Accepted {
 }
 
 /// Hashes and compares: one run of Argon2id, whatever the answer is and whatever the store holds. `count` is called
-/// before it where the answer is a code by shape, and may refuse a look at it.
+/// before it where the answer is a code by shape, and may refuse a look at it; what it gives comes back with a match.
 ///
 /// # Errors
 /// A [`Refusal`]. No set has changed.
-pub fn judge<'a>(
+pub fn judge<'a, T>(
     store: &'a dyn Store,
     request: Request<'a>,
-    count: impl FnOnce() -> Result<(), Refusal>,
+    count: impl FnOnce() -> Result<T, Refusal>,
     memory: &mut dyn Memory,
-) -> Result<Match<'a>, Refusal> {
-    let code = Code::parse(request.answer).map_err(|Malformed| Refusal::Malformed);
-    let counted = code.as_ref().map_or(Ok(()), |_| count());
+) -> Result<(Match<'a>, T), Refusal> {
+    let code = Code::parse(request.answer);
+    let counted = code.as_ref().map_err(|Malformed| Refusal::Malformed).and_then(|code| Ok((code, count()?)));
     let found = own_set(store, request.account);
     let cost = found.as_ref().ok().and_then(|(_, set)| set.cost()).unwrap_or(request.cost);
     let target = found.and_then(|(user, set)| {
-        counted?;
-        let slot = code.as_ref().map_err(|_| Refusal::Malformed)?.slot();
-        Ok(Match { store, user, slot, hash: unspent(&set, slot)? })
+        let (code, counted) = counted?;
+        let slot = code.slot();
+        Ok((Match { store, user, slot, hash: unspent(&set, slot)? }, counted))
     });
     let decoy = CodeHash::decoy(cost);
-    let hash = target.as_ref().map_or(&decoy, |target| &target.hash);
+    let hash = target.as_ref().map_or(&decoy, |(target, _)| &target.hash);
     // First of all errors: where it cannot be computed, that must tell nothing of what it would have been for.
     let equal = hash.matches(code.as_ref().map_or(NO_SECRET, Code::secret), memory)?;
-    let target = target?;
-    if equal { Ok(target) } else { Err(Refusal::Wrong(target.slot)) }
+    let (target, counted) = target?;
+    if equal { Ok((target, counted)) } else { Err(Refusal::Wrong(target.slot)) }
 }
 
 impl Match<'_> {
@@ -207,8 +207,8 @@ mod tests {
             let mut memory = Counting::default();
             let request = Request { account, answer, cost: Cost::new(24, 1, 1).unwrap() };
             let store = self.store();
-            let verdict =
-                judge(&store, request, || Ok(()), &mut memory).map(|found| found.spend(&mark()).unwrap());
+            let verdict = judge(&store, request, || Ok(()), &mut memory)
+                .map(|(found, ())| found.spend(&mark()).unwrap());
             (verdict, memory.1)
         }
     }
@@ -269,7 +269,7 @@ mod tests {
         let (store, account) = (world.store(), world.account.clone());
         let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
         let old = store.read("alice").unwrap().unwrap().label.set;
-        let found = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
+        let (found, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         world.renew(Expected::Set(&old));
         assert!(matches!(found.spend(&mark()), Err(SpendError::Taken)));
         assert_eq!(store.read("alice").unwrap().unwrap().left(), 3);
@@ -282,8 +282,8 @@ mod tests {
         let store = world.store();
         let request =
             Request { account: Some(&world.account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
-        let first = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
-        let second = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
+        let (first, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
+        let (second, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         assert!(first.spend(&mark()).is_ok());
         assert!(matches!(second.spend(&mark()), Err(SpendError::Taken)));
     }

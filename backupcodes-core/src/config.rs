@@ -6,6 +6,7 @@
 
 mod files;
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -205,16 +206,14 @@ impl Config {
         within("codes.count", usize::from(codes.count), 1, usize::from(Slot::MOST))?;
         within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
         hash.cost.check().map_err(|error| format!("hash: {error}"))?;
-        within("hash.concurrent", usize::try_from(hash.concurrent).unwrap_or(usize::MAX), 0, MOST_SLOTS)?;
+        within("hash.concurrent", hash.concurrent, 0, MOST_SLOTS)?;
         let Rules { first_delay, longest_delay, most, .. } = throttle;
         if first_delay > longest_delay {
             return Err(format!(
                 "throttle.first_delay is {first_delay}; expected at most longest_delay, {longest_delay}"
             ));
         }
-        if *most > MOST_COUNTED {
-            return Err(format!("throttle.most is {most}; expected 0 to {MOST_COUNTED}"));
-        }
+        within("throttle.most", *most, 0, MOST_COUNTED)?;
         if !notify.sendmail.first().is_some_and(|program| Path::new(program).is_absolute()) {
             return Err("notify.sendmail: expected a program by its absolute path, and its arguments".into());
         }
@@ -222,7 +221,7 @@ impl Config {
     }
 }
 
-fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), String> {
+fn within<N: Copy + PartialOrd + Display>(key: &str, value: N, least: N, most: N) -> Result<(), String> {
     if (least..=most).contains(&value) {
         Ok(())
     } else {

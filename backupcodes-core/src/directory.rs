@@ -1,14 +1,14 @@
 //! Directories, opened first and judged by their descriptor: that of the sets, and the runtime directory for what may be
 //! lost at boot. What is missing of the latter is made.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, close, unlinkat};
 
 use crate::store::StoreError;
 use crate::trust::{CAREFUL, Kind};
@@ -105,12 +105,30 @@ impl Directory {
         Ok(made)
     }
 
-    /// Opens a file in here with these flags as well. With `O_CREAT`, its mode is 0600 or less.
+    /// Opens a file in here with these flags as well.
     ///
     /// # Errors
     /// The system's. The file is not judged yet.
     pub(crate) fn file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-        openat(&self.fd, name, flags | CAREFUL | OFlag::O_NOFOLLOW, FILE)
+        openat(&self.fd, name, flags | CAREFUL | OFlag::O_NOFOLLOW, Mode::empty())
+    }
+
+    /// The same, and makes the file where there is none, with mode 0600 whatever the umask of the host is.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn make_file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlag::O_CREAT | CAREFUL | OFlag::O_NOFOLLOW;
+        let fd = openat(&self.fd, name, flags, FILE)?;
+        fchmod(&fd, FILE).map(|()| fd)
+    }
+
+    /// Looks at a file in here.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn stat(&self, name: &str) -> Result<FileStat, Errno> {
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
@@ -126,7 +144,10 @@ impl Directory {
         let flags = CAREFUL | OFlag::O_DIRECTORY;
         let fd = openat(&self.fd, ".", flags, Mode::empty()).map_err(&failed)?;
         let mut names = Vec::new();
-        for entry in Dir::from_fd(fd).map_err(&failed)?.iter() {
+        let number = fd.as_raw_fd();
+        // nix loses the descriptor where there is no memory for a listing.
+        let mut listing = Dir::from_fd(fd).inspect_err(|_| _ = close(number)).map_err(&failed)?;
+        for entry in listing.iter() {
             let entry = entry.map_err(&failed)?;
             names.extend(
                 entry.file_name().to_str().ok().filter(|&name| name != "." && name != "..").map(String::from),

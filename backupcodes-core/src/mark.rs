@@ -13,7 +13,7 @@ pub struct Mark {
     pub time: Time,
     /// Whether the notice of this use has gone out.
     pub mail: Mail,
-    /// Refused attempts that came before this use.
+    /// Failures in a row that came before this use, by the same service and source.
     pub fails: u32,
     /// PAM service.
     pub service: String,

@@ -2,13 +2,14 @@
 //!
 //! A slot is a file `slots/<number>` in the runtime directory, taken by its `flock`. It is a courtesy, not a right: who
 //! has waited 5 s goes ahead without one, and so does whoever cannot reach them, so that no stopped process can keep
-//! others out.
+//! others out. A storm that takes the host longer than 5 s gets past the bound: to keep owners out would be worse.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argon2::Block;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, OFlag};
 use nix::unistd::{SysconfVar, getpid, sysconf};
 
@@ -18,11 +19,12 @@ use crate::hash::{Memory, OutOfMemory};
 use crate::lock::{Deadline, try_lock};
 use crate::store::PATIENCE;
 
-/// Between two looks at the slots: a hash takes some ten milliseconds.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Between two looks at the slots: a hash takes some ten milliseconds. In a storm it grows, for looking costs as well.
+const FIRST_PAUSE: Duration = Duration::from_millis(8);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 const FOLDER: &str = "slots";
 /// The most slots, each of which is a file.
-pub const MOST_SLOTS: usize = 1024;
+pub const MOST_SLOTS: u32 = 1024;
 
 /// Memory for a hash that is had only in a slot. Both are given back when this is dropped.
 pub struct InSlot<M> {
@@ -56,7 +58,7 @@ fn count(concurrent: u32) -> u32 {
     // Of the host: what this process may use is its caller's to say.
     let processors =
         sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|n| u32::try_from(n).ok());
-    processors.map_or(4, |processors| processors.saturating_mul(2).max(4))
+    processors.map_or(4, |processors| processors.saturating_mul(2).clamp(4, MOST_SLOTS))
 }
 
 struct Slots {
@@ -68,26 +70,28 @@ impl Slots {
     /// A slot, if one is free within the time.
     fn take(&self) -> Option<Flock<OwnedFd>> {
         let deadline = Deadline::after(PATIENCE);
+        let directory = Directory::runtime(&self.runtime).ok()?.inner(FOLDER).ok()?;
+        // Not all begin at the same one.
+        let first = getpid().as_raw().unsigned_abs();
+        let mut pause = FIRST_PAUSE;
         loop {
-            let folder = open(&self.runtime)?;
-            // Not all begin at the same one.
-            let first = getpid().as_raw().unsigned_abs();
             for at in 0..self.count {
                 let number = first.wrapping_add(at).checked_rem(self.count)?;
-                let fd = folder.file(&number.to_string(), OFlag::O_RDWR | OFlag::O_CREAT).ok()?;
+                let name = number.to_string();
+                let fd = match directory.file(&name, OFlag::O_RDWR) {
+                    Err(Errno::ENOENT) => directory.make_file(&name, OFlag::O_RDWR).ok()?,
+                    opened => opened.ok()?,
+                };
                 if let Ok(slot) = try_lock(fd).ok()? {
                     return Some(slot);
                 }
             }
-            if !deadline.wait(PAUSE) {
+            if !deadline.wait(pause) {
                 return None;
             }
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
     }
-}
-
-fn open(runtime: &Path) -> Option<Directory> {
-    Directory::runtime(runtime).ok()?.inner(FOLDER).ok()
 }
 
 #[cfg(test)]

@@ -136,6 +136,11 @@ impl StoreError {
         matches!(self, Self::Untrusted(_) | Self::Corrupt { .. })
     }
 
+    /// Whether there is no room for what was to be written.
+    pub(crate) const fn is_full(&self) -> bool {
+        matches!(self, Self::System { errno: Errno::ENOSPC | Errno::EDQUOT, .. })
+    }
+
     pub(crate) fn system(path: &Path, action: &'static str) -> impl Fn(Errno) -> Self {
         move |errno| Self::System { path: path.into(), action, errno }
     }

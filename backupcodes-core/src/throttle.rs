@@ -44,8 +44,8 @@ pub struct Counted {
     pub before: u32,
     /// Why it is refused, whatever the answer is.
     pub refused: Option<Wait>,
-    folder: Directory,
-    name: String,
+    /// The file that counts, or why there is none.
+    place: Result<(Directory, String), StoreError>,
 }
 
 /// What a key that refuses waits for.
@@ -86,19 +86,30 @@ impl Throttle {
         Self { runtime: config.runtime_directory.clone(), rules: config.throttle.clone() }
     }
 
-    /// Counts an attempt, and says whether it is refused without a look at its answer.
+    /// Counts an attempt, and says whether it is refused without a look at its answer. Where there is no room to count
+    /// in, it goes on uncounted, unless a key may close: some ordinary users can fill /run, and must lock nobody out.
     ///
     /// # Errors
     /// It could not be counted, and so must not be looked at.
     pub fn count(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
+        match self.count_one(key, now) {
+            Err(error) if error.is_full() && self.rules.most == 0 => {
+                Ok(Counted { before: 0, refused: None, place: Err(error) })
+            }
+            counted => counted,
+        }
+    }
+
+    fn count_one(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
         let folder = Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
-        let (fd, name) = open_key(&folder, key)?;
+        let is_done = |stat: &FileStat| self.rules.wait(count_of(stat), changed(stat), now).is_none();
+        let (fd, name) = open_key(&folder, key, is_done)?;
         let path = folder.path_of(&name);
         let stat = Kind::Counter.judge(&path, &fd)?;
         let before = append(&fd, count_of(&stat)).map_err(StoreError::system(&path, "count in"))?;
         // Where others came between our look and our byte, the last failure was just now.
         let last = if before == count_of(&stat) { changed(&stat) } else { now };
-        Ok(Counted { before, refused: self.rules.wait(before, last, now), folder, name })
+        Ok(Counted { before, refused: self.rules.wait(before, last, now), place: Ok((folder, name)) })
     }
 
     /// Forgets all failures of a user, and says how many keys there were.
@@ -145,12 +156,13 @@ impl Throttle {
 }
 
 impl Counted {
-    /// Forgets the failures of this key, after a success.
+    /// Forgets the failures of this service and source, after a success.
     ///
     /// # Errors
-    /// They stay.
-    pub fn clear(&self) -> Result<(), StoreError> {
-        self.folder.remove(&self.name)
+    /// They stay, or this attempt was never counted.
+    pub fn clear(self) -> Result<(), StoreError> {
+        let (folder, name) = self.place?;
+        folder.remove(&name)
     }
 }
 
@@ -160,7 +172,8 @@ impl Rules {
         if self.most > 0 && before >= self.most {
             return Some(Wait::Unlock);
         }
-        let doublings = before.checked_sub(self.free)?;
+        // The first answer of all is always looked at.
+        let doublings = before.checked_sub(self.free.max(1))?;
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
         let delay = self.first_delay.saturating_mul(factor).min(self.longest_delay);
         let delay = Duration::from_secs(delay.into());
@@ -207,7 +220,7 @@ mod tests {
     use std::path::Path;
 
     const RULES: Rules = Rules { free: 3, first_delay: 2, longest_delay: 15, most: 0 };
-    const ALICE: Key<'static> = Key { user: Some("alice"), service: "sshd", source: "192.0.2.7" };
+    const ALICE: Key<'static> = Key { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
 
     struct World(tempfile::TempDir, Throttle);
 
@@ -268,11 +281,13 @@ mod tests {
     fn delays_have_an_end_whatever_the_numbers_are() {
         let wait = |rules: Rules, before| rules.wait(before, UNIX_EPOCH, UNIX_EPOCH);
         let rules = Rules { free: 0, first_delay: 1, longest_delay: u32::MAX, most: 0 };
-        for before in [0, 1, 30, 31, 32, 33, 4096, u32::MAX] {
+        for before in [1, 2, 30, 31, 32, 33, 4096, u32::MAX] {
             assert!(matches!(wait(rules.clone(), before), Some(Wait::Until(_))), "{before}");
         }
         let never = Rules { first_delay: 0, ..rules };
         assert!([0, 31, 32, u32::MAX].iter().all(|&before| wait(never.clone(), before).is_none()));
+        let first = Rules { free: 0, ..RULES };
+        assert!(wait(first.clone(), 0).is_none() && wait(first, 1).is_some());
     }
 
     #[test]
@@ -298,21 +313,22 @@ mod tests {
             ALICE,
             Key { user: Some("bob"), ..ALICE },
             Key { service: "login", ..ALICE },
-            Key { source: "local", ..ALICE },
+            Key { source: None, ..ALICE },
+            Key { source: Some("local"), ..ALICE },
             Key { user: None, ..ALICE },
-            Key { service: "sshd@192.0.2.7", source: "", ..ALICE },
+            Key { service: "sshd@192.0.2.7", source: Some(""), ..ALICE },
         ];
         for key in keys {
             assert_eq!(world.fail(key, AT_ONCE).0, 0, "{key:?}");
         }
         assert!(keys.iter().all(|&key| world.fail(key, AT_ONCE).0 == 1));
-        assert_eq!(world.1.throttled("alice", now()).unwrap().len(), 4);
+        assert_eq!(world.1.throttled("alice", now()).unwrap().len(), 5);
     }
 
     #[test]
     fn a_success_forgets_its_own_key_alone() {
         let world = world(RULES);
-        let other = Key { source: "192.0.2.8", ..ALICE };
+        let other = Key { source: Some("192.0.2.8"), ..ALICE };
         world.fail(other, AT_ONCE);
         world.fail(ALICE, AT_ONCE);
         world.1.count(ALICE, now()).unwrap().clear().unwrap();
@@ -339,24 +355,42 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_places_and_users_leaves_few_files() {
+    fn a_flood_of_places_and_users_leaves_few_files_and_keeps_nobody_out() {
         let world = world(RULES);
         for at in 0..300 {
             let source = format!("2001:db8::{at:x}");
-            world.fail(Key { source: &source, ..ALICE }, AT_ONCE);
-            world.fail(Key { user: None, source: &source, ..ALICE }, AT_ONCE);
+            world.fail(Key { source: Some(&source), ..ALICE }, AT_ONCE);
+            world.fail(Key { user: None, source: Some(&source), ..ALICE }, AT_ONCE);
             world.fail(Key { service: &source, ..ALICE }, AT_ONCE);
         }
-        assert!(world.files("alice") == 65 && world.files("%unknown") == 65);
-        // Whoever came before has a key of their own; whoever comes now shares one.
-        assert_eq!(world.fail(Key { source: "2001:db8::0", ..ALICE }, AT_ONCE), (1, false));
-        assert!(world.fail(Key { source: "203.0.113.9", ..ALICE }, AT_ONCE).1);
-        let shared = world.1.throttled("alice", now()).unwrap();
-        assert!(shared.len() == 1 && [&shared[0].service, &shared[0].source] == ["*", "*"], "{shared:?}");
-        // The console shares none with the network.
-        let console = Key { service: "login", source: LOCAL, ..ALICE };
+        assert!(world.files("alice") == 64 && world.files("%unknown") == 64);
+        assert_eq!(world.fail(Key { source: Some("203.0.113.9"), ..ALICE }, AT_ONCE), (0, false));
+    }
+
+    #[test]
+    fn where_every_key_refuses_further_places_share_one_and_the_console_has_its_own() {
+        let world = world(RULES);
+        for at in 0..64 {
+            let source = format!("2001:db8::{at:x}");
+            (0..4).for_each(|_| _ = world.fail(Key { source: Some(&source), ..ALICE }, AT_ONCE));
+        }
+        for at in 0..4 {
+            let source = format!("203.0.113.{at}");
+            assert_eq!(world.fail(Key { source: Some(&source), ..ALICE }, AT_ONCE), (at, at >= 3));
+        }
+        let console = Key { service: "login", source: None, ..ALICE };
         assert_eq!(world.fail(console, AT_ONCE), (0, false));
-        assert_eq!(world.1.clear("alice").unwrap(), 66);
+        (0..3).for_each(|_| _ = world.fail(console, AT_ONCE));
+        assert_eq!(world.files("alice"), 66);
+        let shown = world.1.throttled("alice", now()).unwrap();
+        let mut shared: Vec<_> = shown.iter().filter(|key| key.service == "*").collect();
+        shared.sort_unstable_by_key(|key| key.source.clone());
+        assert_eq!(shared.iter().map(|key| key.source.as_str()).collect::<Vec<_>>(), ["*", "local"]);
+        // What has waited long enough makes room.
+        assert_eq!(
+            world.fail(Key { source: Some("203.0.113.9"), ..ALICE }, Duration::from_secs(16)),
+            (0, false)
+        );
     }
 
     #[test]
@@ -428,9 +462,9 @@ mod tests {
         let world = world(RULES);
         let long = "ä/".repeat(500);
         for key in [
-            Key { user: Some(&long), service: &long, source: &long },
-            Key { user: Some(".."), service: "../x", source: "a\nb\0" },
-            Key { user: Some("-"), service: "", source: "" },
+            Key { user: Some(&long), service: &long, source: Some(&long) },
+            Key { user: Some(".."), service: "../x", source: Some("a\nb\0") },
+            Key { user: Some("-"), service: "", source: Some("") },
         ] {
             assert_eq!((world.fail(key, AT_ONCE).0, world.fail(key, AT_ONCE).0), (0, 1));
         }

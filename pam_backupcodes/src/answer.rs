@@ -1,7 +1,7 @@
 //! Where the answer comes from, and what of it goes to the next module.
 
 use backupcodes_core::code::Code;
-use pam::constants::PamResultCode::PAM_AUTH_ERR;
+use pam::constants::PamResultCode::{self, PAM_AUTH_ERR};
 use pam::constants::{PAM_PROMPT_ECHO_OFF, PAM_PROMPT_ECHO_ON};
 use pam::items::AuthTok;
 use pam::module::PamHandle;
@@ -18,11 +18,15 @@ const SIGNIFICANT: usize = 12;
 ///
 /// # Errors
 /// Nobody answered.
-pub(crate) fn get(pamh: &PamHandle, options: &Options) -> Result<Option<SecretBytes>, No> {
+pub(crate) fn get(pamh: &mut PamHandle, options: &Options) -> Result<Option<SecretBytes>, No> {
     if options.use_first_pass || options.try_first_pass {
         let first = pamh.get_item::<AuthTok<'_>>().ok().flatten().map(|token| token.to_owned_secret());
         // What is no code is what another module asked for, a password most likely.
         let is_code = first.as_ref().is_some_and(|first| Code::parse(first.as_bytes()).is_ok());
+        if is_code {
+            // It may be refused, and still be good: no other module shall see it.
+            hand_on(pamh, None).map_err(|code| unable(&code))?;
+        }
         if options.use_first_pass || is_code {
             return Ok(first);
         }
@@ -37,15 +41,20 @@ pub(crate) fn get(pamh: &PamHandle, options: &Options) -> Result<Option<SecretBy
 /// # Errors
 /// Nobody answered, or the answer was handed on.
 pub(crate) fn or_hand_on(pamh: &mut PamHandle, options: &Options) -> Result<Option<SecretBytes>, No> {
-    let answer = get(pamh, options)?;
-    let bytes = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
-    let is_short = Code::significant(bytes) < SIGNIFICANT;
-    hand_on(pamh, is_short.then_some(bytes)).map_err(|code| {
-        No(PAM_AUTH_ERR, Level::Error, format!("the answer cannot be handed on: {code:?}; is there memory?"))
-    })?;
+    let answer = get(pamh, options);
+    let bytes = answer.as_ref().ok().and_then(Option::as_ref).map_or([].as_slice(), SecretBytes::as_bytes);
+    let length = Code::significant(bytes);
+    let is_short = length < SIGNIFICANT;
+    // An empty answer is none: some modules take the empty one for a right one.
+    hand_on(pamh, (is_short && length > 0).then_some(bytes)).map_err(|code| unable(&code))?;
+    let answer = answer?;
     if is_short {
         let reason = "the answer is too short for a backup code, and is left to the next module";
         return Err(No(PAM_AUTH_ERR, Level::Debug, reason.into()));
     }
     Ok(answer)
+}
+
+fn unable(code: &PamResultCode) -> No {
+    No(PAM_AUTH_ERR, Level::Error, format!("PAM_AUTHTOK cannot be set: {code:?}; is there memory?"))
 }

@@ -9,8 +9,8 @@ use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::Mark;
 use backupcodes_core::slots::InSlot;
-use backupcodes_core::store::{FileStore, SpendError, Store};
-use backupcodes_core::throttle::{Counted, Key, Throttle};
+use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::throttle::{Counted, Throttle};
 use pam::constants::PamResultCode::{
     self, PAM_AUTH_ERR, PAM_AUTHINFO_UNAVAIL, PAM_CONV_AGAIN, PAM_CONV_ERR, PAM_IGNORE, PAM_INCOMPLETE,
     PAM_SERVICE_ERR, PAM_SUCCESS, PAM_SYSTEM_ERR, PAM_USER_UNKNOWN,
@@ -41,6 +41,8 @@ pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: Pam
 pub(crate) struct No(pub(crate) PamResultCode, pub(crate) Level, pub(crate) String);
 
 fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<(), No> {
+    // Of an attempt that another module refused in the end.
+    reminder::forget(pamh);
     let (options, usable) = Options::parse(arguments);
     // Before all that can fail here: our faults take nobody's verification code away.
     let early = if options.forward_pass { Some(answer::or_hand_on(pamh, &options)?) } else { None };
@@ -67,19 +69,18 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
     let request = Request { account: account.as_ref(), answer, cost: config.hash.cost };
-    let mut counted = None;
-    let count = || match count(&config, account.as_ref(), &place)? {
-        Counted { before, refused: Some(wait), .. } => Err(Refusal::Throttled(before, wait)),
-        one => {
-            counted = Some(one);
-            Ok(())
-        }
-    };
-    let found = judge(&store, request, count, &mut InSlot::new(&config, FreshMemory::default()))
-        .map_err(|refusal| refused(&refusal, &place))?;
-    let accepted = spend(found, counted.as_ref(), &place)?;
+    let count = || count(&config, &place);
+    let mut memory = InSlot::new(&config, FreshMemory::default());
+    let judged = judge(&store, request, count, &mut memory);
+    // Neither memory nor slot is kept while the set is locked.
+    drop(memory);
+    let (found, counted) = judged.map_err(|refusal| refused(&refusal, &place))?;
+    let accepted = spend(found, &counted, &place)?;
     let Accepted { slot, set, left } = &accepted;
     log(pamh, Level::Notice, &format!("accepted code {slot} of set {set}, {left} left; {place}"));
+    if let Err(error) = counted.clear() {
+        log(pamh, Level::Warning, &format!("failures are not counted as they should be: {error}; {place}"));
+    }
     reminder::leave(pamh, &accepted);
     if !options.quiet && flags & PAM_SILENT == 0 {
         // A text that does not arrive takes no one's login away.
@@ -114,16 +115,14 @@ fn has_no_set(store: &dyn Store, account: Option<&Account>) -> bool {
 }
 
 /// Counts the attempt where it cannot be disturbed: a file size limit of the caller's is no way around it.
-fn count(config: &Config, account: Option<&Account>, place: &Place) -> Result<Counted, Refusal> {
-    let key = Key {
-        user: account.map(|account| account.name.as_str()),
-        service: &place.service,
-        source: &place.source,
-    };
-    let failed = |error: &dyn Display| Refusal::Uncounted(error.to_string());
-    undisturbed(|| Throttle::new(config).count(key, clock::precise()))
-        .map_err(|error| failed(&error))?
-        .map_err(|error| failed(&error))
+fn count(config: &Config, place: &Place) -> Result<Counted, Refusal> {
+    let counted = undisturbed(|| Throttle::new(config).count(place.key(), clock::precise()))
+        .map_err(Refusal::Uncounted)?
+        .map_err(|error| Refusal::Uncounted(error.to_string()))?;
+    match counted.refused {
+        Some(wait) => Err(Refusal::Throttled(counted.before, wait)),
+        None => Ok(counted),
+    }
 }
 
 /// Says `text` to the user, or asks.
@@ -162,22 +161,14 @@ fn refused(refusal: &Refusal, place: &Place) -> No {
 }
 
 /// A spend that fails is answered like a wrong code: who can make it fail must not learn that the code was right.
-fn spend(found: Match<'_>, counted: Option<&Counted>, place: &Place) -> Result<Accepted, No> {
+fn spend(found: Match<'_>, counted: &Counted, place: &Place) -> Result<Accepted, No> {
     let slot = found.slot();
-    let failures = counted.map_or(0, |counted| counted.before);
-    let mark = Mark::new(clock::now(), failures, &place.service, &place.source);
+    let mark = Mark::new(clock::now(), counted.before, &place.service, place.source());
     let failed = |error: &dyn Display| {
         let reason = format!(
             "refused: code {slot} was right but could not be spent, and may be lost: {error}; {place}"
         );
         No(PAM_AUTH_ERR, Level::Critical, reason)
     };
-    undisturbed(|| {
-        let accepted = found.spend(&mark)?;
-        // What stays counted slows the next login down, and takes none away.
-        let _ = counted.map(Counted::clear);
-        Ok::<_, SpendError>(accepted)
-    })
-    .map_err(|error| failed(&error))?
-    .map_err(|error| failed(&error))
+    undisturbed(|| found.spend(&mark)).map_err(|error| failed(&error))?.map_err(|error| failed(&error))
 }

@@ -21,9 +21,7 @@ pam::pam_hooks!(Module);
 impl PamHooks for Module {
     fn sm_authenticate(pamh: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
         guard(|| crate::attempt::authenticate(pamh, &args, flags)).unwrap_or_else(|at| {
-            let reason = format!("refused: this module failed at {at}, which is a bug: please report it");
-            // The log itself must not be the next panic.
-            let _ = guard(|| log(pamh, Level::Critical, &reason));
+            log_panic(pamh, "refused", &at);
             PamResultCode::PAM_ABORT
         })
     }
@@ -43,7 +41,9 @@ impl PamHooks for Module {
 
     fn sm_open_session(pamh: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
         // A reminder, which takes no login away.
-        let _ = guard(|| crate::reminder::open_session(pamh, &args, flags));
+        if let Err(at) = guard(|| crate::reminder::open_session(pamh, &args, flags)) {
+            log_panic(pamh, "no reminder", &at);
+        }
         PamResultCode::PAM_IGNORE
     }
 
@@ -74,6 +74,12 @@ fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
         std::mem::forget(payload);
         LAST_PANIC.try_lock().map_or_else(|_| "an unknown place".into(), |last| last.clone())
     })
+}
+
+fn log_panic(pamh: &PamHandle, outcome: &str, at: &str) {
+    let reason = format!("{outcome}: this module failed at {at}, which is a bug: please report it");
+    // The log itself must not be the next panic.
+    let _ = guard(|| log(pamh, Level::Critical, &reason));
 }
 
 /// Weights of the log, as syslog(3) names them.
@@ -208,14 +214,24 @@ impl Drop for Mapping {
 /// signal of theirs could stop it, and a limit of theirs could make a spend fail.
 ///
 /// # Errors
-/// The system refused, and `f` did not run.
-pub(crate) fn undisturbed<T>(f: impl FnOnce() -> T) -> Result<T, Errno> {
+/// The system refused, in words for the log. `f` may have run all the same.
+pub(crate) fn undisturbed<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    shielded(f).map_err(|errno| {
+        format!(
+            "this process cannot be shielded from its caller ({errno}); expected root with its capabilities"
+        )
+    })
+}
+
+fn shielded<T>(f: impl FnOnce() -> T) -> Result<T, Errno> {
     let _signals = SignalsBlocked::new()?;
     let mut ids = RootIds::new()?;
-    // A set file has at most 64 KiB; at most three descriptors are open at one time.
+    // A set file has at most 64 KiB. Descriptors are in the way only where the caller says so: limits are the process's,
+    // and threads that change one at a time would leave it changed.
+    let descriptors = if ids.0.is_some() { 8 } else { 0 };
     let limits = [
         Lifted::new(Resource::RLIMIT_FSIZE, |_| 64 << 10),
-        Lifted::new(Resource::RLIMIT_NOFILE, |soft| soft.saturating_add(8)),
+        Lifted::new(Resource::RLIMIT_NOFILE, |soft| soft.saturating_add(descriptors)),
     ];
     let result = f();
     drop(limits);
@@ -298,7 +314,7 @@ struct Lifted(Resource, Option<(rlim_t, rlim_t)>);
 
 impl Lifted {
     /// `least` says what is needed where the soft limit is so much.
-    fn new(resource: Resource, least: fn(rlim_t) -> rlim_t) -> Self {
+    fn new(resource: Resource, least: impl Fn(rlim_t) -> rlim_t) -> Self {
         let Ok((soft, hard)) = getrlimit(resource) else { return Self(resource, None) };
         let least = least(soft);
         if soft >= least {
@@ -357,18 +373,14 @@ mod tests {
 
     #[test]
     fn what_was_changed_is_given_back() {
-        let state = || {
-            let limits =
-                [Resource::RLIMIT_FSIZE, Resource::RLIMIT_NOFILE].map(|limit| getrlimit(limit).unwrap());
-            (SigSet::thread_get_mask().unwrap(), limits)
-        };
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+        let state = || (SigSet::thread_get_mask().unwrap(), getrlimit(Resource::RLIMIT_FSIZE).unwrap());
+        let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+        setrlimit(Resource::RLIMIT_FSIZE, 1 << 10, hard).unwrap();
         let before = state();
         let inside = undisturbed(state).unwrap();
         assert!(inside.0.contains(nix::sys::signal::Signal::SIGTERM));
-        assert_eq!(inside.1[1].0, 72);
+        assert_eq!(inside.1.0, 64 << 10);
         assert_eq!(before, state());
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+        setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! Who logs in, by which service and from where, as the log and the mark tell it.
 
 use backupcodes_core::account::Account;
-use backupcodes_core::throttle::LOCAL;
+use backupcodes_core::throttle::{Key, LOCAL};
 use pam::items::{Item, RHost, Service, Tty};
 use pam::module::PamHandle;
 
@@ -10,8 +10,8 @@ pub(crate) struct Place {
     user: Option<String>,
     /// The PAM service.
     pub(crate) service: String,
-    /// The remote host, or `local`.
-    pub(crate) source: String,
+    /// The remote host; `None` is this one.
+    host: Option<String>,
     tty: String,
 }
 
@@ -23,19 +23,29 @@ impl Place {
         Self {
             user: account.map(|account| account.name.clone()),
             service: item::<Service<'_>>(pamh),
-            source: if is_this_host(&host) { LOCAL.into() } else { host },
+            host: Some(host).filter(|host| !is_this_host(host)),
             tty: item::<Tty<'_>>(pamh),
         }
+    }
+
+    /// The remote host, or `local`, as it is shown.
+    pub(crate) fn source(&self) -> &str {
+        self.host.as_deref().unwrap_or(LOCAL)
+    }
+
+    /// What failures from here are counted by.
+    pub(crate) fn key(&self) -> Key<'_> {
+        Key { user: self.user.as_deref(), service: &self.service, source: self.host.as_deref() }
     }
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { user, service, source, tty } = self;
+        let Self { user, service, tty, .. } = self;
         let fields = [
             ("user=", user.as_deref()),
             (" service=", Some(service)),
-            (" source=", Some(source)),
+            (" source=", Some(self.source())),
             (" tty=", Some(tty)),
         ];
         fields.into_iter().try_for_each(|(key, value)| match value {
@@ -47,8 +57,11 @@ impl std::fmt::Display for Place {
 
 /// sudo and display managers name the host itself.
 fn is_this_host(host: &str) -> bool {
-    let is_own_name = || nix::unistd::gethostname().is_ok_and(|name| name.to_str() == Some(host));
-    host.is_empty() || host == "localhost" || is_own_name()
+    let is_own_name = || {
+        nix::unistd::gethostname()
+            .is_ok_and(|name| name.to_str().is_some_and(|name| name.eq_ignore_ascii_case(host)))
+    };
+    host.is_empty() || host.eq_ignore_ascii_case("localhost") || is_own_name()
 }
 
 /// A value that comes from outside, so that it can neither end a line of the log nor pass for another field.

@@ -28,12 +28,17 @@ pub(crate) fn leave(pamh: &mut PamHandle, accepted: &Accepted) {
     }
 }
 
+/// Takes that word back, and says what it was.
+pub(crate) fn forget(pamh: &mut PamHandle) -> Option<String> {
+    let used = variable(pamh, USED)?;
+    // What cannot be removed is not ours to mend.
+    let _ = set_variable(pamh, USED);
+    Some(used)
+}
+
 /// Says at the start of a session what there is to say. Nothing of it can fail a login.
 pub(crate) fn open_session(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) {
-    let used = variable(pamh, USED);
-    if used.is_some() {
-        let _ = set_variable(pamh, USED);
-    }
+    let used = forget(pamh);
     let (options, usable) = Options::parse(arguments);
     if let Err(reason) = usable {
         log(pamh, Level::Error, &reason);

@@ -104,7 +104,11 @@ fn uids_that_cannot_be_taken_or_given_back_are_answered_like_a_wrong_code() {
         let inject = format!("setresuid:error=EPERM:when={call}");
         let returned = injected(&["-u", "nobody"], &host, world.attempt(&[code.into()]), &inject);
         let (expected, reason, level) = if call <= 2 {
-            (pam::AUTHINFO_UNAVAIL, "the attempt cannot be counted: EPERM", ERROR)
+            (
+                pam::AUTHINFO_UNAVAIL,
+                "the attempt cannot be counted: this process cannot be shielded from its caller (EPERM",
+                ERROR,
+            )
         } else {
             (pam::AUTH_ERR, "was right but could not be spent", CRITICAL)
         };

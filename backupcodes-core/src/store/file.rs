@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
 use nix::unistd::{AccessFlags, faccessat, fdatasync, fsync, geteuid};
 
 use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
@@ -54,9 +54,7 @@ impl FileStore {
         users.sort_unstable();
         Ok(users)
     }
-}
 
-impl FileStore {
     /// Whether this process can reach the directory at all, which an ordinary user's cannot.
     ///
     /// # Errors
@@ -64,9 +62,7 @@ impl FileStore {
     pub fn judge_reach(&self) -> Result<(), StoreError> {
         let uid = geteuid();
         let all = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
-        if !uid.is_root()
-            && faccessat(AT_FDCWD, &self.directory, all, AtFlags::AT_EACCESS) == Err(Errno::EACCES)
-        {
+        if !uid.is_root() && faccessat(AT_FDCWD, &self.directory, all, AtFlags::AT_EACCESS).is_err() {
             return Err(StoreError::NotRoot { path: self.directory.as_path().into(), uid: uid.as_raw() });
         }
         Ok(())
@@ -210,10 +206,6 @@ impl Directory {
             // Replaced between our open and our look: the new one is in its place.
             deadline.pause(&path)?;
         }
-    }
-
-    fn stat(&self, name: &str) -> Result<FileStat, Errno> {
-        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 }
 

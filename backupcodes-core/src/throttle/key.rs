@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::FileStat;
 
 use crate::directory::Directory;
 use crate::name::{escaped, unescaped};
@@ -17,22 +18,25 @@ pub struct Key<'a> {
     pub user: Option<&'a str>,
     /// The PAM service.
     pub service: &'a str,
-    /// The remote host, or `local`.
-    pub source: &'a str,
+    /// The remote host; `None` is this one.
+    pub source: Option<&'a str>,
 }
 
-/// The source of attempts that come from this host itself.
+/// How attempts on the host itself are shown.
 pub const LOCAL: &str = "local";
 
 /// The most keys of a user. Attempts from further places share one, so that nobody can fill /run.
 const MOST_KEYS: usize = 64;
 
-/// The folder of the users that do not exist. No escaped name is this one, or one of the next two.
+// No escaped name is one of these four.
+/// The folder of the users that do not exist.
 const UNKNOWN: &str = "%unknown";
-/// The key of the further places. Those of this host have one of their own: whoever can come from many addresses shall
-/// not reach the console.
+/// The source that is this host.
+const HERE: &str = "%local";
+/// The key of the further places.
 const OTHER: &str = "%other";
-const OTHER_LOCAL: &str = "%local";
+/// Those of this host have one of their own: whoever can come from many addresses shall not reach the console.
+const OTHER_HERE: &str = "%other@%local";
 
 /// The most bytes of a folder, and of both parts of a key: with the `@`, a file name of at most 255.
 const USER: usize = 250;
@@ -44,28 +48,55 @@ pub(super) fn folder_name(user: Option<&str>) -> String {
     user.map_or_else(|| UNKNOWN.into(), |user| escaped(user, USER))
 }
 
-/// The service and source that a key stands for.
+/// The service and source that a key stands for, `*` for those that are shared.
 pub(super) fn place_of(name: &str) -> (String, String) {
+    let (service, source) = name.split_once('@').unwrap_or((name, ""));
+    let shown = |part| if part == HERE { Some(LOCAL.into()) } else { unescaped(part) };
     let any = || "*".into();
-    let own = |(service, source)| Some((unescaped(service)?, unescaped(source)?));
-    let shared = || (any(), if name == OTHER_LOCAL { LOCAL.into() } else { any() });
-    name.split_once('@').and_then(own).unwrap_or_else(shared)
+    match name {
+        OTHER => (any(), any()),
+        _ => (unescaped(service).unwrap_or_else(any), shown(source).unwrap_or_else(any)),
+    }
 }
 
-/// Opens the key's file, or makes it, or opens the one that is shared where there are too many.
-pub(super) fn open_key(folder: &Directory, key: Key<'_>) -> Result<(OwnedFd, String), StoreError> {
-    let name = format!("{}@{}", escaped(key.service, SERVICE), escaped(key.source, SOURCE));
+/// Opens the key's file, or makes it. Where there are too many, `is_done` says of which the length and time mean nothing
+/// any more: the oldest of them makes room, or else one is shared.
+pub(super) fn open_key(
+    folder: &Directory,
+    key: Key<'_>,
+    is_done: impl Fn(&FileStat) -> bool,
+) -> Result<(OwnedFd, String), StoreError> {
+    let source = key.source.map_or_else(|| HERE.into(), |source| escaped(source, SOURCE));
+    let name = format!("{}@{source}", escaped(key.service, SERVICE));
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
     match folder.file(&name, flags) {
         Err(Errno::ENOENT) => {}
         opened => return named(folder, opened, name),
     }
-    let name = match folder.names()?.len() {
-        keys if keys < MOST_KEYS => name,
-        _ if key.source == LOCAL => OTHER_LOCAL.into(),
-        _ => OTHER.into(),
+    let name = if has_room(folder, is_done)? {
+        name
+    } else if key.source.is_none() {
+        OTHER_HERE.into()
+    } else {
+        OTHER.into()
     };
-    named(folder, folder.file(&name, flags | OFlag::O_CREAT), name)
+    named(folder, folder.make_file(&name, flags), name)
+}
+
+/// Whether there is room for one more key, made if need be.
+fn has_room(folder: &Directory, is_done: impl Fn(&FileStat) -> bool) -> Result<bool, StoreError> {
+    let mut names = folder.names()?;
+    names.retain(|name| ![OTHER, OTHER_HERE].contains(&name.as_str()));
+    // More than one, where others came at the same time.
+    let surplus = names.len().saturating_add(1).saturating_sub(MOST_KEYS);
+    if surplus == 0 {
+        return Ok(true);
+    }
+    let stats = names.into_iter().filter_map(|name| Some((folder.stat(&name).ok()?, name)));
+    let mut done: Vec<_> = stats.filter(|(stat, _)| is_done(stat)).collect();
+    done.sort_unstable_by_key(|(stat, _)| (stat.st_mtime, stat.st_mtime_nsec));
+    done.iter().take(surplus).try_for_each(|(_, name)| folder.remove(name))?;
+    Ok(done.len() >= surplus)
 }
 
 fn named(
