@@ -21,7 +21,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
     match format {
         Format::Json => output::print_json(&Json { user, cleared })?,
         Format::Text => {
-            output::print(&format!("{user}: counts of failures that are forgotten: {cleared}\n"))?
+            output::print(&format!("{user}: counts of failures that are forgotten: {cleared}\n"))?;
         }
     }
     Ok(Outcome::Done)
