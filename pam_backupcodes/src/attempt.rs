@@ -21,7 +21,7 @@ use pam::items::User;
 use pam::module::{PamHandle, PamResult};
 use pam::secret::SecretBytes;
 
-use crate::ffi::{FreshMemory, Level, log, undisturbed};
+use crate::ffi::{FreshMemory, Level, has_memory, log, undisturbed};
 use crate::options::Options;
 use crate::place::Place;
 use crate::{answer, reminder};
@@ -47,6 +47,9 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     // Before all that can fail here: our faults take nobody's verification code away.
     let early = if options.forward_pass { Some(answer::or_hand_on(pamh, &options)?) } else { None };
     usable.map_err(unusable)?;
+    if !has_memory() {
+        return Err(unavailable("no memory for an attempt; see the limits of the program (ulimit -v)"));
+    }
     let config = Config::load(options.conf.as_deref()).map_err(unusable)?;
     let store = FileStore::new(&config.directory);
     store.judge_reach().map_err(unavailable)?;

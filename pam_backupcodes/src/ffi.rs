@@ -8,11 +8,12 @@ use std::sync::{Mutex, Once};
 use argon2::Block;
 use backupcodes_core::hash::{Memory, OutOfMemory};
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
 use zeroize::Zeroizing;
+
+use crate::limits::LimitsLifted;
 
 struct Module;
 
@@ -147,6 +148,18 @@ pub(crate) fn variable(pamh: &mut PamHandle, name: &CStr) -> Option<String> {
     Some(unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
 }
 
+/// Whether there is memory for an attempt beside its hash. Where it is missing the attempt must not go on: Rust ends the
+/// process for a small piece that cannot be had, and whoever starts su may limit its memory.
+pub(crate) fn has_memory() -> bool {
+    // Twice of what is in use at one time with a set of 31 codes. libc gives back no piece of this size.
+    const ATTEMPT: usize = 64 << 10;
+    let mut room = Vec::<u8>::new();
+    let is_there = room.try_reserve_exact(ATTEMPT).is_ok();
+    // A compiler leaves out memory that nobody looks at.
+    std::hint::black_box(&mut room);
+    is_there
+}
+
 /// Memory for one hash, straight from the kernel and given back right after. Where it is large it is asked for in huge
 /// pages, since a third of a hash's time goes into faults of small ones; it stays out of core dumps.
 #[derive(Default)]
@@ -226,13 +239,7 @@ pub(crate) fn undisturbed<T>(f: impl FnOnce() -> T) -> Result<T, String> {
 fn shielded<T>(f: impl FnOnce() -> T) -> Result<T, Errno> {
     let _signals = SignalsBlocked::new()?;
     let mut ids = RootIds::new()?;
-    // A set file has at most 64 KiB. Descriptors are in the way only where the caller says so: limits are the process's,
-    // and threads that change one at a time would leave it changed.
-    let descriptors = if ids.0.is_some() { 8 } else { 0 };
-    let limits = [
-        Lifted::new(Resource::RLIMIT_FSIZE, |_| 64 << 10),
-        Lifted::new(Resource::RLIMIT_NOFILE, |soft| soft.saturating_add(descriptors)),
-    ];
+    let limits = LimitsLifted::new();
     let result = f();
     drop(limits);
     // A host that would go on with ids that are not its own must not be told yes.
@@ -309,35 +316,10 @@ fn set_ids([real, effective, saved]: [libc::uid_t; 3]) -> Result<(), Errno> {
     Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, real, effective, saved) }).map(drop)
 }
 
-/// A limit is lifted, as far as it may be, until this is dropped.
-struct Lifted(Resource, Option<(rlim_t, rlim_t)>);
-
-impl Lifted {
-    /// `least` says what is needed where the soft limit is so much.
-    fn new(resource: Resource, least: impl Fn(rlim_t) -> rlim_t) -> Self {
-        let Ok((soft, hard)) = getrlimit(resource) else { return Self(resource, None) };
-        let least = least(soft);
-        if soft >= least {
-            return Self(resource, None);
-        }
-        let lifted = |limit: rlim_t| setrlimit(resource, limit, limit.max(hard));
-        // Above the hard limit only with CAP_SYS_RESOURCE.
-        let done = lifted(least).or_else(|_| lifted(hard));
-        Self(resource, done.is_ok().then_some((soft, hard)))
-    }
-}
-
-impl Drop for Lifted {
-    fn drop(&mut self) {
-        if let Self(resource, Some((soft, hard))) = *self {
-            let _ = setrlimit(resource, soft, hard);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
     #[test]
     fn a_panic_ends_in_the_guard_even_if_its_payload_panics_when_dropped() {

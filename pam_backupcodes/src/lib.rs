@@ -8,6 +8,7 @@ mod answer;
 mod attempt;
 #[expect(unsafe_code, reason = "the one room for it: libpam, memory by the page, signals and ids")]
 mod ffi;
+mod limits;
 mod options;
 mod place;
 mod reminder;

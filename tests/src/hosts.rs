@@ -31,7 +31,7 @@ impl Account {
     }
 
     /// Starts what is added as this user.
-    pub fn starts(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &self.name, "--regid", &self.name, "--init-groups", "--reset-env"]);
         command

@@ -12,15 +12,24 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Condition, Memory};
+use crate::lent::Lent;
+use crate::usage::Usage;
+
+pub mod condition;
 pub mod hosts;
+pub mod lent;
 pub mod libpam;
 pub mod readme;
 pub mod terminal;
+pub mod traced;
+pub mod usage;
 
 /// Linux-PAM's numbers (`_pam_types.h`).
 pub mod pam {
     pub const SUCCESS: i32 = 0;
     pub const SERVICE_ERR: i32 = 3;
+    pub const SYSTEM_ERR: i32 = 4;
     pub const PERM_DENIED: i32 = 6;
     pub const AUTH_ERR: i32 = 7;
     pub const AUTHINFO_UNAVAIL: i32 = 9;
@@ -55,9 +64,15 @@ pub struct Attempt {
     pub flags: i32,
     pub answers: Vec<Answer>,
     pub calls: Vec<String>,
-    /// Only the soft limit, which a process may lift again.
-    pub file_size_limit: Option<u64>,
-    pub address_space_limit: Option<u64>,
+    /// What the application does to itself between pam_start and the first call.
+    pub conditions: Vec<Condition>,
+    /// All the memory that is to be had during the calls.
+    pub memory_left: Option<Memory>,
+    /// How many threads do all this at once; each begins with the next answer.
+    pub threads: usize,
+    /// How often all this is done, one time after the other; each begins with the next answer.
+    pub times: usize,
+    pub seconds_to_answer: Option<u64>,
     /// Whether the application refuses to show texts.
     pub texts_fail: bool,
 }
@@ -91,8 +106,12 @@ pub struct Outcome {
     pub codes: Vec<i32>,
     /// What the module said.
     pub said: Vec<Said>,
-    /// Real, effective and saved uid before and after.
-    pub uids: [[u32; 3]; 2],
+    /// What the application lends, before and after. That both are equal is checked in [`race_in`].
+    pub lent: [Lent; 2],
+    /// How many signals came that the application handled.
+    pub handled: u32,
+    /// Of an application that does it many times: what it uses after the first ones and at the end.
+    pub usage: Vec<Usage>,
 }
 
 /// One message of the conversation.
@@ -243,8 +262,11 @@ impl World {
             flags: 0,
             answers: answers.to_vec(),
             calls: vec!["authenticate".into()],
-            file_size_limit: None,
-            address_space_limit: None,
+            conditions: Vec::new(),
+            memory_left: None,
+            threads: 1,
+            times: 1,
+            seconds_to_answer: None,
             texts_fail: false,
         }
     }
@@ -300,7 +322,12 @@ pub fn race_with_preload(attempts: &[Attempt], library: &Path) -> Vec<Option<Out
 pub fn race_in(host: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>> {
     let output = feed(host, &serde_json::to_string(attempts).unwrap());
     assert!(output.stderr.is_empty(), "on the host's stderr: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("outcomes as JSON")
+    let outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).expect("outcomes as JSON");
+    for Outcome { lent: [before, after], .. } in outcomes.iter().flatten() {
+        let differences = before.differences(after);
+        assert!(differences.is_empty(), "the host does not get back what it lent: {differences:#?}");
+    }
+    outcomes
 }
 
 /// Runs a command with `input` on its standard input.

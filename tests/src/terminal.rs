@@ -27,10 +27,12 @@ impl Terminal {
         let pty = openpty(None, None).expect("a pseudo-terminal");
         let slave = || pty.slave.try_clone().unwrap();
         command.stdin(slave()).stdout(slave()).stderr(slave());
-        // SAFETY: both calls may be made between fork and exec.
+        // SAFETY: all these calls may be made between fork and exec.
         unsafe {
             command.pre_exec(|| {
                 nix::unistd::setsid()?;
+                // What other threads have open at the moment is not the program's.
+                libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
                 if libc::ioctl(0, libc::TIOCSCTTY, 0) == -1 {
                     Err(std::io::Error::last_os_error())
                 } else {
@@ -50,7 +52,7 @@ impl Terminal {
         assert!(self.find(text), "no {text:?} on the screen:\n{}", self.screen);
     }
 
-    /// Whether `text` appears behind what was found before.
+    /// Whether `text` appears behind what was found before. The program may end without it.
     pub fn find(&mut self, text: &str) -> bool {
         let start = Instant::now();
         loop {
@@ -62,6 +64,11 @@ impl Terminal {
                 return false;
             }
         }
+    }
+
+    /// The process id of the program.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Types a line.

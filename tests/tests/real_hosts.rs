@@ -37,7 +37,7 @@ fn sudo_with_this_module_alone_asks_only_for_the_code() {
     machine.sudoer(&caller);
     let sudo = |answers: &[&str]| {
         let mut terminal =
-            Terminal::start(caller.starts().args(["sudo", "-k", "sh", "-c", "echo now $(id -un)"]));
+            Terminal::start(caller.command().args(["sudo", "-k", "sh", "-c", "echo now $(id -un)"]));
         for answer in answers {
             terminal.expect(PROMPT);
             terminal.send(answer);
@@ -61,7 +61,7 @@ fn sudo_asks_nothing_while_its_ticket_holds_and_for_a_fresh_code_after_k() {
     let codes = machine.generate(&caller).codes;
     machine.sudoer(&caller);
     // A ticket holds for one terminal and session.
-    let mut shell = Terminal::start(caller.starts().args(["bash", "--norc"]));
+    let mut shell = Terminal::start(caller.command().args(["bash", "--norc"]));
     let mut sudo = |options: &str, answers: &[&str]| {
         let before = prompts(&shell);
         shell.expect("$ ");
@@ -91,7 +91,7 @@ fn su_with_a_login_shell_asks_for_the_code_of_the_target() {
     let (caller, target) = (machine.account(), machine.account());
     let (callers, targets) = (machine.generate(&caller), machine.generate(&target));
     let su = |code: &str| {
-        let mut terminal = Terminal::start(caller.starts().args(["su", "-", &target.name]));
+        let mut terminal = Terminal::start(caller.command().args(["su", "-", &target.name]));
         terminal.expect("Password: ");
         terminal.send(&target.password);
         terminal.expect(PROMPT);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Command;
 
+use backupcodes_tests::condition::Condition;
 use backupcodes_tests::level::{CRITICAL, DEBUG, ERROR, NOTICE};
 use backupcodes_tests::{
     Answer, World, built, me, pam, race, race_in, race_with_preload, refuses, sandbox_of_root, set_mode,
@@ -204,7 +205,7 @@ fn a_file_size_limit_of_the_caller_is_no_obstacle_and_no_signal() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
-    attempt.file_size_limit = Some(0);
+    attempt.conditions = vec![Condition::SoftLimit(libc::RLIMIT_FSIZE, 0)];
     let outcome = race(&[attempt]).pop().unwrap().expect("SIGXFSZ did not end the host");
     assert_eq!(outcome.codes, [pam::SUCCESS], "{:?}", world.last_line());
 }
@@ -254,7 +255,8 @@ fn a_setuid_host_gets_its_uids_back_whatever_it_may_do() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--bounding-set", capabilities]).arg(&host);
         let outcome = race_in(&mut command, &[world.attempt(&[code.into()])]).pop().unwrap().unwrap();
-        assert_eq!((outcome.codes, outcome.uids), (vec![pam::SUCCESS], [[65534, 0, 0]; 2]), "{capabilities}");
+        let uids = outcome.lent[1].uids;
+        assert_eq!((outcome.codes, uids), (vec![pam::SUCCESS], [65534, 0, 0, 0]), "{capabilities}");
     }
 }
 
@@ -328,7 +330,7 @@ fn no_memory_for_the_hash_is_an_error_not_an_abort() {
     world.configure("[hash]\nmemory_kib = 524288\npasses = 1\n");
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
-    attempt.address_space_limit = Some(256 << 20);
+    attempt.conditions = vec![Condition::SoftLimit(libc::RLIMIT_AS, 256 << 20)];
     let outcome = race(&[attempt]).pop().unwrap().expect("the host lives on");
     assert_eq!(outcome.codes, [pam::AUTHINFO_UNAVAIL]);
     let line = world.last_line();
