@@ -37,7 +37,11 @@ impl Machine {
     pub fn account(&self) -> Account {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("user-{}-{count}", std::process::id());
+        self.account_named(&format!("user-{}-{count}", std::process::id()))
+    }
+
+    pub fn account_named(&self, name: &str) -> Account {
+        let name = name.to_string();
         let password = format!("password of {name}");
         run(Command::new("useradd").args(["--create-home", "--shell", "/bin/bash", &name]), "");
         run(&mut Command::new("chpasswd"), &format!("{name}:{password}\n"));
@@ -89,13 +93,23 @@ impl Machine {
             run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host_key), "");
         }
         let fixed = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nLogLevel DEBUG\n",
+            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nLogLevel DEBUG\nMaxStartups 100\n",
             host_key.display()
         );
-        fs::write(&config, fixed + &readme::block(block)).unwrap();
+        let settings = fixed + &readme::block(block);
+        // Newer ones turn away a source that has failed some times.
+        fs::write(&config, format!("PerSourcePenalties no\n{settings}")).unwrap();
+        let sshd = |mode: &str| {
+            let mut command = Command::new("/usr/sbin/sshd");
+            command.args([mode, "-e", "-f"]).arg(&config);
+            command
+        };
+        if !feed(&mut sshd("-t"), "").status.success() {
+            fs::write(&config, settings).unwrap();
+        }
         let log = fs::File::create(folder.join("sshd.log")).unwrap();
-        let mut command = Command::new("/usr/sbin/sshd");
-        command.args(["-D", "-e", "-f"]).arg(&config).stdin(Stdio::null()).stderr(log);
+        let mut command = sshd("-D");
+        command.stdin(Stdio::null()).stderr(log);
         let server = Sshd { child: command.spawn().unwrap(), port };
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -115,6 +129,26 @@ pub struct Sshd {
 impl Sshd {
     /// A real ssh client that runs `remote` as the account, with a key or without.
     pub fn client(&self, account: &Account, key: Option<&PathBuf>, remote: &str) -> Command {
+        let mut command = match key {
+            Some(key) => self.client_with(&["-i", key.to_str().unwrap()]),
+            None => self.client_without_key(),
+        };
+        command.arg(format!("{}@127.0.0.1", account.name)).arg(remote);
+        command
+    }
+
+    /// One that answers what it is asked at most so many times. The account may be any, or none.
+    pub fn client_of(&self, user: &str, prompts: u32) -> Command {
+        let mut command = self.client_without_key();
+        command.args(["-o", &format!("NumberOfPasswordPrompts={prompts}"), &format!("{user}@127.0.0.1")]);
+        command
+    }
+
+    fn client_without_key(&self) -> Command {
+        self.client_with(&["-o", "PubkeyAuthentication=no"])
+    }
+
+    fn client_with(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-F", "none", "-tt", "-p", &self.port.to_string()]);
         for option in [
@@ -127,11 +161,7 @@ impl Sshd {
         ] {
             command.args(["-o", option]);
         }
-        match key {
-            Some(key) => command.arg("-i").arg(key),
-            None => command.args(["-o", "PubkeyAuthentication=no"]),
-        };
-        command.arg(format!("{}@127.0.0.1", account.name)).arg(remote);
+        command.args(arguments);
         command
     }
 }

@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+pub mod bench;
 pub mod hosts;
 pub mod libpam;
 pub mod readme;
+pub mod refusals;
+pub mod strace;
 pub mod terminal;
 
 /// Linux-PAM's numbers (`_pam_types.h`).
@@ -234,19 +237,8 @@ impl World {
 
     /// An attempt of the user who runs the tests, from 192.0.2.7, with these answers.
     pub fn attempt(&self, answers: &[Answer]) -> Attempt {
-        Attempt {
-            folder: self.path("pam.d").to_str().unwrap().into(),
-            service: self.service.clone(),
-            user: me().into(),
-            rhost: Some("192.0.2.7".into()),
-            tty: Some("ssh".into()),
-            flags: 0,
-            answers: answers.to_vec(),
-            calls: vec!["authenticate".into()],
-            file_size_limit: None,
-            address_space_limit: None,
-            texts_fail: false,
-        }
+        let attempt = Attempt::new(&self.path("pam.d"), &self.service, &me(), Some("192.0.2.7"));
+        Attempt { answers: answers.to_vec(), ..attempt }
     }
 
     /// What libpam returns for one answer of the user who runs the tests.
@@ -267,6 +259,23 @@ impl World {
 }
 
 impl Attempt {
+    /// An authentication without answers, by a service of this folder.
+    pub fn new(folder: &Path, service: &str, user: &str, rhost: Option<&str>) -> Self {
+        Self {
+            folder: folder.to_str().unwrap().into(),
+            service: service.into(),
+            user: user.into(),
+            rhost: rhost.map(Into::into),
+            tty: Some("ssh".into()),
+            flags: 0,
+            answers: Vec::new(),
+            calls: vec!["authenticate".into()],
+            file_size_limit: None,
+            address_space_limit: None,
+            texts_fail: false,
+        }
+    }
+
     /// Makes the attempt.
     pub fn run(&self) -> Outcome {
         race(std::slice::from_ref(self)).pop().flatten().expect("the host lives on")
