@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use backupcodes_tests::bench::fresh::{Work, measure};
 use backupcodes_tests::bench::stack::{Configured, Folder};
 use backupcodes_tests::bench::{machine, median, ratio, release, section, take_turns, turns};
-use backupcodes_tests::hosts::{Machine, Sshd};
+use backupcodes_tests::hosts::Machine;
 use backupcodes_tests::refusals::{Ground, Kind, Refusal};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Attempt, me};
@@ -79,9 +79,9 @@ fn login(kind: Kind, refusal: &Refusal) -> f64 {
     measure(&work).nanoseconds
 }
 
-/// How long sshd may still pause when the prompt is on the screen. It makes each request for a method take 5 to 9 ms,
-/// or twice, four times … that, whatever is above the time that it took; the answer to a prompt is no such request.
-const PAUSE: Duration = Duration::from_millis(150);
+/// How long sshd may still sleep when the prompt is on the screen. It lets each request for a method take 5.0 to 9.3 ms,
+/// as the user's name has it, or twice, four times … that; the answer to a prompt is no such request.
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn through_sshd(host: &Machine) {
     let rounds =
@@ -104,7 +104,9 @@ fn through_sshd(host: &Machine) {
     let mut samples = vec![Vec::new(); names.len()];
     for round in 0..rounds {
         // All are at their prompt before the first answer: no login that is still beginning disturbs one that ends.
-        let mut terminals: Vec<_> = users.iter().map(|user| at_the_prompt(&sshd, user)).collect();
+        let mut terminals: Vec<_> =
+            users.iter().map(|user| Terminal::start(&mut sshd.client_of(user, 1))).collect();
+        terminals.iter_mut().for_each(|terminal| terminal.expect("Backup code: "));
         std::thread::sleep(PAUSE);
         for turn in turns(round, names.len()) {
             refusals[turn].reset();
@@ -117,19 +119,13 @@ fn through_sshd(host: &Machine) {
     compare(&names, &samples);
 }
 
-fn at_the_prompt(sshd: &Sshd, user: &str) -> Terminal {
-    let mut terminal = Terminal::start(&mut sshd.client_of(user, 1));
-    terminal.expect("Backup code: ");
-    terminal
-}
-
 fn refused(terminal: &mut Terminal, answer: &str) -> f64 {
     let start = Instant::now();
     terminal.send(answer);
     terminal.expect("Permission denied");
     let nanoseconds = start.elapsed().as_secs_f64() * 1e9;
     terminal.end();
-    // What sshd does behind its client's back.
+    // For what sshd does when its client has gone.
     std::thread::sleep(PAUSE / 5);
     nanoseconds
 }
@@ -137,7 +133,6 @@ fn refused(terminal: &mut Terminal, answer: &str) -> f64 {
 /// Each was refused for what it is said to be refused for.
 fn check_log(host: &Machine, before: usize, place: &str, user: &str, kind: Kind, expected: usize) {
     let user = if kind == Kind::UnknownUser { "user=(unknown)".into() } else { format!("user={user} ") };
-    // Of an unknown user's answer no more is said.
     let log = host.log();
     let mine = log[before..].iter().filter(|line| line.text.contains(place) && line.text.contains(&user));
     assert_eq!(mine.filter(|line| line.text.contains(kind.reason())).count(), expected, "{}", kind.name());
