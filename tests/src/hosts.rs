@@ -51,7 +51,11 @@ impl Machine {
     pub fn account(&self) -> Account {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("user-{}-{count}", std::process::id());
+        self.account_named(&format!("user-{}-{count}", std::process::id()))
+    }
+
+    pub fn account_named(&self, name: &str) -> Account {
+        let name = name.to_string();
         let password = format!("password of {name}");
         run(Command::new("useradd").args(["--create-home", "--shell", "/bin/bash", &name]), "");
         run(&mut Command::new("chpasswd"), &format!("{name}:{password}\n"));
@@ -165,7 +169,7 @@ impl Machine {
             self.new_key("host");
         }
         let fixed = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nLogLevel DEBUG\n",
+            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nLogLevel DEBUG\nMaxStartups 100\n",
             host_key.display()
         );
         fs::write(&config, fixed + settings).unwrap();
@@ -241,7 +245,18 @@ impl Sshd {
         command
     }
 
+    /// One that answers what it is asked at most so many times. The account may be any, or none.
+    pub fn client_of(&self, user: &str, prompts: u32) -> Command {
+        let mut command = self.ssh_to(user, "-tt", None);
+        command.args(["-o", &format!("NumberOfPasswordPrompts={prompts}")]);
+        command
+    }
+
     fn ssh(&self, terminal: &str, account: &Account, key: Option<&PathBuf>) -> Command {
+        self.ssh_to(&account.name, terminal, key)
+    }
+
+    fn ssh_to(&self, user: &str, terminal: &str, key: Option<&PathBuf>) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-F", "none", terminal, "-p", &self.port.to_string()]);
         for option in [
@@ -258,7 +273,7 @@ impl Sshd {
             Some(key) => command.arg("-i").arg(key),
             None => command.args(["-o", "PubkeyAuthentication=no"]),
         };
-        command.arg(format!("{}@127.0.0.1", account.name));
+        command.arg(format!("{}@127.0.0.1", user));
         command
     }
 

@@ -16,11 +16,14 @@ use crate::condition::{Condition, Memory};
 use crate::lent::Lent;
 use crate::usage::Usage;
 
+pub mod bench;
 pub mod condition;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;
 pub mod readme;
+pub mod refusals;
+pub mod strace;
 pub mod terminal;
 pub mod traced;
 pub mod usage;
@@ -253,22 +256,8 @@ impl World {
 
     /// An attempt of the user who runs the tests, from 192.0.2.7, with these answers.
     pub fn attempt(&self, answers: &[Answer]) -> Attempt {
-        Attempt {
-            folder: self.path("pam.d").to_str().unwrap().into(),
-            service: self.service.clone(),
-            user: me().into(),
-            rhost: Some("192.0.2.7".into()),
-            tty: Some("ssh".into()),
-            flags: 0,
-            answers: answers.to_vec(),
-            calls: vec!["authenticate".into()],
-            conditions: Vec::new(),
-            memory_left: None,
-            threads: 1,
-            times: 1,
-            seconds_to_answer: None,
-            texts_fail: false,
-        }
+        let attempt = Attempt::new(&self.path("pam.d"), &self.service, &me(), Some("192.0.2.7"));
+        Attempt { answers: answers.to_vec(), ..attempt }
     }
 
     /// What libpam returns for one answer of the user who runs the tests.
@@ -289,6 +278,26 @@ impl World {
 }
 
 impl Attempt {
+    /// An authentication without answers, by a service of this folder.
+    pub fn new(folder: &Path, service: &str, user: &str, rhost: Option<&str>) -> Self {
+        Self {
+            folder: folder.to_str().unwrap().into(),
+            service: service.into(),
+            user: user.into(),
+            rhost: rhost.map(Into::into),
+            tty: Some("ssh".into()),
+            flags: 0,
+            answers: Vec::new(),
+            calls: vec!["authenticate".into()],
+            conditions: Vec::new(),
+            memory_left: None,
+            threads: 1,
+            times: 1,
+            seconds_to_answer: None,
+            texts_fail: false,
+        }
+    }
+
     /// Makes the attempt.
     pub fn run(&self) -> Outcome {
         race(std::slice::from_ref(self)).pop().flatten().expect("the host lives on")

@@ -2,20 +2,8 @@
 
 use std::process::Command;
 
-use backupcodes_tests::{World, built, feed, me, pam, set_mode, text};
-
-/// The system calls of `command`, a line each, with whole buffers.
-fn calls(command: &Command, input: &str, which: &str) -> (Vec<String>, std::process::Output) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-s", "4096", "-y", "-e", &format!("trace={which}"), "-o"]).arg(file.path());
-    strace.arg(command.get_program()).args(command.get_args());
-    let output = feed(&mut strace, input);
-    let trace = text(&std::fs::read(file.path()).unwrap());
-    // Each line begins with a process id; signals and exits are no calls.
-    let calls = trace.lines().filter_map(|line| Some(line.split_once(' ')?.1.trim().to_string()));
-    (calls.filter(|call| !call.starts_with(['+', '-'])).collect(), output)
-}
+use backupcodes_tests::strace::calls;
+use backupcodes_tests::{World, built, feed, me, pam, text};
 
 fn attempt(world: &World, code: &str, which: &str) -> Vec<String> {
     let attempts = serde_json::to_string(&[world.attempt(&[code.into()])]).unwrap();
@@ -214,27 +202,4 @@ fn the_tool_leaves_no_core_dump_before_it_looks_at_a_set() {
         let at = |what: &str| calls.iter().position(|call| call.contains(what)).unwrap();
         assert!(at("PR_SET_DUMPABLE, SUID_DUMP_DISABLE") < at(".toml"), "{calls:#?}");
     }
-}
-
-#[test]
-fn every_refusal_is_asked_for_and_fills_the_same_memory_once() {
-    let Some(world) = World::new("debug") else { return };
-    world.configure("[hash]\nmemory_kib = 1024\npasses = 1\n");
-    let sheet = world.generate();
-    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-    let check = |answer: &str, user: &str, what: &str| {
-        let mut attempt = world.attempt(&[answer.into()]);
-        attempt.user = user.into();
-        let input = serde_json::to_string(&[attempt]).unwrap();
-        let (calls, output) = calls(&Command::new(built("pamhost")), &input, "madvise");
-        assert!(text(&output.stdout).contains("\"said\":[{"), "{what}: {output:?}");
-        let runs: Vec<_> = calls.iter().filter(|call| call.contains("MADV_DONTDUMP")).collect();
-        assert!(runs.len() == 1 && runs[0].contains(", 1048576, "), "{what}: {calls:#?}");
-    };
-    check(&sheet.codes[0], &me(), "spent");
-    check("x", &me(), "malformed");
-    check(&sheet.codes[1], "no-such-user", "no user");
-    check(&sheet.codes[1], "daemon", "no set");
-    set_mode(&world.file(), 0o644);
-    check(&sheet.codes[1], &me(), "not trusted");
 }

@@ -1,16 +1,13 @@
 //! PAM stacks of one module each, with the files that the module works on.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use backupcodes_tests::pam;
-use nix::unistd::{User, getuid};
-use serde::Deserialize;
-
-use crate::fresh::{Sample, Work, measure};
+use super::fresh::{Sample, Work, measure};
+use crate::{feed, me, pam, set_mode, sheet};
 
 /// Holds all stacks. It lies beside the build and not in /tmp, since flushing a real disk is part of a login.
 pub struct Folder {
@@ -25,13 +22,45 @@ impl Folder {
         fs::create_dir(folder.path().join("pam.d")).unwrap();
         // libpam reads it after every service.
         fs::write(folder.path().join("pam.d/other"), "").unwrap();
-        let user = User::from_uid(getuid()).unwrap().unwrap().name;
-        Self { folder, release: release.into(), user }
+        Self { folder, release: release.into(), user: me() }
     }
 
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+
+    /// Where libpam finds the services.
+    pub fn services(&self) -> PathBuf {
+        self.path().join("pam.d")
+    }
+
+    /// A service with our module alone, and a configuration, a store and a runtime directory of its own.
+    pub fn backupcodes(&self, service: &str, settings: &str) -> Configured {
+        let directory = private_directory(self, service);
+        let conf = self.path().join(format!("{service}.conf"));
+        let runtime = runtime_directory(service);
+        // Without `spawn`, which would send a mail for each sample.
+        write_private(
+            &conf,
+            &format!(
+                "directory = {directory:?}\nruntime_directory = {runtime:?}\n{settings}[notify]\nspawn = false\n"
+            ),
+        );
+        let module = self.release.join("libpam_backupcodes.so");
+        self.service(service, &format!("{} conf={}", module.display(), conf.display()));
+        Configured { conf, directory, runtime }
+    }
+
+    fn service(&self, service: &str, module: &str) {
+        fs::write(self.services().join(service), format!("auth required {module}\n")).unwrap();
+    }
+}
+
+/// What our module in a service works with.
+pub struct Configured {
+    pub conf: PathBuf,
+    pub directory: PathBuf,
+    pub runtime: PathBuf,
 }
 
 /// A service whose stack is one module.
@@ -46,18 +75,8 @@ pub struct Stack<'a> {
 
 impl<'a> Stack<'a> {
     pub fn of_backupcodes(folder: &'a Folder, service: &str, settings: &str, count: u8) -> Self {
-        let directory = private_directory(folder, service);
-        let conf = folder.path().join(format!("{service}.conf"));
-        let runtime = runtime_directory(service);
-        // Without `spawn`, which would send a mail for each sample.
-        write_private(
-            &conf,
-            &format!(
-                "directory = {directory:?}\nruntime_directory = {runtime:?}\n{settings}[notify]\nspawn = false\n"
-            ),
-        );
-        let module = folder.release.join("libpam_backupcodes.so");
-        let mut stack = Self::new(folder, service, &format!("{} conf={}", module.display(), conf.display()));
+        let Configured { conf, directory, .. } = folder.backupcodes(service, settings);
+        let mut stack = Self::of(folder, service);
         stack.code = generate(folder, &conf, count);
         stack.keep(directory.join(format!("{}.toml", folder.user)));
         stack
@@ -71,19 +90,19 @@ impl<'a> Stack<'a> {
         write_private(&secret, &format!("JBSWY3DPEHPK3PXP\n\" TOTP_AUTH\n{}\n", codes.join("\n")));
         let line =
             format!("pam_google_authenticator.so secret={}/${{USER}} user={user}", directory.display());
-        let mut stack = Self::new(folder, service, &line);
+        folder.service(service, &line);
+        let mut stack = Self::of(folder, service);
         stack.code = codes.last().unwrap().clone();
         stack.keep(secret);
         stack
     }
 
     pub fn of_permit(folder: &'a Folder, service: &str) -> Self {
-        Self::new(folder, service, "pam_permit.so")
+        folder.service(service, "pam_permit.so");
+        Self::of(folder, service)
     }
 
-    fn new(folder: &'a Folder, service: &str, module: &str) -> Self {
-        let file = folder.path().join("pam.d").join(service);
-        fs::write(file, format!("auth required {module}\n")).unwrap();
+    fn of(folder: &'a Folder, service: &str) -> Self {
         Self { folder, service: service.into(), code: String::new(), spent: None }
     }
 
@@ -112,7 +131,7 @@ impl<'a> Stack<'a> {
 
     fn login(&self, answer: &str, expected: i32) -> Sample {
         measure(&Work::Login {
-            folder: self.folder.path().join("pam.d"),
+            folder: self.folder.services(),
             service: self.service.clone(),
             user: self.folder.user.clone(),
             answer: answer.into(),
@@ -136,22 +155,12 @@ fn runtime_directory(service: &str) -> PathBuf {
 
 fn write_private(file: &Path, text: &str) {
     fs::write(file, text).unwrap();
-    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
-}
-
-#[derive(Deserialize)]
-struct Generated {
-    codes: Vec<String>,
+    set_mode(file, 0o600);
 }
 
 /// Makes a set, and returns its last code.
 fn generate(folder: &Folder, conf: &Path, count: u8) -> String {
-    let output = Command::new(folder.release.join("backupcodes-admin"))
-        .args(["generate", &folder.user, "--format", "json", "--count", &count.to_string(), "--config"])
-        .arg(conf)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "generate: {}", String::from_utf8_lossy(&output.stderr));
-    let sets: Vec<Generated> = serde_json::from_slice(&output.stdout).unwrap();
-    sets[0].codes.last().unwrap().clone()
+    let mut admin = Command::new(folder.release.join("backupcodes-admin"));
+    admin.args(["generate", &folder.user, "--format", "json", "--count", &count.to_string(), "--config"]);
+    sheet(feed(admin.arg(conf), "")).codes.pop().unwrap()
 }

@@ -6,11 +6,10 @@ use std::process::Command;
 use std::ptr::null_mut;
 use std::time::Instant;
 
-use backupcodes_tests::libpam::{
-    Conversation, Message, Response, pam_authenticate, pam_end, pam_start_confdir,
-};
-use backupcodes_tests::pam;
 use serde::{Deserialize, Serialize};
+
+use crate::libpam::{Conversation, Message, Response, pam_authenticate, pam_end, pam_start_confdir};
+use crate::pam;
 
 /// The first argument of a process that measures; the work follows as JSON.
 pub const ROLE: &str = "measure";

@@ -1,0 +1,95 @@
+//! What the benchmarks have in common: each builds what it measures and enters the sandbox, and each sample is made in
+//! a process of its own, as every login is one.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+pub mod fresh;
+pub mod machine;
+pub mod stack;
+
+/// The argument of the process that is in the sandbox.
+const INSIDE: &str = "inside";
+
+/// The whole of a benchmark's `main`: `report` runs in the sandbox. Goals are told as they were set; whether they hold
+/// is for the reader to see.
+pub fn main(report: fn()) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [fresh::ROLE, work] => fresh::run(work),
+        [INSIDE] => report(),
+        _ => {
+            build();
+            enter_sandbox();
+        }
+    }
+}
+
+fn build() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let target = release().parent().unwrap().to_owned();
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--quiet"])
+        .args(["-p", "pam_backupcodes", "-p", "backupcodes-admin", "-p", "backupcodes-tests"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_DIR", target)
+        .status()
+        .unwrap();
+    assert!(built.success(), "cargo build: {built}");
+}
+
+/// There the log is caught: without a log google-authenticator would write to the console, which takes milliseconds.
+fn enter_sandbox() {
+    let status = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/sandbox"))
+        .arg(std::env::current_exe().unwrap())
+        .arg(INSIDE)
+        .env("BACKUPCODES_BUILD", release())
+        .status()
+        .unwrap();
+    std::process::exit(status.code().unwrap_or(1));
+}
+
+/// The folder of the release build, two above `deps/attempt-…`.
+pub fn release() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
+
+/// The samples of each contestant, round by round. They take turns, so that what disturbs the machine disturbs all.
+pub fn take_turns(rounds: usize, contestants: &[&dyn Fn() -> f64]) -> Vec<Vec<f64>> {
+    let mut samples = vec![Vec::new(); contestants.len()];
+    // Warms the page cache.
+    for contestant in contestants {
+        contestant();
+    }
+    for round in 0..rounds {
+        for turn in turns(round, contestants.len()) {
+            samples[turn].push(contestants[turn]());
+        }
+    }
+    samples
+}
+
+/// The order of a round. Each of `count` comes first as often as the others, and is behind each neighbour as often as
+/// before it.
+pub fn turns(round: usize, count: usize) -> impl Iterator<Item = usize> {
+    let is_backward = round % 2 == 1;
+    (0..count).map(move |turn| (if is_backward { count - 1 - turn } else { turn } + round / 2) % count)
+}
+
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// The median of the rounds' ratios: two medians may come from different moods of the machine.
+pub fn ratio(samples: &[f64], reference: &[f64]) -> f64 {
+    let ratios: Vec<_> = samples.iter().zip(reference).map(|(one, other)| one / other).collect();
+    median(&ratios)
+}
+
+/// Opens a section, in which each contestant has so many rounds.
+pub fn section(title: &str, rounds: usize) -> usize {
+    println!("\n{title} ({rounds} samples each)");
+    rounds
+}
