@@ -16,13 +16,6 @@ fn prepare(machine: &Machine, service: &str, block: &str) -> (Account, Sheet) {
     (account, sheet)
 }
 
-/// Starts what is added as this user.
-fn as_user(account: &Account) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &account.name, "--regid", &account.name, "--init-groups", "--reset-env"]);
-    command
-}
-
 /// Answers the two questions that come one after the other.
 fn answer(terminal: &mut Terminal, password: &str, code: &str) {
     terminal.send(password);
@@ -149,7 +142,7 @@ fn su_asks_for_password_and_code_of_the_target() {
     let su = |code: &str| {
         // An ordinary user runs su: root is asked nothing.
         let mut terminal =
-            Terminal::start(as_user(&caller).args(["su", &target.name, "-c", "echo now $(id -un)"]));
+            Terminal::start(caller.starts().args(["su", &target.name, "-c", "echo now $(id -un)"]));
         terminal.expect("Password: ");
         answer(&mut terminal, &target.password, code);
         (terminal.end(), terminal.screen.clone())
@@ -169,7 +162,7 @@ fn sudo_asks_for_password_and_code_of_the_caller() {
     std::fs::write("/etc/sudoers.d/backupcodes-test", format!("{} ALL=(ALL) ALL\n", caller.name)).unwrap();
     let sudo = |code: &str| {
         let mut terminal =
-            Terminal::start(as_user(&caller).args(["sudo", "-k", "sh", "-c", "echo now $(id -un)"]));
+            Terminal::start(caller.starts().args(["sudo", "-k", "sh", "-c", "echo now $(id -un)"]));
         terminal.expect("password for");
         answer(&mut terminal, &caller.password, code);
         terminal
