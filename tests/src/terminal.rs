@@ -96,8 +96,14 @@ impl Terminal {
         }
         let mut bytes = [0; 4096];
         match self.master.read(&mut bytes) {
-            // A terminal without a program gives EIO.
-            Ok(0) | Err(_) => false,
+            // A terminal without a program gives EIO. Debian 13's login leaves it for a moment, and comes back.
+            Ok(0) | Err(_) => {
+                let lives_on = self.child.try_wait().unwrap().is_none();
+                if lives_on {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                lives_on
+            }
             Ok(count) => {
                 self.screen.push_str(&String::from_utf8_lossy(&bytes[..count]));
                 true
