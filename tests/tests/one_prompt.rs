@@ -213,35 +213,3 @@ fn the_jump_over_the_module_behind_reaches_the_lines_behind_it() {
         start(wrong).expect("Login incorrect");
     }
 }
-
-#[test]
-fn the_reminder_tells_after_a_backup_code_and_while_few_are_left() {
-    let Some(machine) = Machine::new() else { return };
-    machine.stack("sshd", "one-prompt");
-    machine.at_the_end("sshd", "reminder");
-    let user = User::new(&machine, Verifier::Google);
-    let sshd = machine.sshd("sshd-password");
-    // What is said between the answer and the shell's prompt.
-    let said = |answer: &str| {
-        let mut terminal = Terminal::start(&mut sshd.client(&user.account, None, ""));
-        terminal.expect("Password: ");
-        terminal.send(&user.account.password);
-        terminal.expect(PROMPT);
-        terminal.send(answer);
-        terminal.expect("$ ");
-        terminal.send("echo \"variable:${BACKUPCODES_USED-none}\"; exit");
-        terminal.expect("variable:none");
-        terminal.end();
-        terminal.screen.clone()
-    };
-    let screen = said(&user.phone.code());
-    assert!(!screen.contains("backup codes are left"), "{screen}");
-    let screen = said(&user.sheet.codes[0]);
-    assert!(
-        screen.contains("Backup code 1 was accepted, and is used up. 9 backup codes are left."),
-        "{screen}"
-    );
-    machine.generate_some(&user.account, 3);
-    let screen = said(&user.phone.code());
-    assert!(screen.contains("3 backup codes are left. Get a new set soon"), "{screen}");
-}
