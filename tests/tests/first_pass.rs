@@ -24,7 +24,10 @@ struct Spy(PathBuf);
 
 impl Spy {
     fn new(machine: &Machine, name: &str) -> Self {
-        Self(machine.sandbox.join(format!("{name}-{}", std::process::id())))
+        let file = machine.sandbox.join(format!("{name}-{}", std::process::id()));
+        // Of a test that has failed.
+        let _ = fs::remove_file(&file);
+        Self(file)
     }
 
     fn line(&self) -> String {
