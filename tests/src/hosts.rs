@@ -90,7 +90,12 @@ impl Machine {
 
     /// Puts README's block into Debian's file of a service, as README says.
     pub fn stack(&self, service: &str, block: &str) {
-        fs::write(pam_file(service), readme::with_stack(&original(service), block)).unwrap();
+        self.stack_of(service, &readme::block(block));
+    }
+
+    /// The same with lines that are not README's, or not quite.
+    pub fn stack_of(&self, service: &str, lines: &str) {
+        fs::write(pam_file(service), readme::with_stack(&original(service), lines)).unwrap();
     }
 
     /// Debian's own file of a service.
@@ -314,7 +319,9 @@ impl Drop for Sshd {
     }
 }
 
-fn run(command: &mut Command, input: &str) {
+/// Runs a command that must not fail, and gives back what it printed.
+pub(crate) fn run(command: &mut Command, input: &str) -> String {
     let output = feed(command, input);
     assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
 }

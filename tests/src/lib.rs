@@ -16,6 +16,7 @@ use crate::condition::{Condition, Memory};
 use crate::lent::Lent;
 use crate::usage::Usage;
 
+pub mod authenticator;
 pub mod bench;
 pub mod condition;
 pub mod hosts;
@@ -198,11 +199,16 @@ impl World {
 
     /// Writes the module's line, with more options.
     pub fn stack(&self, options: &str) {
+        self.stack_behind("", options);
+    }
+
+    /// The same behind other lines.
+    pub fn stack_behind(&self, front: &str, options: &str) {
         let module = built("libpam_backupcodes.so");
         let line = format!("required {} conf={} {options}\n", module.display(), self.path("conf").display());
         let lines = ["auth", "account", "password", "session"].map(|kind| format!("{kind} {line}"));
         fs::create_dir_all(self.path("pam.d")).unwrap();
-        fs::write(self.path("pam.d").join(&self.service), lines.concat()).unwrap();
+        fs::write(self.path("pam.d").join(&self.service), front.to_owned() + &lines.concat()).unwrap();
     }
 
     /// Writes the configuration, below the lines that name the directories.
@@ -359,6 +365,12 @@ pub fn sheet(output: Output) -> Sheet {
 pub fn sheets(output: Output) -> Vec<Sheet> {
     assert!(output.status.success(), "generate: {}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("a JSON list of sets")
+}
+
+/// A code with another last character, which is the check character.
+pub fn mistyped(code: &str) -> String {
+    let last = if code.ends_with('0') { "1" } else { "0" };
+    code[..code.len() - 1].to_owned() + last
 }
 
 pub fn text(bytes: &[u8]) -> String {

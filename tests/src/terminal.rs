@@ -49,19 +49,30 @@ impl Terminal {
 
     /// Waits until `text` appears behind what was expected before.
     pub fn expect(&mut self, text: &str) {
-        assert!(self.find(text), "no {text:?} on the screen:\n{}", self.screen);
+        self.expect_one_of(&[text]);
     }
 
     /// Whether `text` appears behind what was found before. The program may end without it.
     pub fn find(&mut self, text: &str) -> bool {
+        self.find_one_of(&[text]).is_some()
+    }
+
+    /// Waits until one of `texts` appears behind what was found before; which one, comes back.
+    pub fn expect_one_of<'a>(&mut self, texts: &[&'a str]) -> &'a str {
+        self.find_one_of(texts).unwrap_or_else(|| panic!("none of {texts:?} on the screen:\n{}", self.screen))
+    }
+
+    fn find_one_of<'a>(&mut self, texts: &[&'a str]) -> Option<&'a str> {
         let start = Instant::now();
         loop {
-            if let Some(at) = self.screen[self.read..].find(text) {
+            let unread = &self.screen[self.read..];
+            let found = texts.iter().filter_map(|&text| Some((unread.find(text)?, text))).min();
+            if let Some((at, text)) = found {
                 self.read += at + text.len();
-                return true;
+                return Some(text);
             }
             if start.elapsed() > PATIENCE || !self.read_more() {
-                return false;
+                return None;
             }
         }
     }
@@ -92,8 +103,14 @@ impl Terminal {
         }
         let mut bytes = [0; 4096];
         match self.master.read(&mut bytes) {
-            // A terminal without a program gives EIO.
-            Ok(0) | Err(_) => false,
+            // A terminal without a program gives EIO. Debian 13's login leaves it for a moment, and comes back.
+            Ok(0) | Err(_) => {
+                let lives_on = self.child.try_wait().unwrap().is_none();
+                if lives_on {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                lives_on
+            }
             Ok(count) => {
                 self.screen.push_str(&String::from_utf8_lossy(&bytes[..count]));
                 true
