@@ -49,6 +49,7 @@ fn ask(account: &Account, answers: &[&str]) -> Option<Outcome> {
     attempt.folder = "/etc/pam.d".into();
     attempt.service = "sshd".into();
     attempt.user = account.name.clone().into();
+    attempt.has_other_modules = true;
     Some(attempt.run())
 }
 
