@@ -158,7 +158,7 @@ impl Ground {
     fn counter(&self, kind: Kind) -> PathBuf {
         let user = if kind == Kind::UnknownUser { "%unknown" } else { self.user() };
         let Attempt { service, rhost, .. } = &self.attempt;
-        let source = rhost.as_deref().unwrap_or("local");
+        let source = rhost.as_deref().unwrap_or("%local");
         self.runtime.join("throttle").join(user).join(format!("{service}@{source}"))
     }
 
