@@ -151,7 +151,7 @@ pub(crate) fn variable(pamh: &mut PamHandle, name: &CStr) -> Option<String> {
 /// Whether there is memory for an attempt beside its hash. Where it is missing the attempt must not go on: Rust ends the
 /// process for a small piece that cannot be had, and whoever starts su may limit its memory.
 pub(crate) fn has_memory() -> bool {
-    // Twice of what is in use at one time with a set of 31 codes. libc gives back no piece of this size.
+    // Enough for a set of 31 codes, and a piece that libc keeps when it is freed.
     const ATTEMPT: usize = 64 << 10;
     let mut room = Vec::<u8>::new();
     let is_there = room.try_reserve_exact(ATTEMPT).is_ok();
