@@ -7,7 +7,7 @@ use backupcodes_tests::authenticator::Verifier;
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::readme::block;
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{Answer, Outcome, World, mistyped, pam};
+use backupcodes_tests::{Answer, Attempt, Outcome, World, mistyped, pam};
 
 const OURS: &str = "Verification code or backup code: ";
 const PASSWORD: &str = "Password: ";
@@ -193,7 +193,7 @@ fn behind_another(options: &str) -> Option<World> {
 /// What libpam says, and how often we asked.
 fn ours(world: &World, answers: &[&str]) -> (i32, usize) {
     let answers: Vec<Answer> = answers.iter().map(|&answer| answer.into()).collect();
-    let outcome = world.attempt(&answers).run();
+    let outcome = Attempt { has_other_modules: true, ..world.attempt(&answers) }.run();
     (outcome.codes[0], prompts(&outcome).iter().filter(|prompt| **prompt == "Backup code: ").count())
 }
 
