@@ -105,6 +105,50 @@ impl Directory {
         Ok(made)
     }
 
+    /// Opens and judges a file in here. `None` where there is none.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is not to be trusted.
+    pub(crate) fn find_file(
+        &self,
+        name: &str,
+        flags: OFlag,
+        kind: Kind,
+    ) -> Result<Option<(OwnedFd, FileStat)>, StoreError> {
+        match self.file(name, flags) {
+            Err(Errno::ENOENT) => Ok(None),
+            opened => self.judged(name, kind, opened).map(Some),
+        }
+    }
+
+    /// The same of a file that is made where there is none.
+    ///
+    /// # Errors
+    /// It cannot be opened or made, or is not to be trusted.
+    pub(crate) fn find_or_make_file(
+        &self,
+        name: &str,
+        flags: OFlag,
+        kind: Kind,
+    ) -> Result<(OwnedFd, FileStat), StoreError> {
+        self.judged(name, kind, self.make_file(name, flags))
+    }
+
+    fn judged(
+        &self,
+        name: &str,
+        kind: Kind,
+        opened: Result<OwnedFd, Errno>,
+    ) -> Result<(OwnedFd, FileStat), StoreError> {
+        let path = self.path_of(name);
+        let fd = opened.map_err(|errno| match errno {
+            Errno::ELOOP => kind.refuse(&path, "a symbolic link").into(),
+            errno => StoreError::system(&path, "open")(errno),
+        })?;
+        let stat = kind.judge(&path, &fd)?;
+        Ok((fd, stat))
+    }
+
     /// Opens a file in here with these flags as well.
     ///
     /// # Errors

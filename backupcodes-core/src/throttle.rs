@@ -25,7 +25,7 @@ use crate::store::StoreError;
 use crate::trust::Kind;
 
 pub use self::key::{Key, LOCAL};
-use self::key::{folder_name, open_key, place_of};
+use self::key::{KeyFile, folder_name, open_key, place_of};
 
 /// The most failures that are counted: a key never takes more than one page of a tmpfs.
 pub const MOST_COUNTED: u32 = 4096;
@@ -103,9 +103,8 @@ impl Throttle {
     fn count_one(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
         let folder = Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
         let is_done = |stat: &FileStat| self.rules.wait(count_of(stat), changed(stat), now).is_none();
-        let (fd, name) = open_key(&folder, key, is_done)?;
+        let KeyFile { fd, stat, name } = open_key(&folder, key, is_done)?;
         let path = folder.path_of(&name);
-        let stat = Kind::Counter.judge(&path, &fd)?;
         let before = append(&fd, count_of(&stat)).map_err(StoreError::system(&path, "count in"))?;
         // Where others came between our look and our byte, the last failure was just now.
         let last = if before == count_of(&stat) { changed(&stat) } else { now };
@@ -131,13 +130,9 @@ impl Throttle {
         let Some(folder) = self.find(user)? else { return Ok(Vec::new()) };
         let mut throttled = Vec::new();
         for name in folder.names()? {
-            let path = folder.path_of(&name);
-            let fd = match folder.file(&name, OFlag::O_RDONLY) {
-                // Cleared since the folder was listed.
-                Err(Errno::ENOENT) => continue,
-                opened => opened.map_err(StoreError::system(&path, "open"))?,
-            };
-            let stat = Kind::Counter.judge(&path, &fd)?;
+            let found = folder.find_file(&name, OFlag::O_RDONLY, Kind::Counter)?;
+            // Cleared since the folder was listed.
+            let Some((_, stat)) = found else { continue };
             let failures = count_of(&stat);
             if let Some(until) = self.rules.wait(failures, changed(&stat), now) {
                 let (service, source) = place_of(&name);

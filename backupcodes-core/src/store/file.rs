@@ -193,13 +193,8 @@ impl Directory {
         let name = file_name(user);
         let path = self.path.join(&name);
         loop {
-            let fd = match openat(&self.fd, name.as_str(), CAREFUL | OFlag::O_NOFOLLOW, Mode::empty()) {
-                Ok(fd) => fd,
-                Err(Errno::ENOENT) => return Ok(None),
-                Err(Errno::ELOOP) => return Err(Kind::PrivateFile.refuse(&path, "a symbolic link").into()),
-                Err(errno) => return Err(StoreError::system(&path, "open")(errno)),
-            };
-            let stat = Kind::PrivateFile.judge(&path, &fd)?;
+            let found = self.find_file(&name, OFlag::O_RDONLY, Kind::PrivateFile)?;
+            let Some((fd, stat)) = found else { return Ok(None) };
             if stat.st_nlink > 0 {
                 return Ok(Some(SetFile { fd, path, name, stat }));
             }
@@ -248,9 +243,7 @@ impl SetFile<Flock<OwnedFd>> {
     fn overwrite(&self, directory: &Directory, start: usize, text: &str) -> Result<(), StoreError> {
         let failed = |action| StoreError::system(&self.path, action);
         // Only here is it opened for writing: a close after that wakes whoever watches the directory.
-        let flags = CAREFUL | OFlag::O_RDWR | OFlag::O_NOFOLLOW;
-        let fd = openat(&directory.fd, self.name.as_str(), flags, Mode::empty())
-            .map_err(failed("open for writing"))?;
+        let fd = directory.file(&self.name, OFlag::O_RDWR).map_err(failed("open for writing"))?;
         if !fstat(&fd).is_ok_and(|now| same(&now, &self.stat)) {
             return Err(failed("find again")(Errno::ESTALE));
         }

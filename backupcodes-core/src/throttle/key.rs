@@ -2,7 +2,6 @@
 
 use std::os::fd::OwnedFd;
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::FileStat;
 
@@ -59,19 +58,25 @@ pub(super) fn place_of(name: &str) -> (String, String) {
     }
 }
 
+/// The file of a key, and how it was before.
+pub(super) struct KeyFile {
+    pub(super) fd: OwnedFd,
+    pub(super) stat: FileStat,
+    pub(super) name: String,
+}
+
 /// Opens the key's file, or makes it. Where there are too many, `is_done` says of which the length and time mean nothing
 /// any more: the oldest of them makes room, or else one is shared.
 pub(super) fn open_key(
     folder: &Directory,
     key: Key<'_>,
     is_done: impl Fn(&FileStat) -> bool,
-) -> Result<(OwnedFd, String), StoreError> {
+) -> Result<KeyFile, StoreError> {
     let source = key.source.map_or_else(|| HERE.into(), |source| escaped(source, SOURCE));
     let name = format!("{}@{source}", escaped(key.service, SERVICE));
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
-    match folder.file(&name, flags) {
-        Err(Errno::ENOENT) => {}
-        opened => return named(folder, opened, name),
+    if let Some((fd, stat)) = folder.find_file(&name, flags, Kind::Counter)? {
+        return Ok(KeyFile { fd, stat, name });
     }
     let name = if has_room(folder, is_done)? {
         name
@@ -80,7 +85,8 @@ pub(super) fn open_key(
     } else {
         OTHER.into()
     };
-    named(folder, folder.make_file(&name, flags), name)
+    let (fd, stat) = folder.find_or_make_file(&name, flags, Kind::Counter)?;
+    Ok(KeyFile { fd, stat, name })
 }
 
 /// Whether there is room for one more key, made if need be.
@@ -97,16 +103,4 @@ fn has_room(folder: &Directory, is_done: impl Fn(&FileStat) -> bool) -> Result<b
     done.sort_unstable_by_key(|(stat, _)| (stat.st_mtime, stat.st_mtime_nsec));
     done.iter().take(surplus).try_for_each(|(_, name)| folder.remove(name))?;
     Ok(done.len() >= surplus)
-}
-
-fn named(
-    folder: &Directory,
-    opened: Result<OwnedFd, Errno>,
-    name: String,
-) -> Result<(OwnedFd, String), StoreError> {
-    match opened {
-        Ok(fd) => Ok((fd, name)),
-        Err(Errno::ELOOP) => Err(Kind::Counter.refuse(&folder.path_of(&name), "a symbolic link").into()),
-        Err(errno) => Err(StoreError::system(&folder.path_of(&name), "open")(errno)),
-    }
 }
