@@ -7,6 +7,7 @@
 //! length is the count of failures in a row, the time of the last change is the clock, and a success removes the file.
 
 mod key;
+mod wait;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -18,7 +19,6 @@ use nix::sys::stat::{FileStat, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Whence, lseek, write};
 
-use crate::clock::Time;
 use crate::config::{Config, Rules};
 use crate::directory::Directory;
 use crate::store::StoreError;
@@ -26,6 +26,7 @@ use crate::trust::Kind;
 
 pub use self::key::{Key, LOCAL};
 use self::key::{KeyFile, folder_name, open_key, place_of};
+pub use self::wait::Wait;
 
 /// The most failures that are counted: a key never takes more than one page of a tmpfs.
 pub const MOST_COUNTED: u32 = 4096;
@@ -46,24 +47,6 @@ pub struct Counted {
     pub refused: Option<Wait>,
     /// The file that counts, or why there is none.
     place: Result<(Directory, String), StoreError>,
-}
-
-/// What a key that refuses waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// For this time to pass, if there is no other attempt before.
-    Until(Time),
-    /// For `unlock` or a new set.
-    Unlock,
-}
-
-impl std::fmt::Display for Wait {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Until(time) => write!(f, "until {time}"),
-            Self::Unlock => f.write_str("until backupcodes-admin unlock or generate"),
-        }
-    }
 }
 
 /// A key that refuses at the moment.
@@ -161,26 +144,6 @@ impl Counted {
     }
 }
 
-impl Rules {
-    /// What has to come before an attempt is looked at that has `before` failures before it, the last one at `last`.
-    fn wait(&self, before: u32, last: SystemTime, now: SystemTime) -> Option<Wait> {
-        if self.most > 0 && before >= self.most {
-            return Some(Wait::Unlock);
-        }
-        // The first answer of all is always looked at.
-        let doublings = before.checked_sub(self.free.max(1))?;
-        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
-        let delay = self.first_delay.saturating_mul(factor).min(self.longest_delay);
-        let delay = Duration::from_secs(delay.into());
-        // A clock that was set back has measured nothing: the wait begins anew, once.
-        let waited = now.duration_since(last).unwrap_or_default();
-        // The next whole second, which is never too early.
-        let until =
-            last.checked_add(delay).and_then(|end| end.checked_add(Duration::from_nanos(999_999_999)));
-        (waited < delay).then(|| Wait::Until(until.unwrap_or(last).into()))
-    }
-}
-
 /// Counts one more, and says how many were counted before it.
 fn append(fd: &OwnedFd, seen: u32) -> Result<u32, Errno> {
     if seen >= MOST_COUNTED {
@@ -270,19 +233,6 @@ mod tests {
         // Once the time has passed, an answer is looked at again; a further failure waits anew.
         assert_eq!(world.fail(ALICE, Duration::from_secs(16)), (8, false));
         assert_eq!(world.fail(ALICE, AT_ONCE), (9, true));
-    }
-
-    #[test]
-    fn delays_have_an_end_whatever_the_numbers_are() {
-        let wait = |rules: Rules, before| rules.wait(before, UNIX_EPOCH, UNIX_EPOCH);
-        let rules = Rules { free: 0, first_delay: 1, longest_delay: u32::MAX, most: 0 };
-        for before in [1, 2, 30, 31, 32, 33, 4096, u32::MAX] {
-            assert!(matches!(wait(rules.clone(), before), Some(Wait::Until(_))), "{before}");
-        }
-        let never = Rules { first_delay: 0, ..rules };
-        assert!([0, 31, 32, u32::MAX].iter().all(|&before| wait(never.clone(), before).is_none()));
-        let first = Rules { free: 0, ..RULES };
-        assert!(wait(first.clone(), 0).is_none() && wait(first, 1).is_some());
     }
 
     #[test]
