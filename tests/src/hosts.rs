@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{Line, Sheet, built, caught, feed, readme, sandbox_of_root, sheet, text};
+use crate::{Line, Sheet, built, caught, feed, readme, sandbox_of_root, sheet, status, text};
 
 /// The whole machine for one test at a time: its PAM files have names that cannot be chosen.
 pub struct Machine {
@@ -28,6 +28,11 @@ pub struct Account {
 impl Account {
     pub fn root() -> Self {
         Self { name: "root".into(), password: String::new() }
+    }
+
+    /// Its set file.
+    pub fn file(&self) -> PathBuf {
+        Path::new("/var/lib/backupcodes").join(format!("{}.toml", self.name))
     }
 
     /// Starts what is added as this user.
@@ -119,13 +124,19 @@ impl Machine {
         sheet(self.admin(&["generate", "--yes", "--format", "json", &account.name]))
     }
 
-    pub fn log(&self) -> Vec<Line> {
-        caught(&self.sandbox)
+    /// A set of so many codes.
+    pub fn generate_count(&self, account: &Account, count: usize) -> Sheet {
+        let count = count.to_string();
+        sheet(self.admin(&["generate", "--yes", "--count", &count, "--format", "json", &account.name]))
     }
 
-    /// The set file of an account.
-    pub fn file(&self, account: &Account) -> PathBuf {
-        Path::new("/var/lib/backupcodes").join(format!("{}.toml", account.name))
+    /// What `status` says of the account.
+    pub fn status(&self, account: &Account) -> serde_json::Value {
+        status(&self.admin(&["status", "--format", "json", &account.name]))
+    }
+
+    pub fn log(&self) -> Vec<Line> {
+        caught(&self.sandbox)
     }
 
     /// How many wrong codes in a row are counted for the account at sshd, from loopback.
@@ -278,7 +289,7 @@ impl Sshd {
             Some(key) => command.arg("-i").arg(key),
             None => command.args(["-o", "PubkeyAuthentication=no"]),
         };
-        command.arg(format!("{}@127.0.0.1", user));
+        command.arg(format!("{user}@127.0.0.1"));
         command
     }
 

@@ -254,6 +254,11 @@ impl World {
         sheet(self.admin(&["generate", "--yes", "--format", "json", &me()]))
     }
 
+    /// What `status` says of the user who runs the tests.
+    pub fn status(&self) -> serde_json::Value {
+        status(&self.admin(&["status", "--format", "json", &me()]))
+    }
+
     /// The host as su is: root's, whoever starts it. `None` where the tests do not run as root.
     pub fn setuid_host(&self) -> Option<PathBuf> {
         let host = sandbox_of_root()?.join(format!("setuid-{}", self.service));
@@ -375,6 +380,12 @@ pub fn sheets(output: Output) -> Vec<Sheet> {
 pub fn mistyped(code: &str) -> String {
     let last = if code.ends_with('0') { "1" } else { "0" };
     code[..code.len() - 1].to_owned() + last
+}
+
+/// The one set that `status --format json` printed.
+pub fn status(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "status: {}", text(&output.stderr));
+    serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")[0].clone()
 }
 
 pub fn text(bytes: &[u8]) -> String {

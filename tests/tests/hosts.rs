@@ -159,7 +159,7 @@ fn su_asks_for_password_and_code_of_the_target() {
 fn sudo_asks_for_password_and_code_of_the_caller() {
     let Some(machine) = Machine::new() else { return };
     let (caller, sheet) = prepare(&machine, "sudo", "console");
-    std::fs::write("/etc/sudoers.d/backupcodes-test", format!("{} ALL=(ALL) ALL\n", caller.name)).unwrap();
+    machine.sudoer(&caller);
     let sudo = |code: &str| {
         let mut terminal =
             Terminal::start(caller.command().args(["sudo", "-k", "sh", "-c", "echo now $(id -un)"]));

@@ -2,6 +2,7 @@
 //! codes, over a real sshd.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use backupcodes_tests::authenticator::{Authenticator, Verifier};
@@ -102,8 +103,8 @@ const FAULTS: [Fault; 6] = [
     ("a broken configuration", |_| write(CONFIGURATION, "[codes]\ncount = \"many\"\n"), "codes.count"),
     ("a store that is not trusted", |_| set_mode(STORE.as_ref(), 0o777), "mode 0777"),
     ("no store", |_| fs::rename(STORE, ASIDE).unwrap(), "no such directory"),
-    ("a corrupt set", |account| write(&file(account), "torn"), "not a set of codes"),
-    ("no set", |account| fs::remove_file(file(account)).unwrap(), "the user has no backup codes"),
+    ("a corrupt set", |account| write(account.file(), "torn"), "not a set of codes"),
+    ("no set", |account| fs::remove_file(account.file()).unwrap(), "the user has no backup codes"),
     ("failures cannot be counted", |_| write(RUNTIME, "a file"), "cannot be counted"),
 ];
 const CONFIGURATION: &str = "/etc/security/backupcodes.conf";
@@ -111,12 +112,8 @@ const STORE: &str = "/var/lib/backupcodes";
 const ASIDE: &str = "/var/lib/backupcodes.aside";
 const RUNTIME: &str = "/run/backupcodes";
 
-fn write(path: &str, text: &str) {
+fn write(path: impl AsRef<Path>, text: &str) {
     fs::write(path, text).unwrap();
-}
-
-fn file(account: &Account) -> String {
-    format!("{STORE}/{}.toml", account.name)
 }
 
 /// A fault, mended when this is dropped.
@@ -180,7 +177,7 @@ fn nullok_and_an_unknown_option_keep_no_verification_code_out() {
         let with = User::new(&machine, Verifier::Google);
         assert!(with.is_let_in(&sshd, &[&with.phone.code()]), "{option}");
         let without = User::new(&machine, Verifier::Google);
-        fs::remove_file(file(&without.account)).unwrap();
+        fs::remove_file(without.account.file()).unwrap();
         // Also one who has no set is asked, and must have the right answer.
         let answers = [&without.phone.wrong_code(), &without.sheet.codes[0], &without.phone.code()];
         assert!(without.is_let_in(&sshd, &answers.map(String::as_str)), "{option}, and no set");

@@ -142,17 +142,12 @@ fn many_generates_at_once_leave_one_whole_set() {
         .filter(|output| output.status.success())
         .map(|output| sheet(output).set)
         .collect();
-    let status = status(&world);
+    let status = world.status();
     assert!(sets.contains(status["set"].as_str().unwrap()), "the set in place is one that said it is");
     assert_eq!(status["left"], 10);
     let files: Vec<_> =
         std::fs::read_dir(world.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files, [world.file().file_name().unwrap()], "nothing is left over");
-}
-
-fn status(world: &World) -> serde_json::Value {
-    let output = world.admin(&["status", "--format", "json", &me()]);
-    serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[0].clone()
 }
 
 #[test]
@@ -191,5 +186,5 @@ fn a_set_that_moved_while_its_lock_was_waited_for_is_looked_at_anew() {
     std::fs::copy(world.file(), &moved).unwrap();
     let returned = replaced_while_waiting(&world, &sheet.codes[0], &moved);
     assert_eq!(returned, pam::SUCCESS);
-    assert_eq!(status(&world)["left"], 9);
+    assert_eq!(world.status()["left"], 9);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use backupcodes_tests::hosts::{Account, Machine, Sshd};
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{Sheet, readme, sheet, text};
+use backupcodes_tests::{Sheet, readme, sheets};
 use nix::fcntl::{Flock, FlockArg};
 
 const PROMPT: &str = "Backup code: ";
@@ -17,15 +17,8 @@ fn prompts(terminal: &Terminal) -> usize {
     terminal.screen.matches(PROMPT).count()
 }
 
-/// What `status` says of the account.
-fn status(machine: &Machine, account: &Account) -> serde_json::Value {
-    let output = machine.admin(&["status", "--format", "json", &account.name]);
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[0].clone()
-}
-
 fn left(machine: &Machine, account: &Account) -> u64 {
-    status(machine, account)["left"].as_u64().unwrap()
+    machine.status(account)["left"].as_u64().unwrap()
 }
 
 #[test]
@@ -111,7 +104,7 @@ fn su_with_a_login_shell_asks_for_the_code_of_the_target() {
     refused(su(&targets.codes[0]));
     assert_eq!(left(&machine, &caller), 10);
     // Debian gives a login shell a service of its own, whose file includes that of su.
-    let first = status(&machine, &target)["codes"][0].clone();
+    let first = machine.status(&target)["codes"][0].clone();
     assert_eq!((left(&machine, &target), first["service"].as_str()), (9, Some("su-l")));
 }
 
@@ -198,8 +191,7 @@ fn with_codes(count: usize) -> Option<(Machine, Account, Sheet, Sshd)> {
     let machine = Machine::new()?;
     machine.stack("sshd", "ssh-key");
     let account = machine.account();
-    let count = count.to_string();
-    let sheet = sheet(machine.admin(&["generate", "--count", &count, "--format", "json", &account.name]));
+    let sheet = machine.generate_count(&account, count);
     let sshd = machine.sshd_with(&code_alone(""));
     Some((machine, account, sheet, sshd))
 }
@@ -219,10 +211,10 @@ fn drop_connection(sshd: &Sshd, account: &Account, answer: Option<&str>, wait: i
 fn assert_whole(machine: &Machine, account: &Account, sshd: &Sshd) {
     sshd.wait_until_idle();
     let slots = fs::read_dir("/run/backupcodes/slots").unwrap().map(|entry| entry.unwrap().path());
-    for path in slots.chain([machine.file(account), "/var/lib/backupcodes".into()]) {
+    for path in slots.chain([account.file(), "/var/lib/backupcodes".into()]) {
         assert!(try_lock(&path).is_ok(), "{path:?} is still locked");
     }
-    let status = status(machine, account);
+    let status = machine.status(account);
     let states: Vec<_> =
         status["codes"].as_array().unwrap().iter().map(|code| code["state"].as_str().unwrap()).collect();
     assert!(states.iter().all(|state| ["unspent", "spent"].contains(state)), "{status}");
@@ -246,7 +238,7 @@ fn assert_works_if_unspent(
     sshd: &Sshd,
     (number, code): (usize, &String),
 ) {
-    let was = status(machine, account)["codes"][number - 1]["state"].clone();
+    let was = machine.status(account)["codes"][number - 1]["state"].clone();
     let mut terminal = Terminal::start(&mut sshd.client(account, None, "echo logged in"));
     terminal.expect(PROMPT);
     terminal.send(code);
@@ -266,12 +258,12 @@ fn a_client_that_goes_away_at_the_prompt_spends_and_counts_nothing() {
     // So that there is a slot to look at.
     assert_works_if_unspent(&machine, &account, &sshd, (1, &sheet.codes[0]));
     sshd.wait_until_idle();
-    let before = fs::read(machine.file(&account)).unwrap();
+    let before = fs::read(account.file()).unwrap();
     for _ in 0..3 {
         drop_connection(&sshd, &account, None, || ());
     }
     assert_whole(&machine, &account, &sshd);
-    assert_eq!(fs::read(machine.file(&account)).unwrap(), before);
+    assert_eq!(fs::read(account.file()).unwrap(), before);
     assert_eq!(machine.failures_at_sshd(&account), 0);
     assert_works_if_unspent(&machine, &account, &sshd, (2, &sheet.codes[1]));
     assert_eq!(left(&machine, &account), 0);
@@ -303,7 +295,7 @@ fn a_client_that_goes_away_after_its_answer_leaves_a_whole_set() {
 #[test]
 fn a_client_that_goes_away_while_its_code_is_spent_leaves_it_spent_and_nothing_locked() {
     let Some((machine, account, sheet, sshd)) = with_codes(2) else { return };
-    let spender = try_lock(&machine.file(&account)).unwrap();
+    let spender = try_lock(&account.file()).unwrap();
     drop_connection(&sshd, &account, Some(&sheet.codes[0]), || {
         // Counted before it is hashed; the hash takes far less than a second, and then the lock is waited for.
         let start = Instant::now();
@@ -316,7 +308,7 @@ fn a_client_that_goes_away_while_its_code_is_spent_leaves_it_spent_and_nothing_l
     drop(spender);
     assert_whole(&machine, &account, &sshd);
     // sshd lets the check do what it has begun before it looks after the client.
-    assert_eq!(status(&machine, &account)["codes"][0]["state"], "spent");
+    assert_eq!(machine.status(&account)["codes"][0]["state"], "spent");
     for code in (1..).zip(&sheet.codes) {
         assert_works_if_unspent(&machine, &account, &sshd, code);
     }
@@ -333,8 +325,7 @@ fn of_100_logins_at_once_all_get_in_and_spend_their_codes() {
     // The costs are the usual ones, so that the hashes have to wait for each other.
     let arguments = ["generate", "--count", "1", "--format", "json"].into_iter().chain(names());
     let output = machine.admin(&arguments.collect::<Vec<_>>());
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let sheets: Vec<Sheet> = serde_json::from_slice(&output.stdout).unwrap();
+    let sheets = sheets(output);
     assert!(sheets.iter().map(|sheet| sheet.user.as_str()).eq(names()));
     let (key, setting) = machine.shared_key();
     let sshd = machine.sshd_with(&(readme::block("sshd-key") + &setting + "MaxStartups 200\n"));

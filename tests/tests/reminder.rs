@@ -17,21 +17,16 @@ const NO_MOTD: &str = "PrintMotd no\n";
 const MOTD: &str = "the message of the day\n";
 
 /// A machine whose sshd asks for a code behind the key and reminds, and an account with as many codes.
-fn prepare(count: u32) -> Option<(Machine, Account, PathBuf, Sheet, Sshd)> {
+fn prepare(count: usize) -> Option<(Machine, Account, PathBuf, Sheet, Sshd)> {
     let machine = Machine::new()?;
     fs::write("/etc/motd", MOTD).unwrap();
     machine.stack("sshd", "ssh-key");
     machine.append("sshd", "reminder");
     let account = machine.account();
     let key = machine.key(&account);
-    let sheet = new_set(&machine, &account, count);
+    let sheet = machine.generate_count(&account, count);
     let sshd = machine.sshd_with(&(readme::block("sshd-key") + NO_MOTD));
     Some((machine, account, key, sheet, sshd))
-}
-
-fn new_set(machine: &Machine, account: &Account, count: u32) -> Sheet {
-    let count = count.to_string();
-    sheet(machine.admin(&["generate", "--yes", "--count", &count, "--format", "json", &account.name]))
 }
 
 /// What an interactive shell shows, in three parts: in the authentication, at the start of the session, and what is in
@@ -84,7 +79,7 @@ fn with_few_codes_left_each_login_says_so_also_one_without_a_code() {
     };
     says_nothing();
     for (count, left) in [(3, "3 backup codes are left"), (1, "1 backup code is left")] {
-        new_set(&machine, &account, count);
+        machine.generate_count(&account, count);
         for _ in 0..2 {
             let session = session();
             assert!(session.starts_with(&format!("{left}.{ADVICE}\n")), "{session}");

@@ -35,11 +35,6 @@ fn from(world: &World, source: Option<&str>, code: &String) -> Attempt {
     attempt
 }
 
-fn throttled(world: &World) -> serde_json::Value {
-    let output = world.admin(&["status", "--format", "json", &me()]);
-    serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[0]["throttled"].clone()
-}
-
 #[test]
 fn after_too_many_wrong_codes_a_right_one_is_refused_and_not_looked_at() {
     let Some((world, sheet, wrong)) = world() else { return };
@@ -96,14 +91,14 @@ fn status_shows_who_has_to_wait_and_unlock_or_a_new_set_ends_it() {
     world.configure(&format!(
         "{USUAL}[throttle]\nfree = 2\nfirst_delay = 60\nlongest_delay = 600\nmost = 4\n"
     ));
-    assert_eq!(throttled(&world), serde_json::json!([]));
+    assert_eq!(world.status()["throttled"], serde_json::json!([]));
     let fail = |source: &str, times: usize| {
         wrong[..times].iter().for_each(|code| drop(from(&world, Some(source), code).run()));
     };
     fail("192.0.2.1", 1);
     fail("192.0.2.2", 2);
     fail("192.0.2.3", 4);
-    let shown = throttled(&world);
+    let shown = world.status()["throttled"].clone();
     let list = shown.as_array().unwrap();
     assert_eq!(list.len(), 2, "one failure has cost nothing yet: {shown}");
     assert_eq!(
@@ -122,7 +117,7 @@ fn status_shows_who_has_to_wait_and_unlock_or_a_new_set_ends_it() {
     assert_eq!(from(&world, Some("192.0.2.3"), &sheet.codes[0]).run().codes, [pam::AUTH_ERR]);
     let output = world.admin(&["unlock", &me()]);
     assert_eq!(text(&output.stdout), format!("{}: counts of failures that are forgotten: 3\n", me()));
-    assert_eq!(throttled(&world), serde_json::json!([]));
+    assert_eq!(world.status()["throttled"], serde_json::json!([]));
     assert_eq!(from(&world, Some("192.0.2.3"), &sheet.codes[0]).run().codes, [pam::SUCCESS]);
 
     fail("192.0.2.3", 5);
