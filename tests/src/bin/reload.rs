@@ -21,5 +21,6 @@ fn main() {
     (0..50).for_each(reload);
     let before = Usage::now();
     (0..1000).for_each(reload);
-    serde_json::to_writer(std::io::stdout(), &[before, Usage::now()]).unwrap();
+    let looks = [before, Usage::now()];
+    serde_json::to_writer(std::io::stdout(), &looks).unwrap();
 }
