@@ -190,7 +190,13 @@ mod tests {
             let hashes: Vec<_> = self.codes.iter().map(hash).collect();
             let label = Label::new(&self.account, mark().time, vec![], &mut SysRng).unwrap();
             self.store()
-                .replace("alice", expected, Some(&CodeSet::render(&label, &hashes)), &mut || Ok(()))
+                .replace(
+                    "alice",
+                    expected,
+                    Some(&CodeSet::render(&label, &hashes)),
+                    &mut || Ok(()),
+                    &mut |_| vec![],
+                )
                 .unwrap();
         }
 

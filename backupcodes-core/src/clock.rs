@@ -7,10 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const LAST: u64 = if cfg!(target_pointer_width = "32") { 0x7FFF_FFFF } else { 253_402_300_799 };
 
 /// A whole second of UTC since 1970, written as RFC 3339: `2026-11-24T02:00:00Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(u64);
 
 impl Time {
+    /// So many seconds since 1970-01-01T00:00:00Z, or the last that can be written.
+    #[must_use]
+    pub fn of_seconds(seconds: u64) -> Self {
+        Self(seconds.min(LAST))
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn seconds(self) -> u64 {

@@ -1,17 +1,20 @@
 //! Directories, opened first and judged by their descriptor: that of the sets, and the runtime directory for what may be
 //! lost at boot. What is missing of the latter is made.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, close, unlinkat};
+use nix::unistd::{UnlinkatFlags, close, fsync, unlinkat};
 
+use crate::lock::{Deadline, lock};
 use crate::store::StoreError;
-use crate::trust::{CAREFUL, Kind};
+use crate::trust::{self, CAREFUL, Kind};
 
 /// How files in here are made.
 const FILE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
@@ -201,6 +204,27 @@ impl Directory {
         Ok(names)
     }
 
+    /// The lock under which files in here are replaced.
+    ///
+    /// # Errors
+    /// It is held by another for too long.
+    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Flock<OwnedFd>, StoreError> {
+        let flags = CAREFUL | OFlag::O_DIRECTORY;
+        lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
+    }
+
+    /// Brings to stable storage which names there are.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        fsync(&self.fd).map_err(self.failed("flush"))
+    }
+
+    pub(crate) fn failed(&self, action: &'static str) -> impl Fn(Errno) -> StoreError {
+        StoreError::system(&self.path, action)
+    }
+
     /// Removes a file in here, if it is there.
     ///
     /// # Errors
@@ -210,5 +234,48 @@ impl Directory {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(StoreError::system(&self.path_of(name), "remove")(errno)),
         }
+    }
+}
+
+/// The file that gets its name by being renamed. Only who holds the directory's lock may touch it, so one name is
+/// enough, and what a crash left of it is removed by the next run. Nothing else has this name.
+const NEW: &str = ".new";
+
+/// A whole file, on stable storage, that does not have its name yet. Dropping it removes it.
+pub(crate) struct NewFile<'a> {
+    directory: &'a Directory,
+}
+
+impl<'a> NewFile<'a> {
+    /// Whoever calls this holds the directory's lock.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn write(directory: &'a Directory, text: &str) -> Result<Self, StoreError> {
+        directory.remove(NEW)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_EXCL;
+        let fd = directory.make_file(NEW, flags).map_err(directory.failed("make a file in"))?;
+        let new = Self { directory };
+        let mut file = File::from(fd);
+        file.write_all(text.as_bytes())
+            .map_err(|error| directory.failed("write .new in")(trust::errno(&error)))?;
+        fsync(&file).map_err(directory.failed("flush .new in"))?;
+        Ok(new)
+    }
+
+    /// Puts it in the place of what has this name. The directory is to be flushed after that.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn rename(self, name: &str) -> Result<(), StoreError> {
+        let directory = &self.directory.fd;
+        renameat(directory, NEW, directory, name).map_err(self.directory.failed("rename .new in"))
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        // After the rename there is nothing to remove; what cannot be removed is, by the next run.
+        let _ = self.directory.remove(NEW);
     }
 }

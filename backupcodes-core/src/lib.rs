@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod address;
 pub mod attempt;
 pub mod clock;
 pub mod code;
@@ -15,9 +16,13 @@ pub mod hash;
 mod lock;
 pub mod mark;
 mod name;
+#[cfg(feature = "notice")]
+pub mod notice;
+pub mod outbox;
 pub mod set;
 pub mod slots;
 pub mod store;
 pub mod throttle;
 mod trust;
+pub mod turn;
 mod value;

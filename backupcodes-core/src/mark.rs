@@ -28,19 +28,25 @@ pub enum Mail {
     Due,
     /// Handed over.
     Ok,
+    /// Refused by sendmail for good, for one address at least.
+    Refused,
 }
 
 impl Mail {
-    /// Both words have one width, so that one is written over the other in place.
-    const fn word(self) -> &'static str {
+    /// All words have one width, so that one is written over the other in place.
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Due => "due",
             Self::Ok => "ok ",
+            Self::Refused => "err",
         }
     }
 }
 
 impl Mark {
+    /// Where the word of the notice stands in the text.
+    pub(crate) const WORD: usize = "spent 2026-11-25T07:12:44Z mail=".len();
+
     /// A mark for a use after so many failures, with service and source made fit to be shown and stored.
     #[must_use]
     pub fn new(time: Time, fails: u32, service: &str, source: &str) -> Self {
@@ -68,6 +74,7 @@ impl Mark {
             mail: match words.next()?.strip_prefix("mail=")? {
                 "due" => Mail::Due,
                 "ok" => Mail::Ok,
+                "err" => Mail::Refused,
                 _ => return None,
             },
             fails: words.next()?.strip_prefix("fails=")?.parse().ok()?,
@@ -101,9 +108,13 @@ mod tests {
         assert!(text.starts_with("spent 2026-11-25T07:12:44Z mail=due fails=0 sshd 192.0.2.7 "), "{text}");
         assert_eq!(text.len(), 97);
         assert_eq!(Mark::parse(&text), Some(mark.clone()));
-        let delivered = Mark { mail: Mail::Ok, ..mark };
-        assert_eq!(delivered.over(97).len(), 97);
-        assert_eq!(Mark::parse(&delivered.over(97)), Some(delivered));
+        for mail in [Mail::Ok, Mail::Refused] {
+            let seen_to = Mark { mail, ..mark.clone() };
+            assert_eq!(seen_to.over(97).len(), 97);
+            let word = [&text[..Mark::WORD], mail.word(), &text[Mark::WORD + 3..]].concat();
+            assert_eq!(seen_to.over(97), word, "only its word changes");
+            assert_eq!(Mark::parse(&seen_to.over(97)), Some(seen_to));
+        }
     }
 
     #[test]

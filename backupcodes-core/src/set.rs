@@ -10,7 +10,7 @@ use crate::account::Account;
 use crate::clock::Time;
 use crate::code::Slot;
 use crate::hash::{CodeHash, Cost};
-use crate::mark::Mark;
+use crate::mark::{Mail, Mark};
 use crate::store::StoreError;
 use crate::value::{Value, one_line, read};
 
@@ -147,15 +147,27 @@ impl CodeSet {
     #[must_use]
     pub fn render(label: &Label, hashes: &[CodeHash]) -> String {
         let Label { set, user, uid, created, email } = label;
-        let email: Vec<_> = email.iter().map(|address| quoted(address)).collect();
         let codes: Vec<_> = hashes.iter().map(|hash| format!("  \"{}\",\n", hash.phc())).collect();
         format!(
-            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = [{}]\ncodes = [\n{}]\n",
+            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = {}\ncodes = [\n{}]\n",
             quoted(set),
             quoted(user),
-            email.join(", "),
+            quoted_list(email),
             codes.concat(),
         )
+    }
+
+    /// The text of a set file with other addresses, and all else as it was.
+    ///
+    /// # Errors
+    /// It is not a set.
+    pub(crate) fn readdress(text: &str, email: &[String]) -> Result<String, BadSet> {
+        let table =
+            DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(text, &error)))?.into_inner();
+        let place = table.get("email").map(Spanned::span);
+        let around = place.and_then(|place| Some((text.get(..place.start)?, text.get(place.end..)?)));
+        let (before, behind) = around.ok_or_else(|| BadSet::Syntax("email is missing".into()))?;
+        Ok([before, &quoted_list(email), behind].concat())
     }
 
     /// The entry of a slot, where the set has one.
@@ -177,6 +189,25 @@ impl CodeSet {
         }
         entry.state = State::Spent(mark.clone());
         Some(entry.start)
+    }
+
+    /// Notes that the notice of this use, which must still be due, was seen to: where in the file its word stands comes
+    /// back.
+    pub(crate) fn see_to(&mut self, slot: Slot, use_: &Mark, mail: Mail) -> Option<usize> {
+        let entry = self.entries.get_mut(slot.index())?;
+        match &mut entry.state {
+            State::Spent(mark) if mark == use_ && mark.mail == Mail::Due => mark.mail = mail,
+            _ => return None,
+        }
+        entry.start.checked_add(Mark::WORD)
+    }
+
+    /// The uses whose notices are due.
+    pub fn due(&self) -> impl Iterator<Item = (Slot, &Mark)> {
+        self.entries().filter_map(|(slot, entry)| match &entry.state {
+            State::Spent(mark) if mark.mail == Mail::Due => Some((slot, mark)),
+            _ => None,
+        })
     }
 
     /// How many codes can still be used.
@@ -215,6 +246,12 @@ impl Entry {
         };
         Some(Self { state, start: code.span().start.checked_add(1)? })
     }
+}
+
+/// A TOML list of strings.
+fn quoted_list(texts: &[String]) -> String {
+    let quoted: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// A TOML basic string.
@@ -272,6 +309,17 @@ mod tests {
         }
         assert_eq!(set.entries().count(), 10);
         assert!(set.entry(Slot::new(11).unwrap()).is_none());
+    }
+
+    #[test]
+    fn other_addresses_change_nothing_else() {
+        let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+        let hash = CodeHash::decoy(Cost::DEFAULT).phc();
+        let text = file().replacen(&hash, &mark.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
+        let email = ["b@example.org".into(), "\"c\"@ex\u{e4}mple.org".into()];
+        let new = CodeSet::readdress(&text, &email).unwrap();
+        assert_eq!(CodeSet::parse(&new).unwrap().label.email, email);
+        assert_eq!(CodeSet::readdress(&new, &["alice@example.org".into()]).unwrap(), text);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::account::Account;
 use crate::code::Slot;
 use crate::hash::CodeHash;
 use crate::mark::Mark;
+use crate::outbox::Letter;
 use crate::set::{BadSet, CodeSet};
 use crate::trust::{PathBufDisplay, Untrusted};
 
@@ -34,7 +35,9 @@ pub trait Store {
     fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError>;
 
     /// Puts `new` (a whole set file) in the place of what is there, or removes what is there. `announce` is called
-    /// when all is ready and nothing has changed yet; if it fails, nothing changes.
+    /// when all is ready and nothing has changed yet; if it fails, nothing changes. Then the old set is locked, and what
+    /// `letters` makes of it as it is in the end is in the outbox before anything changes: among its uses may be one
+    /// whose notice is due.
     ///
     /// # Errors
     /// [`ReplaceError`]: the old set is as it was, but where the error says otherwise.
@@ -44,6 +47,7 @@ pub trait Store {
         expected: Expected<'_>,
         new: Option<&str>,
         announce: &mut dyn FnMut() -> std::io::Result<()>,
+        letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<Letter>,
     ) -> Result<(), ReplaceError>;
 }
 

@@ -5,33 +5,28 @@
 //! something. Replacing a set writes a new file and renames it, all under the directory's lock.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
-use nix::unistd::{AccessFlags, faccessat, fdatasync, fsync, geteuid};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag};
+use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::unistd::{AccessFlags, faccessat, fdatasync, geteuid};
 
 use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
 use crate::code::Slot;
-use crate::directory::Directory;
+use crate::directory::{Directory, NewFile};
 use crate::hash::CodeHash;
 use crate::lock::{Deadline, lock};
-use crate::mark::Mark;
+use crate::mark::{Mail, Mark};
 use crate::name::{escaped, unescaped};
+use crate::outbox::{Letter, Outbox};
 use crate::set::{BadSet, CodeSet};
-use crate::trust::{self, CAREFUL, Kind};
+use crate::trust::{self, Kind};
 
-/// The file that becomes a set by being renamed. Only who holds the directory's lock may touch it, so one name is
-/// enough, and what a crash left of it is removed by the next run. No set can have this name.
-const NEW: &str = ".new";
 /// How the name of a set ends.
 const ENDING: &str = ".toml";
-/// How a set file is made.
-const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// Sets as files.
 pub struct FileStore {
@@ -55,6 +50,74 @@ impl FileStore {
         Ok(users)
     }
 
+    /// Notes that the notice of this use was seen to, in place and on stable storage. `false` where it is not due any
+    /// more.
+    ///
+    /// # Errors
+    /// The set cannot be read or written.
+    pub fn see_to(&self, user: &str, slot: Slot, mark: &Mark, mail: Mail) -> Result<bool, StoreError> {
+        let done =
+            self.overwrite(user, |set| Some((set.see_to(slot, mark, mail)?, mail.word().to_owned())))?;
+        Ok(done.is_some())
+    }
+
+    /// Gives the user's set other addresses. `letters` are written before, under the lock of the set as it then is.
+    /// `false` where there is no set.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the set is as it was, but where the error says otherwise.
+    pub fn readdress(
+        &self,
+        user: &str,
+        email: &[String],
+        letters: &mut dyn FnMut(&CodeSet) -> Vec<Letter>,
+    ) -> Result<bool, ReplaceError> {
+        let deadline = Deadline::after(PATIENCE);
+        let directory = Directory::of_sets(&self.directory)?;
+        let _locked = directory.lock(deadline)?;
+        let Some(file) = directory.find(user, deadline)? else { return Ok(false) };
+        // From here on no code is spent in the file that goes.
+        let file = file.lock(deadline)?;
+        let bad = |reason| ReplaceError::Unreadable(reason, user.into());
+        let text = CodeSet::readdress(&file.text()?, email).map_err(bad)?;
+        readable(&text).map_err(bad)?;
+        let new = NewFile::write(&directory, &text)?;
+        let outbox = self.outbox();
+        let posted = outbox.put(&letters(&file.read()?))?;
+        new.rename(&file_name(user)).inspect_err(|_| posted.withdraw())?;
+        directory.flush().map_err(ReplaceError::Unflushed)?;
+        Ok(true)
+    }
+
+    /// Where notices wait that no set holds.
+    #[must_use]
+    pub fn outbox(&self) -> Outbox {
+        Outbox::of(&self.directory)
+    }
+
+    /// Under the lock of the user's set, writes a text over the place that `change` finds for it in the set. The set as
+    /// it then is comes back, or `None` where there is no such place.
+    fn overwrite(
+        &self,
+        user: &str,
+        change: impl Fn(&mut CodeSet) -> Option<(usize, String)>,
+    ) -> Result<Option<CodeSet>, StoreError> {
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            let directory = Directory::of_sets(&self.directory)?;
+            let Some(file) = directory.find(user, deadline)? else { return Ok(None) };
+            let file = file.lock(deadline)?;
+            if !file.is_still_named_in(&directory)? {
+                deadline.pause(&file.path)?;
+                continue;
+            }
+            let mut set = file.read()?;
+            let Some((place, text)) = change(&mut set) else { return Ok(None) };
+            file.overwrite(&directory, place, &text)?;
+            return Ok(Some(set));
+        }
+    }
+
     /// Whether this process can reach the directory at all, which an ordinary user's cannot.
     ///
     /// # Errors
@@ -76,19 +139,8 @@ impl Store for FileStore {
     }
 
     fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
-        let deadline = Deadline::after(PATIENCE);
-        loop {
-            let directory = Directory::of_sets(&self.directory)?;
-            let file = directory.find(user, deadline)?.ok_or(SpendError::Taken)?.lock(deadline)?;
-            if !file.is_still_named_in(&directory)? {
-                deadline.pause(&file.path)?;
-                continue;
-            }
-            let mut set = file.read()?;
-            let place = set.spend(slot, hash, mark).ok_or(SpendError::Taken)?;
-            file.overwrite(&directory, place, &mark.over(hash.phc().len()))?;
-            return Ok(set);
-        }
+        self.overwrite(user, |set| Some((set.spend(slot, hash, mark)?, mark.over(hash.phc().len()))))?
+            .ok_or(SpendError::Taken)
     }
 
     fn replace(
@@ -97,6 +149,7 @@ impl Store for FileStore {
         expected: Expected<'_>,
         new: Option<&str>,
         announce: &mut dyn FnMut() -> std::io::Result<()>,
+        letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<Letter>,
     ) -> Result<(), ReplaceError> {
         let deadline = Deadline::after(PATIENCE);
         let directory = Directory::of_sets(&self.directory)?;
@@ -109,12 +162,16 @@ impl Store for FileStore {
         let new = new.map(|text| NewFile::write(&directory, text)).transpose()?;
         announce().map_err(|error| ReplaceError::Announce(error, user.into()))?;
         // Whoever has locked the old set is about to spend one of its codes: that comes before its end, or never.
-        let _spends_no_more = old.file.map(|file| file.lock(deadline)).transpose()?;
-        match new {
-            Some(new) => new.rename(user)?,
-            None => directory.remove(&file_name(user))?,
-        }
-        fsync(&directory.fd).map_err(|errno| ReplaceError::Unflushed(directory.failed("flush")(errno)))
+        let spends_no_more = old.file.map(|file| file.lock(Deadline::after(PATIENCE))).transpose()?;
+        let last = spends_no_more.as_ref().and_then(|file| file.read().ok());
+        let outbox = self.outbox();
+        let posted = outbox.put(&letters(last.as_ref()))?;
+        let changed = match new {
+            Some(new) => new.rename(&file_name(user)),
+            None => directory.remove(&file_name(user)),
+        };
+        changed.inspect_err(|_| posted.withdraw())?;
+        directory.flush().map_err(ReplaceError::Unflushed)
     }
 }
 
@@ -178,16 +235,6 @@ fn readable(text: &str) -> Result<(), BadSet> {
 }
 
 impl Directory {
-    fn failed(&self, action: &'static str) -> impl Fn(Errno) -> StoreError {
-        StoreError::system(&self.path, action)
-    }
-
-    /// The lock under which sets are replaced.
-    fn lock(&self, deadline: Deadline) -> Result<Flock<OwnedFd>, StoreError> {
-        let flags = CAREFUL | OFlag::O_DIRECTORY;
-        lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
-    }
-
     /// The user's file, open and judged. `None` is the one proof that there is no set: ENOENT in this directory.
     fn find(&self, user: &str, deadline: Deadline) -> Result<Option<SetFile<OwnedFd>>, StoreError> {
         let name = file_name(user);
@@ -229,6 +276,10 @@ impl SetFile<Flock<OwnedFd>> {
         read(&self.path, self.fd.as_fd())
     }
 
+    fn text(&self) -> Result<String, StoreError> {
+        text(&self.path, self.fd.as_fd())
+    }
+
     /// Whether the locked file is still the one that its name stands for.
     fn is_still_named_in(&self, directory: &Directory) -> Result<bool, StoreError> {
         match directory.stat(&self.name) {
@@ -263,43 +314,15 @@ fn same(a: &FileStat, b: &FileStat) -> bool {
 }
 
 fn read(path: &Path, fd: BorrowedFd<'_>) -> Result<CodeSet, StoreError> {
+    CodeSet::parse(&text(path, fd)?).map_err(|reason| StoreError::Corrupt { path: path.into(), reason })
+}
+
+fn text(path: &Path, fd: BorrowedFd<'_>) -> Result<String, StoreError> {
     let bytes = trust::read(fd).map_err(StoreError::system(path, "read"))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| BadSet::Syntax(error.to_string()));
-    text.and_then(CodeSet::parse).map_err(|reason| StoreError::Corrupt { path: path.into(), reason })
-}
-
-/// A whole set, on stable storage, that does not have its name yet. Dropping it removes it.
-struct NewFile<'a> {
-    directory: &'a Directory,
-}
-
-impl<'a> NewFile<'a> {
-    fn write(directory: &'a Directory, text: &str) -> Result<Self, StoreError> {
-        directory.remove(NEW)?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        let fd = openat(&directory.fd, NEW, flags, MODE).map_err(directory.failed("make a file in"))?;
-        let new = Self { directory };
-        // Whatever the umask is.
-        fchmod(&fd, MODE).map_err(directory.failed("set the mode of .new in"))?;
-        let mut file = File::from(fd);
-        file.write_all(text.as_bytes())
-            .map_err(|error| directory.failed("write .new in")(trust::errno(&error)))?;
-        fsync(&file).map_err(directory.failed("flush .new in"))?;
-        Ok(new)
-    }
-
-    fn rename(self, user: &str) -> Result<(), StoreError> {
-        let directory = &self.directory.fd;
-        renameat(directory, NEW, directory, file_name(user).as_str())
-            .map_err(self.directory.failed("rename .new in"))
-    }
-}
-
-impl Drop for NewFile<'_> {
-    fn drop(&mut self) {
-        // After the rename there is nothing to remove; what cannot be removed is, by the next run.
-        let _ = self.directory.remove(NEW);
-    }
+    String::from_utf8(bytes).map_err(|error| {
+        let reason = BadSet::Syntax(error.utf8_error().to_string());
+        StoreError::Corrupt { path: path.into(), reason }
+    })
 }
 
 #[cfg(test)]
@@ -321,7 +344,9 @@ mod tests {
         let account = Account { name: "alice".into(), uid: 1000 };
         let label = Label::new(&account, clock::now(), vec![], &mut SysRng).unwrap();
         let text = CodeSet::render(&label, &[CodeHash::decoy(Cost::DEFAULT)]);
-        let replace = |expected| store.replace("alice", expected, Some(&text), &mut || Ok(())).unwrap();
+        let replace = |expected| {
+            store.replace("alice", expected, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap()
+        };
         replace(Expected::Nothing);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {

@@ -1,0 +1,159 @@
+//! Notices: what a user is told by mail whenever a code is used, or a set or its addresses change.
+//!
+//! A notice holds no code, no hash and no link. Names come from outside, some from the network: none can leave its place
+//! in the text, and none reaches a header but encoded.
+
+mod text;
+
+use jiff::tz::TimeZone;
+use mail_builder::MessageBuilder;
+use mail_builder::headers::address::Address;
+use mail_builder::headers::date::Date;
+use mail_builder::headers::message_id::MessageId;
+use mail_builder::headers::text::Text;
+
+use crate::address;
+use crate::clock::Time;
+use crate::code::Slot;
+use crate::config::{Config, Notify};
+use crate::mark::Mark;
+use crate::outbox::Letter;
+use crate::set::{CodeSet, Label};
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A code was used to log in.
+    Used {
+        /// Its number.
+        slot: Slot,
+        /// When, where and by which service.
+        mark: &'a Mark,
+        /// How many codes are left, and of how many; `None`: its set has been replaced or removed since.
+        left: Option<(usize, usize)>,
+    },
+    /// The first set of a user, or one in the place of a file that was none.
+    Made {
+        /// Codes in it.
+        total: usize,
+    },
+    /// A new set in the place of another.
+    Replaced {
+        /// The id of the other.
+        old: &'a str,
+        /// Its unspent codes, which work no more.
+        lost: usize,
+        /// Codes in the new one.
+        total: usize,
+    },
+    /// A set was removed.
+    Revoked {
+        /// Its unspent codes, which work no more.
+        lost: usize,
+    },
+    /// Notices go to other addresses.
+    Readdressed {
+        /// Where they went.
+        old: &'a [String],
+        /// Where they go.
+        new: &'a [String],
+    },
+}
+
+/// Writes the notices of this host.
+pub struct Writer<'a> {
+    notify: &'a Notify,
+    low: usize,
+    host: String,
+    zone: TimeZone,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer for the host of this name, where clocks show the time of `zone`.
+    #[must_use]
+    pub fn new(config: &'a Config, host: &str, zone: TimeZone) -> Self {
+        Self { notify: &config.notify, low: config.codes.low, host: text::shown(host, text::NAME), zone }
+    }
+
+    /// The notice of a use, to all who get the set's.
+    #[must_use]
+    pub fn of_use(&self, set: &CodeSet, slot: Slot, mark: &Mark) -> Vec<Letter> {
+        let event = Event::Used { slot, mark, left: Some((set.left(), set.total())) };
+        self.letters(&set.label, &set.label.email, mark.time, event)
+    }
+
+    /// The notices of uses that are due when their set ends or gets other addresses.
+    #[must_use]
+    pub fn of_due_uses(&self, set: &CodeSet) -> Vec<Letter> {
+        let letters = |(slot, mark): (Slot, &Mark)| {
+            let event = Event::Used { slot, mark, left: None };
+            self.letters(&set.label, &set.label.email, mark.time, event)
+        };
+        set.due().flat_map(letters).collect()
+    }
+
+    /// The notice of an event, one message a recipient: to these addresses of the set's user, and to `copy_to`.
+    #[must_use]
+    pub fn letters(&self, label: &Label, email: &[String], time: Time, event: Event<'_>) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        for to in self.recipients(&label.user, email) {
+            letters.push(Letter {
+                user: label.user.clone(),
+                time,
+                message: self.message(label, &to, time, event),
+                to,
+            });
+        }
+        letters
+    }
+
+    /// Where the notices of a user with these addresses go, beside `copy_to`.
+    #[must_use]
+    pub fn addresses(&self, user: &str, email: &[String]) -> Vec<String> {
+        if email.is_empty() { vec![address::of_user(user, &self.notify.domain)] } else { email.to_vec() }
+    }
+
+    fn recipients(&self, user: &str, email: &[String]) -> Vec<String> {
+        let mut recipients = self.addresses(user, email);
+        recipients.extend_from_slice(&self.notify.copy_to);
+        let mut seen = std::collections::HashSet::new();
+        recipients.retain(|to| seen.insert(to.clone()));
+        recipients
+    }
+
+    fn message(&self, label: &Label, to: &str, time: Time, event: Event<'_>) -> String {
+        let text::Content { subject, body } = text::content(self, label, event);
+        let Notify { from, domain, .. } = self.notify;
+        let from = if from.contains('@') { from.clone() } else { address::of_user(from, domain) };
+        let seconds = i64::try_from(time.seconds()).unwrap_or_default();
+        let message = MessageBuilder::new()
+            .header("From", Address::new_address(Some("Backup codes"), from))
+            .header("To", Address::new_address(None::<&str>, to))
+            .header("Subject", Text::new(subject))
+            .header("Date", Date::new(seconds))
+            .header("Message-ID", MessageId::new(self.message_id(label, time, event)))
+            .header("Auto-Submitted", Text::new("auto-generated"))
+            .text_body(body)
+            .write_to_string();
+        // It fails only where what it writes to does, and that is memory. sendmail takes lines as this system has them.
+        message.unwrap_or_default().replace("\r\n", "\n")
+    }
+
+    /// The same for the same event: what a crash lets go out twice can be told.
+    fn message_id(&self, label: &Label, time: Time, event: Event<'_>) -> String {
+        let what = match event {
+            Event::Used { slot, .. } => format!("used-{slot}"),
+            Event::Made { .. } => "made".into(),
+            Event::Replaced { .. } => "replaced".into(),
+            Event::Revoked { .. } => "revoked".into(),
+            Event::Readdressed { .. } => "readdressed".into(),
+        };
+        let plain = |text: &str| -> String {
+            text.chars().filter(|&c| c.is_ascii_alphanumeric() || "-.".contains(c)).take(64).collect()
+        };
+        let host = plain(&self.host);
+        let host = host.trim_matches('.');
+        let host = if host.is_empty() { "localhost" } else { host };
+        format!("{}.{what}.{}.backupcodes@{host}", plain(&label.set), time.seconds())
+    }
+}

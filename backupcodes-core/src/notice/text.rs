@@ -1,0 +1,325 @@
+//! The words of a notice.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::{Event, Writer};
+use crate::clock::Time;
+use crate::mark::Mark;
+use crate::set::Label;
+use crate::throttle::LOCAL;
+
+/// Most characters of a name in a subject.
+pub(super) const NAME: usize = 64;
+/// Most characters of a name in the text.
+const LONG_NAME: usize = 256;
+/// Most addresses that are listed.
+const ADDRESSES: usize = 10;
+
+pub(super) struct Content {
+    pub(super) subject: String,
+    pub(super) body: String,
+}
+
+pub(super) fn content(writer: &Writer<'_>, label: &Label, event: Event<'_>) -> Content {
+    let (user, host) = (shown(&label.user, NAME), &writer.host);
+    match event {
+        Event::Used { slot, mark, left } => used(writer, label, slot.number(), mark, left),
+        Event::Made { total } => Content {
+            subject: format!("New backup codes for {user} on {host}"),
+            body: body(
+                writer,
+                label,
+                &format!("You have {} for logging in now. Each works once.", codes(total)),
+                &[],
+                "If you have the sheet, keep it away from the device that makes your verification codes.",
+                "If you do not have the sheet, somebody else may have it.",
+            ),
+        },
+        Event::Replaced { old, lost, total } => Content {
+            subject: format!("Backup codes of {user} on {host} were replaced"),
+            body: body(
+                writer,
+                label,
+                &format!("You have a new set of {} for logging in. The old set works no more.", codes(total)),
+                &[("Old set", format!("{}, {} unspent", shown(old, NAME), codes(lost)))],
+                "If you have the new sheet, throw the old one away.",
+                "If you do not have the new sheet, somebody else may have it.",
+            ),
+        },
+        Event::Revoked { lost } => Content {
+            subject: format!("Backup codes of {user} on {host} were revoked"),
+            body: body(
+                writer,
+                label,
+                "You have no backup codes any more: the set was removed, and none of its codes works.",
+                &[("Unspent", codes(lost))],
+                "If you expected this, throw the sheet away.",
+                "If you did not expect it, somebody may want to lock you out.",
+            ),
+        },
+        Event::Readdressed { old, new } => Content {
+            subject: format!("Notices about backup codes of {user} on {host} go to other addresses"),
+            body: body(
+                writer,
+                label,
+                "From now on other addresses are told when a backup code of yours is used.",
+                &[("Before", listed(old)), ("Now", listed(new))],
+                "If you expected this, there is nothing to do.",
+                "If you did not expect it, somebody may want to keep you from knowing.",
+            ),
+        },
+    }
+}
+
+fn used(writer: &Writer<'_>, label: &Label, slot: u8, mark: &Mark, left: Option<(usize, usize)>) -> Content {
+    let Mark { time, fails, service, source, .. } = mark;
+    let (user, host) = (shown(&label.user, NAME), &writer.host);
+    let low = left.map(|(left, _)| left).filter(|&left| left <= writer.low);
+    let warning = match low {
+        None => String::new(),
+        Some(0) => ": none is left".into(),
+        Some(left) => format!(": only {left} left"),
+    };
+    let source = if source == LOCAL { "this host itself".into() } else { shown(source, LONG_NAME) };
+    let left = match left {
+        Some((left, total)) => format!("{left} of {total}"),
+        None => "the set was replaced, removed or given other addresses after this use".into(),
+    };
+    let mut facts = vec![
+        ("Time", local(*time, writer)),
+        ("Service", shown(service, LONG_NAME)),
+        ("From", source),
+        ("Code", format!("number {slot} of the sheet")),
+        ("Left", left),
+    ];
+    match fails {
+        0 => {}
+        1 => facts.push(("Before it", "1 answer from there was refused".into())),
+        fails => facts.push(("Before it", format!("{fails} answers in a row from there were refused"))),
+    }
+    let mut yours = format!("If this was you, cross code {slot} out on your sheet.");
+    if low.is_some() {
+        yours += " Get a new sheet soon: few codes are left.";
+    }
+    Content {
+        subject: format!("Backup code {slot} of {user} was used on {host}{warning}"),
+        body: body(
+            writer,
+            label,
+            "One of your backup codes was used to log in. It works no more.",
+            &facts,
+            &yours,
+            "If this was not you, somebody has your sheet and may have your password.",
+        ),
+    }
+}
+
+/// What happened, the facts, and what to do: if it was the user, and if it was not.
+fn body(
+    writer: &Writer<'_>,
+    label: &Label,
+    happened: &str,
+    facts: &[(&str, String)],
+    yours: &str,
+    not_yours: &str,
+) -> String {
+    let mut text = format!("{happened}\n\n");
+    let always = [
+        ("User", shown(&label.user, LONG_NAME)),
+        ("Host", writer.host.clone()),
+        ("Set", shown(&label.set, NAME)),
+    ];
+    for (name, value) in always.iter().chain(facts) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {:<11}{value}", format!("{name}:"));
+    }
+    let contact = match shown(&writer.notify.contact, LONG_NAME) {
+        nobody if nobody.is_empty() => format!("the administrator of {}", writer.host),
+        contact => contact,
+    };
+    let (user, host) = (word(&label.user), &writer.host);
+    let _ = write!(
+        text,
+        "\n{yours}\n\n{not_yours}\nTell {contact} at once.\nAs root of {host}, this ends every code of the set:\n\n  \
+         backupcodes-admin revoke -- {user}\n\nand this shows what was used, when and from where:\n\n  \
+         backupcodes-admin status -- {user}\n"
+    );
+    text
+}
+
+/// The time as clocks in the host's zone show it, with the offset: `24 November 2026, 13:07:12 UTC+01:00`.
+fn local(time: Time, writer: &Writer<'_>) -> String {
+    let seconds = i64::try_from(time.seconds()).unwrap_or_default();
+    let Ok(time) = Timestamp::from_second(seconds) else { return time.to_string() };
+    time.to_zoned_datetime(writer.zone.clone()).strftime("%-d %B %Y, %H:%M:%S UTC%:z").to_string()
+}
+
+fn codes(count: usize) -> String {
+    if count == 1 { "1 backup code".into() } else { format!("{count} backup codes") }
+}
+
+fn listed(addresses: &[String]) -> String {
+    let mut listed: Vec<_> =
+        addresses.iter().take(ADDRESSES).map(|address| shown(address, LONG_NAME)).collect();
+    if addresses.len() > ADDRESSES {
+        listed.push(format!("{} more", addresses.len().saturating_sub(ADDRESSES)));
+    }
+    listed.join(", ")
+}
+
+/// A name from outside as one piece of a line: nothing in it ends the line, turns its direction or hides.
+pub(super) fn shown(name: &str, most: usize) -> String {
+    let visible = |c: char| {
+        !c.is_control()
+            && !matches!(c,
+                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    let mut shown: String = name.chars().take(most).map(|c| if visible(c) { c } else { '?' }).collect();
+    if name.chars().nth(most).is_some() {
+        shown.push('\u{2026}');
+    }
+    shown
+}
+
+/// A name as one word of a shell: whoever copies the command runs no other.
+fn word(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !name.is_empty() && name.chars().all(plain) {
+        return name.into();
+    }
+    format!("'{}'", shown(name, LONG_NAME).replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Account;
+    use crate::code::Slot;
+    use crate::config::Config;
+    use crate::outbox::Letter;
+    use jiff::tz::{Offset, TimeZone};
+    use rand::rngs::SysRng;
+
+    fn letters(user: &str, host: &str, config: &Config, event: Event<'_>) -> Vec<Letter> {
+        let account = Account { name: user.into(), uid: 1000 };
+        let time = "2026-11-24T12:07:12Z".parse().unwrap();
+        let label = Label::new(&account, time, vec!["a@example.org".into()], &mut SysRng).unwrap();
+        let label = Label { set: "9f3c21aa".into(), ..label };
+        let zone = TimeZone::fixed(Offset::from_seconds(19_800).unwrap());
+        Writer::new(config, host, zone).letters(&label, &label.email, time, event)
+    }
+
+    fn mark(fails: u32, service: &str, source: &str) -> Mark {
+        Mark::new("2026-11-24T12:07:12Z".parse().unwrap(), fails, service, source)
+    }
+
+    fn of_use(user: &str, host: &str, mark: &Mark, left: Option<(usize, usize)>) -> String {
+        let slot = Slot::new(3).unwrap();
+        let mut letters = letters(user, host, &Config::default(), Event::Used { slot, mark, left });
+        assert_eq!(letters.len(), 1);
+        letters.remove(0).message
+    }
+
+    #[test]
+    fn a_use_is_told_with_all_that_a_worried_user_asks() {
+        let message = of_use("alice", "web1", &mark(4, "sshd", "192.0.2.7"), Some((6, 10)));
+        let expected = "\
+From: \"Backup codes\" <root>
+To: <a@example.org>
+Subject: Backup code 3 of alice was used on web1
+Date: Tue, 24 Nov 2026 12:07:12 +0000
+Message-ID: <9f3c21aa.used-3.1795522032.backupcodes@web1>
+Auto-Submitted: auto-generated
+MIME-Version: 1.0
+Content-Type: text/plain; charset=\"utf-8\"
+Content-Transfer-Encoding: 7bit
+
+One of your backup codes was used to log in. It works no more.
+
+  User:      alice
+  Host:      web1
+  Set:       9f3c21aa
+  Time:      24 November 2026, 17:37:12 UTC+05:30
+  Service:   sshd
+  From:      192.0.2.7
+  Code:      number 3 of the sheet
+  Left:      6 of 10
+  Before it: 4 answers in a row from there were refused
+
+If this was you, cross code 3 out on your sheet.
+
+If this was not you, somebody has your sheet and may have your password.
+Tell the administrator of web1 at once.
+As root of web1, this ends every code of the set:
+
+  backupcodes-admin revoke -- alice
+
+and this shows what was used, when and from where:
+
+  backupcodes-admin status -- alice
+";
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn few_left_is_in_the_subject() {
+        let local = mark(0, "login", "local");
+        let message = of_use("alice", "web1", &local, Some((2, 10)));
+        assert!(
+            message.contains("\nSubject: Backup code 3 of alice was used on web1: only 2 left\n"),
+            "{message}"
+        );
+        assert!(
+            message.contains("Get a new sheet soon") && message.contains("this host itself"),
+            "{message}"
+        );
+        assert!(!message.contains("refused"), "{message}");
+        assert!(of_use("alice", "web1", &local, Some((0, 10))).contains("web1: none is left\n"));
+        assert!(!of_use("alice", "web1", &local, Some((4, 10))).contains("Get a new sheet soon"));
+    }
+
+    #[test]
+    fn no_name_leaves_its_place() {
+        let evil = "a\r\nBcc: x@example.org\r\n\r\n\u{202e}\0\t'; rm -rf / #%s\u{2028}";
+        let message = of_use(evil, evil, &mark(0, evil, evil), Some((6, 10)));
+        let header = message.split("\n\n").next().unwrap();
+        let names: Vec<_> = header
+            .lines()
+            .filter(|line| !line.starts_with('\t'))
+            .filter_map(|line| line.split(':').next())
+            .collect();
+        let expected = [
+            "From",
+            "To",
+            "Subject",
+            "Date",
+            "Message-ID",
+            "Auto-Submitted",
+            "MIME-Version",
+            "Content-Type",
+            "Content-Transfer-Encoding",
+        ];
+        assert_eq!(names, expected);
+        assert!(!message.contains('\r') && !message.contains('\0'), "{message}");
+        let body = shown(evil, 300);
+        assert!(!body.contains(['\n', '\r', '\0', '\t', '\u{202e}', '\u{2028}']), "{body}");
+        assert_eq!(word(evil), format!("'{}'", body.replace('\'', "'\\''")));
+        let long = of_use(&"n".repeat(1000), &"h".repeat(1000), &mark(0, "s", "h"), None);
+        assert!(long.len() < 4096 && long.lines().all(|line| line.len() < 998), "{long}");
+    }
+
+    #[test]
+    fn each_recipient_gets_a_message_of_its_own_and_none_gets_two() {
+        let mut config = Config::default();
+        config.notify.copy_to = vec!["sec@example.org".into(), "a@example.org".into()];
+        config.notify.contact = "Jürgen, room 7".into();
+        let to = |letters: &[Letter]| letters.iter().map(|letter| letter.to.clone()).collect::<Vec<_>>();
+        let letters = letters("alice", "web1", &config, Event::Revoked { lost: 1 });
+        assert_eq!(to(&letters), ["a@example.org", "sec@example.org"]);
+        assert!(letters[1].message.contains("\nTo: <sec@example.org>\n"));
+        assert!(letters[0].message.contains("Tell J=C3=BCrgen, room 7 at once"), "{}", letters[0].message);
+    }
+}

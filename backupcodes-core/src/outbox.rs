@@ -1,0 +1,294 @@
+//! Notices that wait for their delivery as finished messages, one file a recipient: all but those of uses, which the
+//! set file itself holds.
+//!
+//! A file is named `<user>@<time>-<number>`, and holds the recipient in its first line and the message behind it. One more
+//! a user, `<user>@refused`, tells what sendmail refused last.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use crate::clock::Time;
+use crate::directory::{Directory, NewFile};
+use crate::lock::Deadline;
+use crate::name::{escaped, unescaped};
+use crate::store::{PATIENCE, StoreError};
+use crate::trust::{self, Kind};
+
+/// The outbox, in the directory of the sets.
+const FOLDER: &str = "outbox";
+/// What follows the user in the name of a refusal.
+const REFUSED: &str = "refused";
+/// Most bytes of a user in a name: it ends with a time and a number.
+const USER: usize = 200;
+
+/// A finished message to one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Whose codes it is about.
+    pub user: String,
+    /// When it happened, which puts letters in order.
+    pub time: Time,
+    /// The address that it goes to.
+    pub to: String,
+    /// The message, with its header.
+    pub message: String,
+}
+
+/// What sendmail refused last of a user's notices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When.
+    pub time: Time,
+    /// The address that the notice was to go to.
+    pub to: String,
+    /// How sendmail ended, and what it said.
+    pub said: String,
+}
+
+/// Letters that wait.
+pub struct Outbox {
+    sets: PathBuf,
+}
+
+/// Letters that were put, and can be taken back.
+#[must_use]
+pub struct Posted<'a> {
+    outbox: &'a Outbox,
+    names: Vec<String>,
+}
+
+impl Outbox {
+    /// That of the sets in this directory.
+    pub fn of(sets: impl Into<PathBuf>) -> Self {
+        Self { sets: sets.into() }
+    }
+
+    /// Puts letters where they wait. On return all of them are on stable storage.
+    ///
+    /// # Errors
+    /// They cannot be written: none of them stays.
+    pub fn put(&self, letters: &[Letter]) -> Result<Posted<'_>, StoreError> {
+        let mut posted = Posted { outbox: self, names: Vec::new() };
+        if letters.is_empty() {
+            return Ok(posted);
+        }
+        let sets = Directory::of_sets(&self.sets)?;
+        let directory = sets.inner(FOLDER)?;
+        let _locked = directory.lock(Deadline::after(PATIENCE))?;
+        let mut put = || {
+            for letter in letters {
+                let name = free_name(&directory, letter)?;
+                NewFile::write(&directory, &format!("{}\n{}", letter.to, letter.message))?.rename(&name)?;
+                posted.names.push(name);
+            }
+            directory.flush()?;
+            // The outbox itself may be new.
+            sets.flush()
+        };
+        match put() {
+            Ok(()) => Ok(posted),
+            Err(error) => {
+                posted.withdraw();
+                Err(error)
+            }
+        }
+    }
+
+    /// The names of all letters that wait, each user's in the order of their time.
+    ///
+    /// # Errors
+    /// The outbox cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, StoreError> {
+        let Some(directory) = self.find()? else { return Ok(Vec::new()) };
+        let mut names = directory.names()?;
+        names.retain(|name| user_of(name).is_some_and(|(_, kind)| kind != REFUSED));
+        Ok(names)
+    }
+
+    /// A letter, or `None` where it is gone.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub fn read(&self, name: &str) -> Result<Option<Letter>, StoreError> {
+        let Some((path, text)) = self.text(name)? else { return Ok(None) };
+        let letter = || {
+            let (user, kind) = user_of(name)?;
+            let seconds = u64::from_str_radix(kind.split_once('-')?.0, 16).ok()?;
+            let (to, message) = text.split_once('\n')?;
+            Some(Letter { user, time: Time::of_seconds(seconds), to: to.into(), message: message.into() })
+        };
+        letter().map(Some).ok_or_else(|| {
+            Kind::PrivateFile.refuse(&path, "no letter: see what it holds, then remove it").into()
+        })
+    }
+
+    /// Takes a letter away that has been seen to.
+    ///
+    /// # Errors
+    /// It cannot be removed: it would be sent again.
+    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+        let Some(directory) = self.find()? else { return Ok(()) };
+        directory.remove(name)?;
+        directory.flush()
+    }
+
+    /// How many letters wait that are about this user.
+    ///
+    /// # Errors
+    /// The outbox cannot be read.
+    pub fn waiting(&self, user: &str) -> Result<usize, StoreError> {
+        let prefix = prefix(user);
+        Ok(self.names()?.iter().filter(|name| name.starts_with(&prefix)).count())
+    }
+
+    /// What sendmail refused last of this user's notices.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn refusal(&self, user: &str) -> Result<Option<Refusal>, StoreError> {
+        let Some((_, text)) = self.text(&(prefix(user) + REFUSED))? else { return Ok(None) };
+        let mut lines = text.splitn(3, '\n');
+        let mut line = || lines.next().unwrap_or_default().to_owned();
+        let (time, to, said) = (line(), line(), line());
+        Ok(Some(Refusal { time: time.parse().unwrap_or_default(), to, said }))
+    }
+
+    /// Keeps what sendmail refused, in the place of what it refused before.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note_refusal(&self, user: &str, refusal: &Refusal) -> Result<(), StoreError> {
+        let Refusal { time, to, said } = refusal;
+        let directory = Directory::of_sets(&self.sets)?.inner(FOLDER)?;
+        let _locked = directory.lock(Deadline::after(PATIENCE))?;
+        NewFile::write(&directory, &format!("{time}\n{to}\n{said}"))?.rename(&(prefix(user) + REFUSED))
+    }
+
+    /// Forgets the refusal: the address takes notices, or is not used any more.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn forget_refusal(&self, user: &str) -> Result<(), StoreError> {
+        let Some(directory) = self.find()? else { return Ok(()) };
+        directory.remove(&(prefix(user) + REFUSED))
+    }
+
+    fn find(&self) -> Result<Option<Directory>, StoreError> {
+        Directory::of_sets(&self.sets)?.find_inner(FOLDER)
+    }
+
+    fn text(&self, name: &str) -> Result<Option<(PathBuf, String)>, StoreError> {
+        let Some(directory) = self.find()? else { return Ok(None) };
+        let Some((fd, _)) = directory.find_file(name, OFlag::O_RDONLY, Kind::PrivateFile)? else {
+            return Ok(None);
+        };
+        let path = directory.path_of(name);
+        let bytes = trust::read(fd.as_fd()).map_err(StoreError::system(&path, "read"))?;
+        Ok(Some((path, String::from_utf8_lossy(&bytes).into_owned())))
+    }
+}
+
+impl Posted<'_> {
+    /// Takes them back: what they tell of did not happen.
+    pub fn withdraw(&self) {
+        for name in &self.names {
+            // One that stays tells too much, which is better than too little.
+            let _ = self.outbox.remove(name);
+        }
+    }
+}
+
+fn prefix(user: &str) -> String {
+    // No escaped name holds this character.
+    escaped(user, USER) + "@"
+}
+
+fn user_of(name: &str) -> Option<(String, &str)> {
+    let (user, kind) = name.split_once('@')?;
+    Some((unescaped(user)?, kind))
+}
+
+fn free_name(directory: &Directory, letter: &Letter) -> Result<String, StoreError> {
+    let start = format!("{}{:010x}", prefix(&letter.user), letter.time.seconds());
+    for number in 0..u32::MAX {
+        let name = format!("{start}-{number:04}");
+        match directory.stat(&name) {
+            Ok(_) => {}
+            Err(Errno::ENOENT) => return Ok(name),
+            Err(errno) => return Err(StoreError::system(&directory.path_of(&name), "look at")(errno)),
+        }
+    }
+    Err(StoreError::system(Path::new(&start), "find a name for")(Errno::EEXIST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn sets() -> tempfile::TempDir {
+        let sets = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(sets.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        sets
+    }
+
+    fn letter(user: &str, seconds: u64, message: &str) -> Letter {
+        Letter {
+            user: user.into(),
+            time: Time::of_seconds(seconds),
+            to: "a@example.org".into(),
+            message: message.into(),
+        }
+    }
+
+    #[test]
+    fn letters_wait_in_the_order_of_their_time_until_they_are_taken_away() {
+        let sets = sets();
+        let outbox = Outbox::of(sets.path());
+        assert!(outbox.names().unwrap().is_empty());
+        let letters = [
+            letter("zo\u{eb}/..", 5, "late\n"),
+            letter("zo\u{eb}/..", 3, "early\n\n1\n"),
+            letter("bob", 3, "b"),
+        ];
+        let _stays = outbox.put(&letters).unwrap();
+        let _as_well = outbox.put(&letters[..1]).unwrap();
+        let names = outbox.names().unwrap();
+        let read: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
+        let [late, early, bob] = letters;
+        assert_eq!(read, [bob, early, late.clone(), late]);
+        assert_eq!(outbox.waiting("zo\u{eb}/..").unwrap(), 3);
+        assert_eq!(outbox.waiting("zo").unwrap(), 0);
+        names.iter().for_each(|name| outbox.remove(name).unwrap());
+        assert!(outbox.names().unwrap().is_empty());
+        assert_eq!(outbox.read(&names[0]).unwrap(), None);
+    }
+
+    #[test]
+    fn what_did_not_happen_is_not_told() {
+        let sets = sets();
+        let outbox = Outbox::of(sets.path());
+        outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, "y")]).unwrap().withdraw();
+        assert!(outbox.names().unwrap().is_empty());
+        assert!(outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, &"y".repeat(1 << 20))]).is_ok());
+    }
+
+    #[test]
+    fn the_last_refusal_is_kept_and_is_no_letter() {
+        let sets = sets();
+        let outbox = Outbox::of(sets.path());
+        assert_eq!(outbox.refusal("alice").unwrap(), None);
+        for said in ["first", "exit status 70: no such user\nat all"] {
+            let refusal =
+                Refusal { time: Time::of_seconds(9), to: "a@example.org".into(), said: said.into() };
+            outbox.note_refusal("alice", &refusal).unwrap();
+            assert_eq!(outbox.refusal("alice").unwrap(), Some(refusal));
+        }
+        assert!(outbox.names().unwrap().is_empty());
+        outbox.forget_refusal("alice").unwrap();
+        assert_eq!(outbox.refusal("alice").unwrap(), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! One delivery at a time, so that a notice goes out once; but a delivery that stands still keeps no other back for long.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::{Flock, OFlag};
+use nix::sys::stat::{FileStat, futimens};
+use nix::sys::time::TimeSpec;
+
+use crate::clock::precise;
+use crate::directory::Directory;
+use crate::lock::{Deadline, try_lock};
+use crate::store::{PATIENCE, StoreError};
+use crate::trust::Kind;
+
+/// A delivery that has not gone on for so long stands still: it is stopped or frozen.
+const STANDSTILL: Duration = Duration::from_secs(5 * 60);
+/// From the lock to the first sign of going on, at most.
+const GRACE: Duration = Duration::from_secs(1);
+/// In the runtime directory.
+const FOLDER: &str = "notify";
+const NAME: &str = "turn";
+
+/// The right to deliver, until it is dropped.
+pub struct Turn {
+    file: Flock<OwnedFd>,
+}
+
+impl Turn {
+    /// Takes the turn, or `None` where another delivery has it and goes on. That one looks again when it has let go.
+    ///
+    /// # Errors
+    /// The runtime directory cannot be used.
+    pub fn take(runtime: &Path) -> Result<Option<Self>, StoreError> {
+        let deadline = Deadline::after(PATIENCE);
+        let directory = Directory::runtime(runtime)?.inner(FOLDER)?;
+        let path = directory.path_of(NAME);
+        loop {
+            let (fd, stat) = directory.find_or_make_file(NAME, OFlag::O_RDWR, Kind::Counter)?;
+            let is_named = || directory.stat(NAME).is_ok_and(|now| same(&now, &stat));
+            match try_lock(fd).map_err(StoreError::system(&path, "lock"))? {
+                Ok(file) if is_named() => {
+                    let turn = Self { file };
+                    turn.goes_on();
+                    return Ok(Some(turn));
+                }
+                Err(_) if is_named() => {
+                    if !stands_still(&directory, &stat) {
+                        return Ok(None);
+                    }
+                    // Only one may take the place of the file, so that no new one is taken away.
+                    let _locked = directory.lock(deadline)?;
+                    if is_named() {
+                        directory.remove(NAME)?;
+                    }
+                }
+                // Somebody took its place meanwhile.
+                _ => deadline.pause(&path)?,
+            }
+        }
+    }
+
+    /// A sign for others that this delivery does not stand still.
+    pub fn goes_on(&self) {
+        let now = precise().duration_since(UNIX_EPOCH).map_or(TimeSpec::UTIME_NOW, TimeSpec::from_duration);
+        // Without it others go ahead in 5 minutes.
+        let _ = futimens(&*self.file, &now, &now);
+    }
+}
+
+/// Whether whoever has the lock has given no sign of going on for too long, and gives none now.
+fn stands_still(directory: &Directory, stat: &FileStat) -> bool {
+    let is_old = || {
+        directory.stat(NAME).is_ok_and(|now| {
+            let age = precise().duration_since(changed(&now)).unwrap_or_else(|ahead| ahead.duration());
+            same(&now, stat) && age > STANDSTILL
+        })
+    };
+    // It may have taken the lock in this very moment.
+    is_old() && Deadline::after(GRACE).wait(GRACE) && is_old()
+}
+
+fn changed(stat: &FileStat) -> SystemTime {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+}
+
+fn same(a: &FileStat, b: &FileStat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::{UtimensatFlags, utimensat};
+
+    #[test]
+    fn one_has_the_turn_until_it_lets_go() {
+        let runtime = tempfile::tempdir().unwrap();
+        let turn = Turn::take(runtime.path()).unwrap().unwrap();
+        assert!(Turn::take(runtime.path()).unwrap().is_none());
+        drop(turn);
+        assert!(Turn::take(runtime.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_stands_still_loses_the_turn_and_only_then() {
+        let runtime = tempfile::tempdir().unwrap();
+        let stopped = Turn::take(runtime.path()).unwrap().unwrap();
+        let file = runtime.path().join(FOLDER).join(NAME);
+        let stand = |seconds: u64| {
+            let then = (precise() - Duration::from_secs(seconds)).duration_since(UNIX_EPOCH).unwrap();
+            let then = TimeSpec::from_duration(then);
+            utimensat(nix::fcntl::AT_FDCWD, &file, &then, &then, UtimensatFlags::NoFollowSymlink).unwrap();
+        };
+        stand(290);
+        assert!(Turn::take(runtime.path()).unwrap().is_none());
+        stand(302);
+        let next = Turn::take(runtime.path()).unwrap().unwrap();
+        // Its own place is another now, and what it does in the old one changes nothing.
+        stopped.goes_on();
+        assert!(Turn::take(runtime.path()).unwrap().is_none());
+        drop(stopped);
+        assert!(Turn::take(runtime.path()).unwrap().is_none());
+        drop(next);
+        assert!(Turn::take(runtime.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn of_many_at_once_one_takes_over() {
+        let runtime = tempfile::tempdir().unwrap();
+        let stopped = Turn::take(runtime.path()).unwrap().unwrap();
+        let long_ago = TimeSpec::from_duration(Duration::from_secs(1000));
+        futimens(&*stopped.file, &long_ago, &long_ago).unwrap();
+        let taken: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..16).map(|_| scope.spawn(|| Turn::take(runtime.path()).unwrap())).collect();
+            threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(taken.len(), 1);
+    }
+}
