@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use backupcodes_core::address;
 use backupcodes_core::config::{Config, ConfigError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -13,7 +14,9 @@ Examples:
   backupcodes-admin status                all sets of this host
   backupcodes-admin verify alice          would this code be accepted?
   backupcodes-admin revoke alice          no code of alice works any more
-  backupcodes-admin unlock alice          alice need not wait after too many wrong codes";
+  backupcodes-admin email alice a@b.org   alice's notices go to this address
+  backupcodes-admin unlock alice          alice need not wait after too many wrong codes
+  backupcodes-admin notify                mails what is due";
 
 /// Makes, shows, checks and revokes the backup codes of this host's users.
 #[derive(Parser)]
@@ -53,6 +56,14 @@ pub(crate) enum Command {
         #[arg(value_name = "USER")]
         user: String,
     },
+    /// Shows where a user's notices go, or sets it. The old addresses and the new are told.
+    Email {
+        #[arg(value_name = "USER")]
+        user: String,
+        /// Where notices go from now on; none: only shows it.
+        #[arg(value_name = "ADDRESS", value_parser = address)]
+        addresses: Vec<String>,
+    },
     /// Removes a user's set: none of its codes works any more.
     Revoke {
         #[arg(value_name = "USER")]
@@ -63,6 +74,9 @@ pub(crate) enum Command {
         #[arg(value_name = "USER")]
         user: String,
     },
+    /// Hands over to sendmail what is due: notices of uses, and of sets and addresses that changed. A unit or the module
+    /// runs it; by hand it does no harm.
+    Notify,
 }
 
 #[derive(Args)]
@@ -83,12 +97,8 @@ pub(crate) struct Generate {
     pub(crate) email: Vec<String>,
 }
 
-/// RFC 5321 allows 254 characters.
 fn address(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() || text.len() > 254 || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("expected a mail address of 1 to 254 characters without spaces");
-    }
-    Ok(text.into())
+    address::check(text).map(|()| text.into())
 }
 
 impl Cli {

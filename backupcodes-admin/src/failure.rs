@@ -57,6 +57,12 @@ pub(crate) enum Failure {
     Input(std::io::Error),
     #[error("the result cannot be written ({0}); see that there is room and a reader for standard output")]
     Output(std::io::Error),
+    #[error(
+        "this process cannot become root in every sense ({0}); expected root with CAP_SETUID and CAP_SETGID"
+    )]
+    Ids(Errno),
+    #[error("{0} notices could not be delivered, or looked for, as told above")]
+    Undelivered(usize),
     #[error("{failed} of {total} users failed, as told above; the others are done")]
     Some { failed: usize, total: usize },
 }

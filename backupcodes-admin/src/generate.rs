@@ -7,6 +7,8 @@ use backupcodes_core::clock;
 use backupcodes_core::code::{Code, Slot};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CodeHash, HeapMemory};
+use backupcodes_core::notice::{Event, Writer};
+use backupcodes_core::outbox::Letter;
 use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
 use backupcodes_core::throttle::Throttle;
@@ -20,7 +22,7 @@ use crate::output;
 use crate::{sheet, terminal};
 
 pub(crate) fn run(config: &Config, arguments: &Generate, format: Format) -> Result<Outcome, Failure> {
-    let mut printer = Printer { format, printed: 0 };
+    let mut printer = Printer { format, host: output::host_name(), printed: 0 };
     let mut memory = HeapMemory::default();
     let mut outcome = Outcome::Done;
     let (mut failed, mut accounts) = (Vec::new(), BTreeSet::new());
@@ -72,11 +74,14 @@ fn generate(
     let email = if arguments.email.is_empty() { email } else { arguments.email.clone() };
     let new = New::make(config, arguments.count, &account, email, memory)?;
     let mut shown = false;
-    let replaced = store.replace(&account.name, expected, Some(&new.file), &mut || {
+    let writer = output::writer(config, &printer.host);
+    let mut announce = || {
         printer.print(&new)?;
         shown = true;
         Ok(())
-    });
+    };
+    let mut letters = |last: Option<&CodeSet>| letters(&writer, last, &account, &new);
+    let replaced = store.replace(&account.name, expected, Some(&new.file), &mut announce, &mut letters);
     match replaced {
         Ok(()) => {
             // The set is good all the same.
@@ -91,6 +96,27 @@ fn generate(
         Err(ReplaceError::Store(error)) if shown => Err(Failure::SheetIsDead { user: account.name, error }),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is told of a new set, and of the one that it replaces as it is in the end.
+fn letters(writer: &Writer<'_>, last: Option<&CodeSet>, account: &Account, new: &New) -> Vec<Letter> {
+    let (label, total) = (&new.label, new.codes.len());
+    // Whoever had the name before this account is told of none of its sets.
+    let own = last.filter(|set| set.label.judge_owner(account).is_ok());
+    let mut letters = last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
+    let Some(Label { set: old, email, .. }) = own.map(|set| &set.label) else {
+        letters.extend(writer.letters(label, &label.email, label.created, Event::Made { total }));
+        return letters;
+    };
+    let lost = own.map_or(0, CodeSet::left);
+    let (before, after) = (writer.addresses(&label.user, email), writer.addresses(&label.user, &label.email));
+    let event = Event::Replaced { old, lost, total };
+    letters.extend(writer.letters(label, &[before.as_slice(), &after].concat(), label.created, event));
+    if before != after {
+        let before = Label { email: before, ..label.clone() };
+        letters.extend(writer.readdressed(&before, &label.email, label.created));
+    }
+    letters
 }
 
 fn may_replace(set: &CodeSet) -> Result<bool, Failure> {
@@ -133,6 +159,7 @@ impl New {
 /// Prints one set after the other, as sheets or as one JSON list.
 struct Printer {
     format: Format,
+    host: String,
     printed: usize,
 }
 
@@ -147,12 +174,11 @@ struct Json<'a> {
 impl Printer {
     fn print(&mut self, new: &New) -> std::io::Result<()> {
         let first = self.printed == 0;
-        let host = nix::unistd::gethostname()?;
         output::write(|out| match self.format {
             Format::Text => {
                 let gap = if first { "" } else { "\n\n" };
                 out.write_all(gap.as_bytes())?;
-                out.write_all(sheet::text(&host.to_string_lossy(), &new.label, &new.codes).as_bytes())
+                out.write_all(sheet::text(&self.host, &new.label, &new.codes).as_bytes())
             }
             Format::Json => {
                 let codes: Vec<Zeroizing<String>> = new.codes.iter().map(Code::for_sheet).collect();

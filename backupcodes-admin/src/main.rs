@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod email;
 mod failure;
 mod generate;
+mod notify;
 mod output;
 mod revoke;
 mod sheet;
@@ -31,6 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Outcome, Failure> {
+    if let Command::Notify = cli.command {
+        notify::leave_surroundings()?;
+    }
     // Codes pass through here: no core dump may keep them.
     nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
     let config = cli.configuration()?;
@@ -38,6 +43,8 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Generate(arguments) => generate::run(&config, &arguments, cli.format),
         Command::Status { users } => status::run(&config, &users, cli.format),
         Command::Verify { user } => verify::run(&config, &user, cli.format),
+        Command::Email { user, addresses } => email::run(&config, &user, &addresses, cli.format),
+        Command::Notify => notify::run(&config),
         Command::Revoke { user } => revoke::run(&config, &user, cli.format),
         Command::Unlock { user } => unlock::run(&config, &user, cli.format),
     }

@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use backupcodes_core::config::Config;
+use backupcodes_core::notice::Writer;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -10,6 +13,16 @@ use crate::failure::Failure;
 /// One line on standard error. If that fails, the exit status still tells.
 pub(crate) fn complain(what: &dyn Display) {
     let _ = writeln!(io::stderr(), "backupcodes-admin: {what}");
+}
+
+/// What this host calls itself.
+pub(crate) fn host_name() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Who writes this host's notices.
+pub(crate) fn writer<'a>(config: &'a Config, host: &str) -> Writer<'a> {
+    Writer::new(config, host, TimeZone::system())
 }
 
 /// Text on standard output.

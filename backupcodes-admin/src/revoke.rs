@@ -1,7 +1,10 @@
 //! `revoke`: removes a set. The account may be gone.
 
 use backupcodes_core::account::Account;
+use backupcodes_core::clock;
 use backupcodes_core::config::Config;
+use backupcodes_core::notice::Event;
+use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{Expected, FileStore, Store};
 use serde::Serialize;
 
@@ -17,6 +20,8 @@ struct Json<'a> {
 }
 
 pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
+    let host = output::host_name();
+    let writer = output::writer(config, &host);
     let store = FileStore::new(&config.directory);
     // As the sets are named; the account may be gone.
     let user = &Account::by_name(user)?.map_or_else(|| user.to_string(), |account| account.name);
@@ -29,7 +34,14 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
     };
     if let Some((_, set)) = &old {
         let expected = set.as_deref().map_or(Expected::Unusable, Expected::Set);
-        store.replace(user, expected, None, &mut || Ok(()))?;
+        let mut letters = |last: Option<&CodeSet>| {
+            let Some(set) = last else { return Vec::new() };
+            let mut letters = writer.of_due_uses(set);
+            let event = Event::Revoked { lost: set.left() };
+            letters.extend(writer.letters(&set.label, &set.label.email, clock::now(), event));
+            letters
+        };
+        store.replace(user, expected, None, &mut || Ok(()), &mut letters)?;
     }
     let set = old.as_ref().and_then(|(_, set)| set.as_deref());
     match (format, &old) {

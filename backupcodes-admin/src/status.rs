@@ -6,8 +6,9 @@ use backupcodes_core::account::Account;
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::{Mail, Mark};
+use backupcodes_core::outbox::Refusal;
 use backupcodes_core::set::{CodeSet, Label, State};
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::throttle::{Throttle, Throttled, Wait};
 use serde::Serialize;
 
@@ -31,13 +32,15 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
                     account.and_then(|account| set.label.judge_owner(&account).err()).map(Failure::from),
                 );
                 let throttled = throttle.throttled(&set.label.user, clock::precise());
-                sets.push((
-                    set,
-                    throttled.unwrap_or_else(|error| {
-                        failed.push(error.into());
-                        Vec::new()
-                    }),
-                ));
+                let throttled = throttled.unwrap_or_else(|error| {
+                    failed.push(error.into());
+                    Vec::new()
+                });
+                let notices = Notices::of(&store, &set).unwrap_or_else(|error| {
+                    failed.push(error.into());
+                    Notices::default()
+                });
+                sets.push(Shown { set, throttled, notices, low: config.codes.low });
             }
             Ok(None) if named => {
                 output::complain(&format_args!(
@@ -52,27 +55,47 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
     }
     match format {
         Format::Json => {
-            let sets: Vec<_> =
-                sets.iter().map(|(set, throttled)| Json::of(set, throttled, config.codes.low)).collect();
-            output::print_json(&sets)?;
+            output::print_json(&sets.iter().map(Json::of).collect::<Vec<_>>())?;
         }
         Format::Text => {
             let now = clock::now();
-            sets.iter().try_for_each(|(set, throttled)| {
-                output::print(&text(set, throttled, config.codes.low, now))
-            })?;
+            sets.iter().try_for_each(|set| output::print(&text(set, now)))?;
         }
     }
     Failure::report(failed, users.len()).map(|()| outcome)
 }
 
-fn text(set: &CodeSet, throttled: &[Throttled], low: usize, now: Time) -> String {
+/// What there is to show of one user.
+struct Shown {
+    set: CodeSet,
+    throttled: Vec<Throttled>,
+    notices: Notices,
+    low: usize,
+}
+
+/// What did not go out.
+#[derive(Default)]
+struct Notices {
+    due: usize,
+    refusal: Option<Refusal>,
+}
+
+impl Notices {
+    fn of(store: &FileStore, set: &CodeSet) -> Result<Self, StoreError> {
+        let outbox = store.outbox();
+        let waiting = outbox.waiting(&set.label.user)?;
+        let due = set.due().count().saturating_add(waiting);
+        Ok(Self { due, refusal: outbox.refusal(&set.label.user)? })
+    }
+}
+
+fn text(Shown { set, throttled, notices, low }: &Shown, now: Time) -> String {
     let Label { set: id, user, created, email, .. } = &set.label;
     let (left, total) = (set.left(), set.total());
     let days = now.seconds().saturating_sub(created.seconds()) / 86_400;
     let warning = match left {
         0 => ", NONE LEFT",
-        left if left <= low => ", LOW",
+        left if left <= *low => ", LOW",
         _ => "",
     };
     let mut text = format!("{user}: {left} of {total} codes left{warning}\n");
@@ -81,14 +104,25 @@ fn text(set: &CodeSet, throttled: &[Throttled], low: usize, now: Time) -> String
     if !email.is_empty() {
         let _ = writeln!(text, "  notices to {}", email.join(", "));
     }
+    if notices.due > 0 {
+        let _ = writeln!(text, "  NOTICES DUE: {}; to deliver them: backupcodes-admin notify", notices.due);
+    }
+    if let Some(Refusal { time, to, said }) = &notices.refusal {
+        let _ = writeln!(text, "  NOTICE REFUSED {time} for {to}: {}", said.replace(char::is_control, " "));
+    }
     for Throttled { service, source, failures, until } in throttled {
         let _ = writeln!(text, "  THROTTLED for {service} from {source} {until}, after {failures} failures");
     }
     for (slot, entry) in set.entries() {
         let _ = match &entry.state {
             State::Unspent(_) => continue,
-            State::Spent(Mark { time, service, source, .. }) => {
-                writeln!(text, "  code {slot} used {time} by {service} from {source}")
+            State::Spent(Mark { time, mail, service, source, .. }) => {
+                let notice = match mail {
+                    Mail::Ok => "",
+                    Mail::Due => ", notice due",
+                    Mail::Refused => ", NOTICE REFUSED",
+                };
+                writeln!(text, "  code {slot} used {time} by {service} from {source}{notice}")
             }
             State::Damaged => writeln!(text, "  code {slot} DAMAGED, counts as used"),
         };
@@ -106,7 +140,17 @@ struct Json<'a> {
     low: bool,
     email: &'a [String],
     throttled: Vec<JsonThrottled<'a>>,
+    /// Notices that wait for their delivery.
+    due: usize,
+    refused: Option<JsonRefusal<'a>>,
     codes: Vec<JsonCode<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonRefusal<'a> {
+    time: String,
+    address: &'a str,
+    said: &'a str,
 }
 
 #[derive(Serialize)]
@@ -129,7 +173,7 @@ struct JsonCode<'a> {
 }
 
 impl<'a> Json<'a> {
-    fn of(set: &'a CodeSet, throttled: &'a [Throttled], low: usize) -> Self {
+    fn of(Shown { set, throttled, notices, low }: &'a Shown) -> Self {
         let Label { set: id, user, created, email, .. } = &set.label;
         Self {
             user,
@@ -137,9 +181,15 @@ impl<'a> Json<'a> {
             created: created.to_string(),
             total: set.total(),
             left: set.left(),
-            low: set.left() <= low,
+            low: set.left() <= *low,
             email,
             throttled: throttled.iter().map(JsonThrottled::of).collect(),
+            due: notices.due,
+            refused: notices.refusal.as_ref().map(|Refusal { time, to, said }| JsonRefusal {
+                time: time.to_string(),
+                address: to,
+                said,
+            }),
             codes: set.entries().map(|(slot, entry)| JsonCode::of(slot.number(), &entry.state)).collect(),
         }
     }

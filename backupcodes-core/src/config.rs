@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use toml::de::DeValue;
 
+use crate::address;
 use crate::code::{LONGEST_SECRET, SHORTEST_SECRET, Slot};
 use crate::hash::Cost;
 use crate::slots::MOST_SLOTS;
@@ -216,6 +217,13 @@ impl Config {
         within("throttle.most", *most, 0, MOST_COUNTED)?;
         if !notify.sendmail.first().is_some_and(|program| Path::new(program).is_absolute()) {
             return Err("notify.sendmail: expected a program by its absolute path, and its arguments".into());
+        }
+        for (key, address) in notify.copy_to.iter().map(|to| ("copy_to", to)).chain([("from", &notify.from)])
+        {
+            address::check(address).map_err(|expected| format!("notify.{key}: {expected}"))?;
+        }
+        if !notify.domain.is_empty() && address::check(&notify.domain).is_err() {
+            return Err("notify.domain: expected a mail domain, or nothing".into());
         }
         Ok(())
     }

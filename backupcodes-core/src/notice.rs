@@ -92,6 +92,15 @@ impl<'a> Writer<'a> {
         set.due().flat_map(letters).collect()
     }
 
+    /// The notice that notices go to other addresses, to the old ones and the new.
+    #[must_use]
+    pub fn readdressed(&self, label: &Label, new: &[String], time: Time) -> Vec<Letter> {
+        let old = self.addresses(&label.user, &label.email);
+        let new = self.addresses(&label.user, new);
+        let event = Event::Readdressed { old: &old, new: &new };
+        self.letters(label, &[old.as_slice(), &new].concat(), time, event)
+    }
+
     /// The notice of an event, one message a recipient: to these addresses of the set's user, and to `copy_to`.
     #[must_use]
     pub fn letters(&self, label: &Label, email: &[String], time: Time, event: Event<'_>) -> Vec<Letter> {

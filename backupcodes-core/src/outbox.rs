@@ -192,6 +192,12 @@ impl Outbox {
 }
 
 impl Posted<'_> {
+    /// The names of the letters.
+    #[must_use]
+    pub fn names(self) -> Vec<String> {
+        self.names
+    }
+
     /// Takes them back: what they tell of did not happen.
     pub fn withdraw(&self) {
         for name in &self.names {

@@ -24,7 +24,7 @@ use pam::secret::SecretBytes;
 use crate::ffi::{FreshMemory, Level, has_memory, log, undisturbed};
 use crate::options::Options;
 use crate::place::Place;
-use crate::{answer, reminder};
+use crate::{answer, notify, reminder};
 
 /// Asks for a code, and says yes only once it is spent on stable storage.
 pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> PamResultCode {
@@ -83,6 +83,11 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     log(pamh, Level::Notice, &format!("accepted code {slot} of set {set}, {left} left; {place}"));
     if let Err(error) = counted.clear() {
         log(pamh, Level::Warning, &format!("failures are not counted as they should be: {error}; {place}"));
+    }
+    if config.notify.spawn {
+        if let Err(error) = notify::start(options.conf.as_deref()) {
+            log(pamh, Level::Warning, &format!("the notice of this use stays due: {error}; {place}"));
+        }
     }
     reminder::leave(pamh, &accepted);
     if !options.quiet && flags & PAM_SILENT == 0 {

@@ -316,6 +316,120 @@ fn set_ids([real, effective, saved]: [libc::uid_t; 3]) -> Result<(), Errno> {
     Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, real, effective, saved) }).map(drop)
 }
 
+/// Starts a program with these arguments that this process has nothing to do with: no child of it is left, none is waited
+/// for by the host, and no SIGCHLD comes. It has an empty environment, no descriptors but /dev/null, `/`, the usual
+/// signals and a session of its own; its ids are those of this thread, its limits those of this process.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn start_detached(arguments: &[CString]) -> Result<(), Errno> {
+    const STACK: usize = 128 << 10;
+    let program = arguments.first().ok_or(Errno::EINVAL)?;
+    let pointers = arguments.iter().map(|argument| argument.as_ptr().cast_mut());
+    let mut pointers: Vec<_> = pointers.chain([std::ptr::null_mut()]).collect();
+    let stack = Mapping::new(STACK).ok_or(Errno::ENOMEM)?;
+    let mut start =
+        Start { program, arguments: pointers.as_mut_ptr(), manner: Manner::new()?, errno: libc::ECHILD };
+    // A child whose end sends no signal, and that wait(2) of the host does not see; it starts the program and ends, and so
+    // the program is nobody's here. With CLONE_VFORK this thread stands still until then.
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+    // SAFETY: the stack is fresh, aligned to a page, and grows down from its end; `start` outlives the child, which has
+    // ended when this returns.
+    let child = unsafe {
+        libc::clone(start_in_child, stack.start.as_ptr().add(STACK).cast(), flags, (&raw mut start).cast())
+    };
+    Errno::result(child)?;
+    // SAFETY: no status is asked for.
+    while unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::__WCLONE) } < 0
+        && Errno::last() == Errno::EINTR
+    {}
+    if start.errno == 0 { Ok(()) } else { Err(Errno::from_raw(start.errno)) }
+}
+
+/// What the child between is told, and what it tells.
+struct Start<'a> {
+    program: &'a CStr,
+    arguments: *mut *mut c_char,
+    manner: Manner,
+    errno: c_int,
+}
+
+extern "C" fn start_in_child(start: *mut c_void) -> c_int {
+    // SAFETY: it is the `Start` of the thread that stands still meanwhile.
+    let start = unsafe { &mut *start.cast::<Start<'_>>() };
+    let mut child = 0;
+    // SAFETY: all are live, the list of arguments ends with a null, and that of the environment is one.
+    start.errno = unsafe {
+        libc::posix_spawn(
+            &raw mut child,
+            start.program.as_ptr(),
+            &raw const start.manner.files,
+            &raw const start.manner.attributes,
+            start.arguments,
+            (&raw const NO_ENVIRONMENT).cast(),
+        )
+    };
+    0
+}
+
+/// An environment without a variable.
+static NO_ENVIRONMENT: usize = 0;
+
+/// How a program is started.
+struct Manner {
+    files: libc::posix_spawn_file_actions_t,
+    attributes: libc::posix_spawnattr_t,
+}
+
+impl Manner {
+    fn new() -> Result<Self, Errno> {
+        let done = |code: c_int| if code == 0 { Ok(()) } else { Err(Errno::from_raw(code)) };
+        let mut files = std::mem::MaybeUninit::uninit();
+        let mut attributes = std::mem::MaybeUninit::uninit();
+        // SAFETY: both are initialised where that succeeds.
+        let mut manner = unsafe {
+            done(libc::posix_spawn_file_actions_init(files.as_mut_ptr()))?;
+            let files = files.assume_init();
+            done(libc::posix_spawnattr_init(attributes.as_mut_ptr()))?;
+            Self { files, attributes: attributes.assume_init() }
+        };
+        let (files, attributes) = (&raw mut manner.files, &raw mut manner.attributes);
+        let (all, none) = (SigSet::all(), SigSet::empty());
+        let flags = libc::POSIX_SPAWN_SETSIGDEF
+            | libc::POSIX_SPAWN_SETSIGMASK
+            | c_int::from(libc::POSIX_SPAWN_SETSID);
+        let flags = libc::c_short::try_from(flags).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: both are initialised, and the strings are copied.
+        unsafe {
+            for number in 0..=2 {
+                done(libc::posix_spawn_file_actions_addopen(
+                    files,
+                    number,
+                    c"/dev/null".as_ptr(),
+                    libc::O_RDWR,
+                    0,
+                ))?;
+            }
+            done(libc::posix_spawn_file_actions_addclosefrom_np(files, 3))?;
+            done(libc::posix_spawn_file_actions_addchdir_np(files, c"/".as_ptr()))?;
+            done(libc::posix_spawnattr_setsigdefault(attributes, all.as_ref()))?;
+            done(libc::posix_spawnattr_setsigmask(attributes, none.as_ref()))?;
+            done(libc::posix_spawnattr_setflags(attributes, flags))?;
+        }
+        Ok(manner)
+    }
+}
+
+impl Drop for Manner {
+    fn drop(&mut self) {
+        // SAFETY: both were initialised, and nobody uses them any more.
+        unsafe {
+            libc::posix_spawn_file_actions_destroy(&raw mut self.files);
+            libc::posix_spawnattr_destroy(&raw mut self.attributes);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ mod attempt;
 #[expect(unsafe_code, reason = "the one room for it: libpam, memory by the page, signals and ids")]
 mod ffi;
 mod limits;
+mod notify;
 mod options;
 mod place;
 mod reminder;

@@ -195,6 +195,7 @@ impl World {
         fs::create_dir(world.store()).unwrap();
         set_mode(&world.store(), 0o700);
         world.configure(CHEAP);
+        world.notify("spawn = false");
         world.stack(options);
         Some(world)
     }
@@ -219,6 +220,12 @@ impl World {
             format!("directory = {:?}\nruntime_directory = {:?}\n", self.store(), self.path("run"));
         fs::write(self.path("conf"), directories + text).unwrap();
         set_mode(&self.path("conf"), 0o644);
+    }
+
+    /// Writes the section on mail, in a drop-in of the configuration.
+    pub fn notify(&self, text: &str) {
+        fs::create_dir_all(self.path("conf.d")).unwrap();
+        fs::write(self.path("conf.d/notify.conf"), format!("[notify]\n{text}\n")).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

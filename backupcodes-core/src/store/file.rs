@@ -345,7 +345,7 @@ mod tests {
         let label = Label::new(&account, clock::now(), vec![], &mut SysRng).unwrap();
         let text = CodeSet::render(&label, &[CodeHash::decoy(Cost::DEFAULT)]);
         let replace = |expected| {
-            store.replace("alice", expected, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap()
+            store.replace("alice", expected, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap();
         };
         replace(Expected::Nothing);
         let done = AtomicBool::new(false);

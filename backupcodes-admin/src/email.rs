@@ -1,0 +1,63 @@
+//! `email`: shows or sets where a user's notices go.
+
+use backupcodes_core::account::Account;
+use backupcodes_core::clock;
+use backupcodes_core::config::Config;
+use backupcodes_core::set::CodeSet;
+use backupcodes_core::store::{FileStore, Store};
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+#[derive(Serialize)]
+struct Json<'a> {
+    user: &'a str,
+    email: &'a [String],
+}
+
+pub(crate) fn run(
+    config: &Config,
+    user: &str,
+    addresses: &[String],
+    format: Format,
+) -> Result<Outcome, Failure> {
+    let store = FileStore::new(&config.directory);
+    // As the sets are named; the account may be gone.
+    let user = &Account::by_name(user)?.map_or_else(|| user.to_string(), |account| account.name);
+    let host = output::host_name();
+    let writer = output::writer(config, &host);
+    if !addresses.is_empty() {
+        let mut letters = |set: &CodeSet| {
+            let old = writer.addresses(user, &set.label.email);
+            let new = writer.addresses(user, addresses);
+            // What was due goes where it was to go; it goes to the new addresses as well, since it stays due.
+            let mut letters = writer.of_due_uses(set);
+            if old != new {
+                letters.extend(writer.readdressed(&set.label, addresses, clock::now()));
+            }
+            letters
+        };
+        if store.readdress(user, addresses, &mut letters)? {
+            // A refusal of an address that is not used any more.
+            let _ = store.outbox().forget_refusal(user);
+        }
+    }
+    let Some(set) = store.read(user)? else {
+        output::complain(&format_args!(
+            "{user} has no backup codes; make some: backupcodes-admin generate {user}"
+        ));
+        return Ok(Outcome::No);
+    };
+    let email = &set.label.email;
+    match format {
+        Format::Json => output::print_json(&Json { user, email })?,
+        Format::Text => {
+            let where_to = writer.addresses(user, email).join(", ");
+            let why = if email.is_empty() { " (no address is set)" } else { "" };
+            output::print(&format!("{user}: notices to {where_to}{why}\n"))?;
+        }
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,208 @@
+//! One run of sendmail: a message, a recipient, and what became of it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use process_wrap::std::{ProcessSession, StdCommandWrap};
+
+/// How long sendmail may take to take a message.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has ended, in milliseconds.
+const TICK: u8 = 10;
+/// Most bytes of what it says that are kept.
+const KEPT: usize = 4096;
+/// EX_TEMPFAIL of sysexits.h.
+const TEMPORARY: i32 = 75;
+/// All that it finds in its environment, as PATH.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What became of a message.
+pub(super) enum Handed {
+    /// sendmail has it, and answers for it from here on.
+    Over,
+    /// Not now: why.
+    Later(String),
+    /// Never: how sendmail ended and what it said.
+    Refused(String),
+}
+
+/// Gives `message` to sendmail for `to`.
+pub(super) fn hand_over(sendmail: &[String], to: &str, message: &str) -> Handed {
+    let (ended, said) = match run(sendmail, to, message) {
+        Ok(result) => result,
+        Err(error) => {
+            let program = sendmail.first().map_or("", String::as_str);
+            return Handed::Later(format!(
+                "{program} cannot be run ({error}); expected a mail server's sendmail; see [notify] in \
+                 backupcodes.conf"
+            ));
+        }
+    };
+    let said = if said.is_empty() { "it said nothing".into() } else { format!("it said: {said}") };
+    match ended {
+        None => Handed::Later(format!("sendmail was ended after {} s; {said}", PATIENCE.as_secs())),
+        Some(status) => match status.code() {
+            Some(0) => Handed::Over,
+            Some(TEMPORARY) => {
+                Handed::Later(format!("sendmail cannot take it now (exit status {TEMPORARY}); {said}"))
+            }
+            Some(code) => Handed::Refused(format!("exit status {code} of sendmail; {said}")),
+            None => {
+                let signal = status.signal().unwrap_or_default();
+                Handed::Later(format!("sendmail was ended by signal {signal}; {said}"))
+            }
+        },
+    }
+}
+
+/// How it ended (`None`: it was ended), and what it said.
+fn run(sendmail: &[String], to: &str, message: &str) -> io::Result<(Option<ExitStatus>, String)> {
+    let (program, arguments) = sendmail.split_first().ok_or(io::ErrorKind::NotFound)?;
+    // A file, not a pipe: nobody has to write while sendmail reads, or does not.
+    let mut stdin = File::from(memfd_create(c"notice", MFdFlags::MFD_CLOEXEC)?);
+    stdin.write_all(message.as_bytes())?;
+    stdin.rewind()?;
+    let mut command = StdCommandWrap::with_new(program, |command| {
+        command
+            .args(arguments)
+            .args(["--", to])
+            .env_clear()
+            .env("PATH", PATH)
+            .current_dir("/")
+            .stdin(Stdio::from(stdin))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+    });
+    let mut child = command.wrap(ProcessSession).spawn()?.into_inner();
+    let mut said = Said::of(child.stderr.take());
+    let start = Instant::now();
+    let ended = loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            break Some(status);
+        }
+        if start.elapsed() >= PATIENCE {
+            end(&mut child);
+            break None;
+        }
+        said.listen();
+    };
+    Ok((ended, said.last_words()))
+}
+
+/// What comes on standard error: the beginning is kept, the rest read so that nobody waits to say it.
+struct Said {
+    pipe: Option<ChildStderr>,
+    kept: Vec<u8>,
+}
+
+impl Said {
+    /// A pipe that might be waited for for ever is none.
+    fn of(pipe: Option<ChildStderr>) -> Self {
+        let waits_not = |pipe: &ChildStderr| fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_ok();
+        Self { pipe: pipe.filter(waits_not), kept: Vec::new() }
+    }
+
+    /// Waits a moment for something to read.
+    fn listen(&mut self) {
+        let mut places: Vec<_> =
+            self.pipe.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)).collect();
+        if poll(&mut places, PollTimeout::from(TICK)).is_ok_and(|ready| ready > 0) {
+            self.read();
+        }
+    }
+
+    /// Reads a piece. Whether there was one.
+    fn read(&mut self) -> bool {
+        let mut piece = [0; 65536];
+        let Some(pipe) = &mut self.pipe else { return false };
+        match pipe.read(&mut piece) {
+            Ok(0) => self.pipe = None,
+            Ok(count) => {
+                let room = KEPT.saturating_sub(self.kept.len());
+                self.kept.extend_from_slice(piece.get(..count.min(room)).unwrap_or_default());
+                return true;
+            }
+            // Nothing there, or nothing to be had.
+            Err(_) => {}
+        }
+        false
+    }
+
+    /// What is in the pipe when sendmail has ended; who has it still may go on talking.
+    fn last_words(mut self) -> String {
+        while self.kept.len() < KEPT && self.read() {}
+        let said = String::from_utf8_lossy(&self.kept);
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Ends sendmail and its children: whatever is in its session, and whatever came from it.
+fn end(child: &mut Child) {
+    let Ok(leader) = i32::try_from(child.id()) else { return };
+    // Each look may find children that were made since the last one.
+    for _ in 0..100 {
+        let _ = kill(Pid::from_raw(leader), Signal::SIGKILL);
+        let victims = family(leader);
+        if victims.is_empty() {
+            break;
+        }
+        for victim in victims {
+            let _ = kill(Pid::from_raw(victim), Signal::SIGKILL);
+        }
+    }
+    let _ = child.wait();
+}
+
+/// The living processes in the session of `leader`, and their children in others.
+fn family(leader: i32) -> Vec<i32> {
+    let processes: Vec<_> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Process::read(&entry.ok()?.path()))
+        .filter(|process| !process.is_dead)
+        .collect();
+    let mut family: Vec<_> =
+        processes.iter().filter(|process| process.session == leader).map(|process| process.id).collect();
+    loop {
+        let children: Vec<_> = processes
+            .iter()
+            .filter(|process| family.contains(&process.parent) && !family.contains(&process.id))
+            .map(|process| process.id)
+            .collect();
+        if children.is_empty() {
+            return family;
+        }
+        family.extend(children);
+    }
+}
+
+struct Process {
+    id: i32,
+    parent: i32,
+    session: i32,
+    is_dead: bool,
+}
+
+impl Process {
+    /// From `/proc/PID/stat`: proc(5).
+    fn read(folder: &Path) -> Option<Self> {
+        let id = folder.file_name()?.to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(folder.join("stat")).ok()?;
+        // The name before it may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let is_dead = matches!(fields.next()?, "Z" | "X");
+        let parent = fields.next()?.parse().ok()?;
+        let session = fields.nth(1)?.parse().ok()?;
+        Some(Self { id, parent, session, is_dead })
+    }
+}

@@ -1,0 +1,84 @@
+//! A delivery may have been started by su, on behalf of an ordinary user: whatever of its surroundings is theirs is left
+//! behind before anything else, so that they can neither stop it nor have a say in what it does.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use nix::errno::Errno;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::signal::SigSet;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, close, geteuid, getgroups, setgroups, setresgid, setresuid};
+
+use crate::failure::Failure;
+
+/// Root's ids, no limits, the usual signals, no descriptors but the three, `/`, and a strict umask.
+pub(crate) fn leave() -> Result<(), Failure> {
+    if geteuid().is_root() {
+        become_root().map_err(Failure::Ids)?;
+    }
+    lift_limits();
+    take_signals();
+    close_descriptors();
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    // There is always a root.
+    let _ = chdir("/");
+    Ok(())
+}
+
+/// In every sense: as long as the real uid is another's, that one may send signals.
+fn become_root() -> Result<(), Errno> {
+    let root = geteuid();
+    setresuid(root, root, root)?;
+    setresgid(0.into(), 0.into(), 0.into())?;
+    if getgroups().is_ok_and(|groups| groups.is_empty()) { Ok(()) } else { setgroups(&[]) }
+}
+
+/// As far as this process may.
+fn lift_limits() {
+    const FILES: u64 = 1024;
+    let limits = [
+        (Resource::RLIMIT_FSIZE, RLIM_INFINITY),
+        (Resource::RLIMIT_CPU, RLIM_INFINITY),
+        (Resource::RLIMIT_AS, RLIM_INFINITY),
+        (Resource::RLIMIT_DATA, RLIM_INFINITY),
+        (Resource::RLIMIT_NOFILE, FILES),
+    ];
+    for (resource, wanted) in limits {
+        let Ok((soft, hard)) = getrlimit(resource) else { continue };
+        if soft < wanted && setrlimit(resource, wanted, wanted.max(hard)).is_err() {
+            // Above the hard limit only with CAP_SYS_RESOURCE.
+            let _ = setrlimit(resource, hard, hard);
+        }
+    }
+}
+
+/// None is blocked. One that is ignored would stay so in sendmail, but one that is handled would not (execve(2)): so those
+/// are handled, by doing nothing.
+fn take_signals() {
+    let _ = SigSet::empty().thread_set_mask();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let nothing = Arc::new(AtomicBool::new(false));
+    for (bit, signal) in (0_u32..64).zip(1..) {
+        let is_ignored = ignored.checked_shr(bit).is_some_and(|mask| mask & 1 == 1);
+        if is_ignored && !signal_hook::consts::FORBIDDEN.contains(&signal) {
+            let _ = signal_hook::flag::register(signal, Arc::clone(&nothing));
+        }
+    }
+}
+
+/// All but the standard three: what is opened from here on does not pass to a child.
+fn close_descriptors() {
+    let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for number in numbers.into_iter().filter(|&number| number > 2) {
+        // That of the listing is closed already.
+        let _ = close(number);
+    }
+}
