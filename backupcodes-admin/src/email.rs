@@ -35,7 +35,12 @@ pub(crate) fn run(
             // What was due goes where it was to go; it goes to the new addresses as well, since it stays due.
             let mut letters = writer.of_due_uses(set);
             if old != new {
-                letters.extend(writer.readdressed(&set.label, addresses, clock::now()));
+                letters.extend(writer.readdressed(
+                    &set.label,
+                    addresses,
+                    (set.left(), set.total()),
+                    clock::now(),
+                ));
             }
             letters
         };

@@ -114,7 +114,7 @@ fn letters(writer: &Writer<'_>, last: Option<&CodeSet>, account: &Account, new: 
     letters.extend(writer.letters(label, &[before.as_slice(), &after].concat(), label.created, event));
     if before != after {
         let before = Label { email: before, ..label.clone() };
-        letters.extend(writer.readdressed(&before, &label.email, label.created));
+        letters.extend(writer.readdressed(&before, &label.email, (total, total), label.created));
     }
     letters
 }

@@ -57,6 +57,10 @@ pub enum Event<'a> {
         old: &'a [String],
         /// Where they go.
         new: &'a [String],
+        /// Codes left.
+        left: usize,
+        /// Codes in the set.
+        total: usize,
     },
 }
 
@@ -94,10 +98,16 @@ impl<'a> Writer<'a> {
 
     /// The notice that notices go to other addresses, to the old ones and the new.
     #[must_use]
-    pub fn readdressed(&self, label: &Label, new: &[String], time: Time) -> Vec<Letter> {
+    pub fn readdressed(
+        &self,
+        label: &Label,
+        new: &[String],
+        (left, total): (usize, usize),
+        time: Time,
+    ) -> Vec<Letter> {
         let old = self.addresses(&label.user, &label.email);
         let new = self.addresses(&label.user, new);
-        let event = Event::Readdressed { old: &old, new: &new };
+        let event = Event::Readdressed { old: &old, new: &new, left, total };
         self.letters(label, &[old.as_slice(), &new].concat(), time, event)
     }
 
@@ -131,7 +141,7 @@ impl<'a> Writer<'a> {
     }
 
     fn message(&self, label: &Label, to: &str, time: Time, event: Event<'_>) -> String {
-        let text::Content { subject, body } = text::content(self, label, event);
+        let text::Content { subject, body } = text::content(self, label, time, event);
         let Notify { from, domain, .. } = self.notify;
         let from = if from.contains('@') { from.clone() } else { address::of_user(from, domain) };
         let seconds = i64::try_from(time.seconds()).unwrap_or_default();

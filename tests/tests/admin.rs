@@ -69,7 +69,7 @@ fn status_tells_what_is_left_and_where_codes_were_used() {
         all.contains(&format!("{}: 9 of 10 codes left\n", me())) && all.contains("nobody: 10 of 10"),
         "{all}"
     );
-    assert!(all.contains(&format!(" by {} from 192.0.2.7\n", world.service)), "{all}");
+    assert!(all.contains(&format!(" by {} from 192.0.2.7, notice due\n", world.service)), "{all}");
     assert!(!text_of(&["nobody"]).contains(&me()));
 
     let sets = json(&world.admin(&["status", "--format", "json"]));
@@ -234,7 +234,7 @@ fn a_set_without_unspent_codes_is_replaced_unasked_and_keeps_its_addresses() {
 fn a_generate_that_cannot_print_leaves_the_old_set_as_it_was() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let before = fs::read(world.file()).unwrap();
+    let (before, letters) = (fs::read(world.file()).unwrap(), world.other_files());
     for format in ["text", "json"] {
         let mut command = world.admin_command();
         command.args(["generate", "--yes", "--format", format, &me()]);
@@ -244,7 +244,7 @@ fn a_generate_that_cannot_print_leaves_the_old_set_as_it_was() {
         assert!(text(&output.stderr).contains("cannot be printed"), "{output:?}");
         assert_eq!(fs::read(world.file()).unwrap(), before);
     }
-    assert_eq!(fs::read_dir(world.store()).unwrap().count(), 1, "nothing is left over");
+    assert_eq!(world.other_files(), letters, "nothing is left over, and no notice tells of it");
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
 }
 
@@ -260,13 +260,13 @@ fn generate_after(world: &World, preparation: &str) -> Output {
 fn a_generate_that_cannot_write_leaves_the_old_set_as_it_was() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let before = fs::read(world.file()).unwrap();
+    let (before, letters) = (fs::read(world.file()).unwrap(), world.other_files());
     // A file size limit of 0 stands in for whatever may stop the new file.
     let output = generate_after(&world, "trap '' XFSZ; ulimit -f 0");
     let complaint = complaint(&output, 3);
     assert!(complaint.contains("cannot write .new in") && output.stdout.is_empty(), "{complaint}");
     assert_eq!(fs::read(world.file()).unwrap(), before);
-    assert_eq!(fs::read_dir(world.store()).unwrap().count(), 1, "nothing is left over");
+    assert_eq!(world.other_files(), letters, "nothing is left over, and no notice tells of it");
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
 }
 
@@ -275,7 +275,7 @@ fn what_a_crash_left_over_is_cleaned_by_the_next_run() {
     let Some(world) = World::new("") else { return };
     fs::write(world.store().join(".new"), "half of a se").unwrap();
     let sheet = world.generate();
-    assert_eq!(fs::read_dir(world.store()).unwrap().count(), 1);
+    assert!(!world.other_files().contains(&".new".into()));
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
 }
 

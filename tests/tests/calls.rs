@@ -73,6 +73,9 @@ fn the_memory_of_a_hash_is_had_in_a_slot_which_is_free_again_before_the_set_is_l
     assert!(order.map(at).is_sorted(), "{calls:#?}");
 }
 
+/// A letter and its directories, flushed, under the outbox's lock.
+const NOTICE: [&str; 7] = ["flock", "write", "fsync", "renameat", "fsync", "fsync", "flock"];
+
 #[test]
 fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
     let Some(world) = World::new("") else { return };
@@ -84,8 +87,11 @@ fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
         .filter(|call| call.contains(world.store().to_str().unwrap()) || call.contains("BACKUP CODES"))
         .map(|call| call.split('(').next().unwrap())
         .collect();
-    // Directory lock; new file, flushed; the sheet; the old set's lock; its end; the directory flushed; unlocked.
-    let expected = ["flock", "write", "fsync", "write", "flock", "renameat", "fsync", "flock", "flock"];
+    // Directory lock; new file, flushed; the sheet; the old set's lock; the notice; its end; the directory flushed;
+    // unlocked.
+    let before = ["flock", "write", "fsync", "write", "flock"];
+    let after = ["renameat", "fsync", "flock", "flock"];
+    let expected = [before.as_slice(), &NOTICE, &after].concat();
     assert_eq!(kinds, expected, "{calls:#?}");
 }
 
@@ -145,9 +151,15 @@ fn a_code_is_written_nowhere_but_to_the_terminal_and_starts_no_program() {
 fn a_removed_set_is_locked_and_its_end_is_flushed() {
     let Some(world) = World::new("") else { return };
     world.generate();
-    let (calls, _) = calls(world.admin_command().args(["revoke", &me()]), "", "flock,fsync,unlinkat");
-    let kinds: Vec<_> = calls.iter().map(|call| call.split('(').next().unwrap()).collect();
-    assert_eq!(kinds, ["flock", "flock", "unlinkat", "fsync", "flock", "flock"], "{calls:#?}");
+    let (calls, _) =
+        calls(world.admin_command().args(["revoke", &me()]), "", "flock,fsync,unlinkat,renameat,write");
+    let kinds: Vec<_> = calls
+        .iter()
+        .filter(|call| call.contains(world.store().to_str().unwrap()) && !call.contains("\".new\", 0"))
+        .map(|call| call.split('(').next().unwrap())
+        .collect();
+    let (before, after) = (["flock", "flock"], ["unlinkat", "fsync", "flock", "flock"]);
+    assert_eq!(kinds, [before.as_slice(), &NOTICE, &after].concat(), "{calls:#?}");
 }
 
 #[test]
@@ -172,7 +184,10 @@ fn files_are_opened_with_care() {
     for call in opened {
         assert!(call.contains("O_CLOEXEC"), "{call}");
         if call.contains(".new") {
-            assert!(call.contains("O_CREAT|O_EXCL|O_CLOEXEC, 0600"), "{call}");
+            assert!(
+                call.contains("O_CREAT|O_EXCL|") && call.contains("O_NOFOLLOW|O_CLOEXEC, 0600"),
+                "{call}"
+            );
         } else if call.contains(".toml") {
             let care = ["O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"];
             assert!(care.iter().all(|flag| call.contains(flag)), "{call}");

@@ -16,6 +16,7 @@ fn what_is_there_and_cannot_be_read_is_not_taken_for_missing() {
         assert_eq!(world.try_answer(&sheet.codes[0]), pam::SERVICE_ERR, "{reason}");
         assert!(world.last_line().text.contains(reason), "{:?}", world.last_line());
     };
+    fs::remove_dir_all(&drop_ins).unwrap();
     fs::write(&drop_ins, "").unwrap();
     refused("ENOTDIR");
     fs::remove_file(&drop_ins).unwrap();

@@ -22,131 +22,149 @@ pub(super) struct Content {
     pub(super) body: String,
 }
 
-pub(super) fn content(writer: &Writer<'_>, label: &Label, event: Event<'_>) -> Content {
+pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Event<'_>) -> Content {
     let (user, host) = (shown(&label.user, NAME), &writer.host);
-    match event {
-        Event::Used { slot, mark, left } => used(writer, label, slot.number(), mark, left),
-        Event::Made { total } => Content {
-            subject: format!("New backup codes for {user} on {host}"),
-            body: body(
-                writer,
-                label,
-                &format!("You have {} for logging in now. Each works once.", codes(total)),
-                &[],
-                "If you have the sheet, keep it away from the device that makes your verification codes.",
-                "If you do not have the sheet, somebody else may have it.",
-            ),
+    let words = match event {
+        Event::Used { slot, mark, left } => used(writer, &user, slot.number(), mark, left),
+        Event::Made { total } => Words {
+            happened: "You have backup codes for logging in now. Each works once.",
+            facts: vec![("Left", of(total, total))],
+            yours: "If you have the sheet, keep it away from the device that makes your\nverification codes."
+                .into(),
+            not_yours: "If you do not have the sheet, somebody else may have it.",
+            ..Words::of(format!("New backup codes for {user} on {host}"))
         },
-        Event::Replaced { old, lost, total } => Content {
-            subject: format!("Backup codes of {user} on {host} were replaced"),
-            body: body(
-                writer,
-                label,
-                &format!("You have a new set of {} for logging in. The old set works no more.", codes(total)),
-                &[("Old set", format!("{}, {} unspent", shown(old, NAME), codes(lost)))],
-                "If you have the new sheet, throw the old one away.",
-                "If you do not have the new sheet, somebody else may have it.",
-            ),
+        Event::Replaced { old, lost, total } => Words {
+            happened: "You have a new set of backup codes for logging in. The old set works no more.",
+            facts: vec![
+                ("Left", of(total, total)),
+                ("Old set", format!("{}, with {lost} unspent", shown(old, NAME))),
+            ],
+            yours: "If you have the new sheet, throw the old one away.".into(),
+            not_yours: "If you do not have the new sheet, somebody else may have it.",
+            ..Words::of(format!("Backup codes of {user} on {host} were replaced"))
         },
-        Event::Revoked { lost } => Content {
-            subject: format!("Backup codes of {user} on {host} were revoked"),
-            body: body(
-                writer,
-                label,
-                "You have no backup codes any more: the set was removed, and none of its codes works.",
-                &[("Unspent", codes(lost))],
-                "If you expected this, throw the sheet away.",
-                "If you did not expect it, somebody may want to lock you out.",
-            ),
+        Event::Revoked { lost } => Words {
+            happened: "You have no backup codes any more: the set was removed, and none of its codes\nworks.",
+            facts: vec![("Left", format!("none; {lost} were unspent"))],
+            yours: "If you expected this, throw the sheet away.".into(),
+            not_yours: "If you did not expect it, somebody may want to lock you out.",
+            commands: &[("this makes a new set", "generate")],
+            ..Words::of(format!("Backup codes of {user} on {host} were revoked"))
         },
-        Event::Readdressed { old, new } => Content {
-            subject: format!("Notices about backup codes of {user} on {host} go to other addresses"),
-            body: body(
-                writer,
-                label,
-                "From now on other addresses are told when a backup code of yours is used.",
-                &[("Before", listed(old)), ("Now", listed(new))],
-                "If you expected this, there is nothing to do.",
-                "If you did not expect it, somebody may want to keep you from knowing.",
-            ),
+        Event::Readdressed { old, new, left, total } => Words {
+            happened: "From now on other addresses are told when a backup code of yours is used.",
+            facts: vec![("Before", listed(old)), ("Now", listed(new)), ("Left", of(left, total))],
+            yours: "If you expected this, there is nothing to do.".into(),
+            not_yours: "If you did not expect it, somebody may want to keep you from knowing.",
+            commands: &[SHOW, ("this shows the addresses, and sets those behind it", "email")],
+            ..Words::of(format!("Notices about backup codes of {user} on {host} go to other addresses"))
         },
-    }
+    };
+    Content { subject: words.subject.clone(), body: words.body(writer, label, time) }
 }
 
-fn used(writer: &Writer<'_>, label: &Label, slot: u8, mark: &Mark, left: Option<(usize, usize)>) -> Content {
-    let Mark { time, fails, service, source, .. } = mark;
-    let (user, host) = (shown(&label.user, NAME), &writer.host);
-    let low = left.map(|(left, _)| left).filter(|&left| left <= writer.low);
-    let warning = match low {
+/// What a notice is made of beside what all have.
+struct Words {
+    subject: String,
+    happened: &'static str,
+    /// Where it came from, and by which service.
+    from: Option<(String, String)>,
+    facts: Vec<(&'static str, String)>,
+    /// What to do if it was the user.
+    yours: String,
+    /// What it means if it was not.
+    not_yours: &'static str,
+    /// What a command does that root may run then, and its name.
+    commands: &'static [(&'static str, &'static str)],
+}
+
+const REVOKE: (&str, &str) = ("this ends every code of the set", "revoke");
+const SHOW: (&str, &str) = ("this shows what was used, when and from where", "status");
+
+fn used(writer: &Writer<'_>, user: &str, slot: u8, mark: &Mark, left: Option<(usize, usize)>) -> Words {
+    let host = &writer.host;
+    let Mark { fails, service, source, .. } = mark;
+    let few = left.map(|(left, _)| left).filter(|&left| left <= writer.low);
+    let warning = match few {
         None => String::new(),
         Some(0) => ": none is left".into(),
         Some(left) => format!(": only {left} left"),
     };
     let source = if source == LOCAL { "this host itself".into() } else { shown(source, LONG_NAME) };
-    let left = match left {
-        Some((left, total)) => format!("{left} of {total}"),
-        None => "the set was replaced, removed or given other addresses after this use".into(),
-    };
     let mut facts = vec![
-        ("Time", local(*time, writer)),
-        ("Service", shown(service, LONG_NAME)),
-        ("From", source),
         ("Code", format!("number {slot} of the sheet")),
-        ("Left", left),
+        (
+            "Left",
+            left.map_or_else(
+                || "the set was replaced, removed or given other addresses after this use".into(),
+                |(left, total)| of(left, total),
+            ),
+        ),
     ];
     match fails {
         0 => {}
         1 => facts.push(("Before it", "1 answer from there was refused".into())),
         fails => facts.push(("Before it", format!("{fails} answers in a row from there were refused"))),
     }
-    let mut yours = format!("If this was you, cross code {slot} out on your sheet.");
-    if low.is_some() {
-        yours += " Get a new sheet soon: few codes are left.";
-    }
-    Content {
-        subject: format!("Backup code {slot} of {user} was used on {host}{warning}"),
-        body: body(
-            writer,
-            label,
-            "One of your backup codes was used to log in. It works no more.",
-            &facts,
-            &yours,
-            "If this was not you, somebody has your sheet and may have your password.",
-        ),
+    let advice = if few.is_some() { " Get a new sheet soon." } else { "" };
+    Words {
+        happened: "One of your backup codes was used to log in. It works no more.",
+        from: Some((source, shown(service, LONG_NAME))),
+        facts,
+        yours: format!("If this was you, cross code {slot} out on your sheet.{advice}"),
+        not_yours: "If this was not you, somebody has your sheet and may have your password.",
+        ..Words::of(format!("Backup code {slot} of {user} was used on {host}{warning}"))
     }
 }
 
-/// What happened, the facts, and what to do: if it was the user, and if it was not.
-fn body(
-    writer: &Writer<'_>,
-    label: &Label,
-    happened: &str,
-    facts: &[(&str, String)],
-    yours: &str,
-    not_yours: &str,
-) -> String {
-    let mut text = format!("{happened}\n\n");
-    let always = [
-        ("User", shown(&label.user, LONG_NAME)),
-        ("Host", writer.host.clone()),
-        ("Set", shown(&label.set, NAME)),
-    ];
-    for (name, value) in always.iter().chain(facts) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:<11}{value}", format!("{name}:"));
+impl Words {
+    fn of(subject: String) -> Self {
+        Self {
+            subject,
+            happened: "",
+            from: None,
+            facts: Vec::new(),
+            yours: String::new(),
+            not_yours: "",
+            commands: &[REVOKE, SHOW],
+        }
     }
-    let contact = match shown(&writer.notify.contact, LONG_NAME) {
-        nobody if nobody.is_empty() => format!("the administrator of {}", writer.host),
-        contact => contact,
-    };
-    let (user, host) = (word(&label.user), &writer.host);
-    let _ = write!(
-        text,
-        "\n{yours}\n\n{not_yours}\nTell {contact} at once.\nAs root of {host}, this ends every code of the set:\n\n  \
-         backupcodes-admin revoke -- {user}\n\nand this shows what was used, when and from where:\n\n  \
-         backupcodes-admin status -- {user}\n"
-    );
-    text
+
+    /// What happened, the facts, and what to do: if it was the user, and if it was not.
+    fn body(self, writer: &Writer<'_>, label: &Label, time: Time) -> String {
+        let Self { happened, from, facts, yours, not_yours, commands, .. } = self;
+        let host = &writer.host;
+        let (source, service) =
+            from.unwrap_or_else(|| ("this host itself, by root".into(), "backupcodes-admin".into()));
+        let always = [
+            ("User", shown(&label.user, LONG_NAME)),
+            ("Host", host.clone()),
+            ("Time", local(time, writer)),
+            ("From", source),
+            ("Service", service),
+            ("Set", shown(&label.set, NAME)),
+        ];
+        let mut text = format!("{happened}\n\n");
+        for (name, value) in always.iter().chain(&facts) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {:<11}{value}", format!("{name}:"));
+        }
+        let contact = match shown(&writer.notify.contact, LONG_NAME) {
+            nobody if nobody.is_empty() => format!("the administrator of {host}"),
+            contact => contact,
+        };
+        let _ = writeln!(text, "\n{yours}\n\n{not_yours}\nTell {contact} at once. As root of {host},");
+        let user = word(&label.user);
+        for (does, command) in commands {
+            let _ = writeln!(text, "\n{does}:\n\n  backupcodes-admin {command} -- {user}");
+        }
+        text
+    }
+}
+
+fn of(left: usize, total: usize) -> String {
+    format!("{left} of {total}")
 }
 
 /// The time as clocks in the host's zone show it, with the offset: `24 November 2026, 13:07:12 UTC+01:00`.
@@ -154,10 +172,6 @@ fn local(time: Time, writer: &Writer<'_>) -> String {
     let seconds = i64::try_from(time.seconds()).unwrap_or_default();
     let Ok(time) = Timestamp::from_second(seconds) else { return time.to_string() };
     time.to_zoned_datetime(writer.zone.clone()).strftime("%-d %B %Y, %H:%M:%S UTC%:z").to_string()
-}
-
-fn codes(count: usize) -> String {
-    if count == 1 { "1 backup code".into() } else { format!("{count} backup codes") }
 }
 
 fn listed(addresses: &[String]) -> String {
@@ -241,10 +255,10 @@ One of your backup codes was used to log in. It works no more.
 
   User:      alice
   Host:      web1
-  Set:       9f3c21aa
   Time:      24 November 2026, 17:37:12 UTC+05:30
-  Service:   sshd
   From:      192.0.2.7
+  Service:   sshd
+  Set:       9f3c21aa
   Code:      number 3 of the sheet
   Left:      6 of 10
   Before it: 4 answers in a row from there were refused
@@ -252,12 +266,13 @@ One of your backup codes was used to log in. It works no more.
 If this was you, cross code 3 out on your sheet.
 
 If this was not you, somebody has your sheet and may have your password.
-Tell the administrator of web1 at once.
-As root of web1, this ends every code of the set:
+Tell the administrator of web1 at once. As root of web1,
+
+this ends every code of the set:
 
   backupcodes-admin revoke -- alice
 
-and this shows what was used, when and from where:
+this shows what was used, when and from where:
 
   backupcodes-admin status -- alice
 ";
