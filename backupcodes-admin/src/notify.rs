@@ -189,8 +189,8 @@ impl Delivery<'_> {
             }
             Handed::Refused(said) => {
                 self.fail(&format!(
-                    "a notice about the codes of {user} for {to} is refused and will not be tried again: {said}; see \
-                     the address: backupcodes-admin email {user}"
+                    "a notice about the codes of {user} for {to} is refused, and not tried again before its address is \
+                     set again (backupcodes-admin email {user} ADDRESS): {said}"
                 ));
                 let refusal = Refusal { time: clock::now(), to: to.clone(), said: said.clone() };
                 if let Err(error) = outbox.note_refusal(user, &refusal) {

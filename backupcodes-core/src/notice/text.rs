@@ -49,7 +49,7 @@ pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Eve
             facts: vec![("Left", format!("none; {lost} were unspent"))],
             yours: "If you expected this, throw the sheet away.".into(),
             not_yours: "If you did not expect it, somebody may want to lock you out.",
-            commands: &[("this makes a new set", "generate")],
+            commands: &[("makes a new set", "generate")],
             ..Words::of(format!("Backup codes of {user} on {host} were revoked"))
         },
         Event::Readdressed { old, new, left, total } => Words {
@@ -57,7 +57,7 @@ pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Eve
             facts: vec![("Before", listed(old)), ("Now", listed(new)), ("Left", of(left, total))],
             yours: "If you expected this, there is nothing to do.".into(),
             not_yours: "If you did not expect it, somebody may want to keep you from knowing.",
-            commands: &[SHOW, ("this shows the addresses, and sets those behind it", "email")],
+            commands: &[SHOW, ("shows the addresses; with addresses behind it, sets them", "email")],
             ..Words::of(format!("Notices about backup codes of {user} on {host} go to other addresses"))
         },
     };
@@ -79,8 +79,8 @@ struct Words {
     commands: &'static [(&'static str, &'static str)],
 }
 
-const REVOKE: (&str, &str) = ("this ends every code of the set", "revoke");
-const SHOW: (&str, &str) = ("this shows what was used, when and from where", "status");
+const REVOKE: (&str, &str) = ("ends every code of the set", "revoke");
+const SHOW: (&str, &str) = ("shows what was used, when and from where", "status");
 
 fn used(writer: &Writer<'_>, user: &str, slot: u8, mark: &Mark, left: Option<(usize, usize)>) -> Words {
     let host = &writer.host;
@@ -154,10 +154,10 @@ impl Words {
             nobody if nobody.is_empty() => format!("the administrator of {host}"),
             contact => contact,
         };
-        let _ = writeln!(text, "\n{yours}\n\n{not_yours}\nTell {contact} at once. As root of {host},");
+        let _ = writeln!(text, "\n{yours}\n\n{not_yours}\nTell {contact} at once. Root of {host} may run:\n");
         let user = word(&label.user);
         for (does, command) in commands {
-            let _ = writeln!(text, "\n{does}:\n\n  backupcodes-admin {command} -- {user}");
+            let _ = writeln!(text, "  backupcodes-admin {command} -- {user}    {does}");
         }
         text
     }
@@ -266,15 +266,10 @@ One of your backup codes was used to log in. It works no more.
 If this was you, cross code 3 out on your sheet.
 
 If this was not you, somebody has your sheet and may have your password.
-Tell the administrator of web1 at once. As root of web1,
+Tell the administrator of web1 at once. Root of web1 may run:
 
-this ends every code of the set:
-
-  backupcodes-admin revoke -- alice
-
-this shows what was used, when and from where:
-
-  backupcodes-admin status -- alice
+  backupcodes-admin revoke -- alice    ends every code of the set
+  backupcodes-admin status -- alice    shows what was used, when and from where
 ";
         assert_eq!(message, expected);
     }
