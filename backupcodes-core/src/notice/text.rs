@@ -57,7 +57,7 @@ pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Eve
             facts: vec![("Before", listed(old)), ("Now", listed(new)), ("Left", of(left, total))],
             yours: "If you expected this, there is nothing to do.".into(),
             not_yours: "If you did not expect it, somebody may want to keep you from knowing.",
-            commands: &[SHOW, ("shows the addresses; with addresses behind it, sets them", "email")],
+            commands: &[SHOW, ("shows the addresses, or sets them", "email")],
             ..Words::of(format!("Notices about backup codes of {user} on {host} go to other addresses"))
         },
     };
@@ -80,7 +80,7 @@ struct Words {
 }
 
 const REVOKE: (&str, &str) = ("ends every code of the set", "revoke");
-const SHOW: (&str, &str) = ("shows what was used, when and from where", "status");
+const SHOW: (&str, &str) = ("shows when and where codes were used", "status");
 
 fn used(writer: &Writer<'_>, user: &str, slot: u8, mark: &Mark, left: Option<(usize, usize)>) -> Words {
     let host = &writer.host;
@@ -157,7 +157,7 @@ impl Words {
         let _ = writeln!(text, "\n{yours}\n\n{not_yours}\nTell {contact} at once. Root of {host} may run:\n");
         let user = word(&label.user);
         for (does, command) in commands {
-            let _ = writeln!(text, "  backupcodes-admin {command} -- {user}    {does}");
+            let _ = writeln!(text, "  backupcodes-admin {command} -- {user}  {does}");
         }
         text
     }
@@ -268,8 +268,8 @@ If this was you, cross code 3 out on your sheet.
 If this was not you, somebody has your sheet and may have your password.
 Tell the administrator of web1 at once. Root of web1 may run:
 
-  backupcodes-admin revoke -- alice    ends every code of the set
-  backupcodes-admin status -- alice    shows what was used, when and from where
+  backupcodes-admin revoke -- alice  ends every code of the set
+  backupcodes-admin status -- alice  shows when and where codes were used
 ";
         assert_eq!(message, expected);
     }
