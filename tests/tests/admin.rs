@@ -81,7 +81,10 @@ fn status_tells_what_is_left_and_where_codes_were_used() {
         (&json!(sheet.set), &json!(10), &json!(9), &json!(false), &json!([]))
     );
     let keys: Vec<_> = mine.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["codes", "created", "email", "left", "low", "set", "throttled", "total", "user"]);
+    let expected =
+        ["codes", "created", "due", "email", "left", "low", "refused", "set", "throttled", "total", "user"];
+    assert_eq!(keys, expected);
+    assert_eq!((&mine["due"], &mine["refused"]), (&json!(2), &json!(null)), "the new set, and the use");
     let unspent =
         json!({"slot": 1, "state": "unspent", "time": null, "service": null, "source": null, "mailed": null});
     assert_eq!(mine["codes"][0], unspent);

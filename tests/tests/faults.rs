@@ -52,7 +52,8 @@ fn a_flush_that_fails_once_is_not_tried_again() {
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
 }
 
-/// `generate` whose flush of this number fails: the new file's is the first, the directory's the second.
+/// `generate` whose flush of this number fails: the new file's is the first, those of the notice follow (the letter, the
+/// outbox, what the outbox lies in), and the directory's is the fifth.
 fn generate_without_flush(world: &World, number: u32, format: &str) -> Output {
     let mut strace = Command::new("strace");
     strace.args(["-o", "/dev/null", "-e", "trace=fsync"]);
@@ -71,10 +72,24 @@ fn a_new_set_that_cannot_be_flushed_is_not_shown_and_changes_nothing() {
 }
 
 #[test]
+fn a_set_whose_notice_cannot_be_flushed_is_said_to_be_worthless_and_changes_nothing() {
+    let Some(world) = World::new("") else { return };
+    let old = world.generate();
+    let letters = world.other_files();
+    for flush in 2..=4 {
+        let output = generate_without_flush(&world, flush, "text");
+        assert_eq!(output.status.code(), Some(3));
+        assert!(text(&output.stderr).contains("THE SHEET ABOVE IS WORTHLESS"), "{output:?}");
+        assert_eq!(world.other_files(), letters, "no notice of what did not happen");
+    }
+    assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
+}
+
+#[test]
 fn a_directory_that_cannot_be_flushed_leaves_a_sheet_that_is_live_and_said_to_be() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let output = generate_without_flush(&world, 2, "json");
+    let output = generate_without_flush(&world, 5, "json");
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("keep both sheets"), "{output:?}");
     let sheets: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

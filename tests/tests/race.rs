@@ -145,9 +145,12 @@ fn many_generates_at_once_leave_one_whole_set() {
     let status = world.status();
     assert!(sets.contains(status["set"].as_str().unwrap()), "the set in place is one that said it is");
     assert_eq!(status["left"], 10);
-    let files: Vec<_> =
-        std::fs::read_dir(world.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(files, [world.file().file_name().unwrap()], "nothing is left over");
+    let files = world.other_files();
+    assert!(
+        files.iter().all(|name| name.starts_with(&format!("{}@", me()))),
+        "nothing is left over: {files:?}"
+    );
+    assert_eq!(files.len(), 1 + sets.len(), "a notice of each set, and of no other");
 }
 
 #[test]
@@ -169,13 +172,14 @@ fn a_generate_waits_for_whoever_is_spending_a_code() {
 fn a_generate_that_waits_too_long_says_that_its_sheet_is_dead() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
+    let letters = world.other_files();
     let spender = lock(&world);
     let output = world.admin(&["generate", "--yes", &me()]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("THE SHEET ABOVE IS WORTHLESS"), "{output:?}");
     drop(spender);
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
-    assert_eq!(std::fs::read_dir(world.store()).unwrap().count(), 1, "nothing is left over");
+    assert_eq!(world.other_files(), letters, "nothing is left over");
 }
 
 #[test]

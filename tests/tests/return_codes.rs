@@ -282,7 +282,6 @@ fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_pro
     world.configure("");
     set_mode(&world.path("conf"), 0o666);
     unprompted("mode 0666");
-    fs::create_dir(world.path("conf.d")).unwrap();
     set_mode(&world.path("conf"), 0o644);
     fs::write(world.path("conf.d/50.conf"), "hash = 7\n").unwrap();
     unprompted("50.conf: hash is no section");
