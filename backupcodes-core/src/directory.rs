@@ -204,7 +204,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// The lock under which files in here are replaced.
+    /// The lock under which sets in here are replaced.
     ///
     /// # Errors
     /// It is held by another for too long.
@@ -237,29 +237,26 @@ impl Directory {
     }
 }
 
-/// The file that gets its name by being renamed. Only who holds the directory's lock may touch it, so one name is
-/// enough, and what a crash left of it is removed by the next run. Nothing else has this name.
-const NEW: &str = ".new";
-
 /// A whole file, on stable storage, that does not have its name yet. Dropping it removes it.
 pub(crate) struct NewFile<'a> {
     directory: &'a Directory,
+    name: &'a str,
 }
 
 impl<'a> NewFile<'a> {
-    /// Whoever calls this holds the directory's lock.
+    /// Writes it under another name, which nobody else uses, and which may be there from a crash.
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn write(directory: &'a Directory, text: &str) -> Result<Self, StoreError> {
-        directory.remove(NEW)?;
+    pub(crate) fn write(directory: &'a Directory, name: &'a str, text: &str) -> Result<Self, StoreError> {
+        directory.remove(name)?;
         let flags = OFlag::O_WRONLY | OFlag::O_EXCL;
-        let fd = directory.make_file(NEW, flags).map_err(directory.failed("make a file in"))?;
-        let new = Self { directory };
+        let fd = directory.make_file(name, flags).map_err(directory.failed("make a file in"))?;
+        let new = Self { directory, name };
         let mut file = File::from(fd);
         file.write_all(text.as_bytes())
-            .map_err(|error| directory.failed("write .new in")(trust::errno(&error)))?;
-        fsync(&file).map_err(directory.failed("flush .new in"))?;
+            .map_err(|error| directory.failed("write a new file in")(trust::errno(&error)))?;
+        fsync(&file).map_err(directory.failed("flush a new file in"))?;
         Ok(new)
     }
 
@@ -269,13 +266,13 @@ impl<'a> NewFile<'a> {
     /// The system's.
     pub(crate) fn rename(self, name: &str) -> Result<(), StoreError> {
         let directory = &self.directory.fd;
-        renameat(directory, NEW, directory, name).map_err(self.directory.failed("rename .new in"))
+        renameat(directory, self.name, directory, name).map_err(self.directory.failed("rename a new file in"))
     }
 }
 
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
-        // After the rename there is nothing to remove; what cannot be removed is, by the next run.
-        let _ = self.directory.remove(NEW);
+        // After the rename there is nothing to remove.
+        let _ = self.directory.remove(self.name);
     }
 }

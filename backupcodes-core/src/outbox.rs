@@ -1,20 +1,23 @@
 //! Notices that wait for their delivery as finished messages, one file a recipient: all but those of uses, which the
 //! set file itself holds.
 //!
-//! A file is named `<user>@<time>-<number>`, and holds the recipient in its first line and the message behind it. One more
-//! a user, `<user>@refused`, tells what sendmail refused last.
+//! A file is named `<user>@<time>-<random>`, and holds the recipient in its first line and the message behind it. One more
+//! a user, `<user>@refused`, tells what sendmail refused last. There is no lock, which a delivery that is frozen would keep:
+//! no two files get one name.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use rand::TryRng;
+use rand::rngs::SysRng;
 
-use crate::clock::Time;
+use crate::clock::{Time, precise};
 use crate::directory::{Directory, NewFile};
-use crate::lock::Deadline;
 use crate::name::{escaped, unescaped};
-use crate::store::{PATIENCE, StoreError};
+use crate::store::StoreError;
 use crate::trust::{self, Kind};
 
 /// The outbox, in the directory of the sets.
@@ -23,6 +26,8 @@ const FOLDER: &str = "outbox";
 const REFUSED: &str = "refused";
 /// Most bytes of a user in a name: it ends with a time and a number.
 const USER: usize = 200;
+/// Nobody takes so long over a letter.
+const UNFINISHED: Duration = Duration::from_secs(60 * 60);
 
 /// A finished message to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,11 +82,12 @@ impl Outbox {
         }
         let sets = Directory::of_sets(&self.sets)?;
         let directory = sets.inner(FOLDER)?;
-        let _locked = directory.lock(Deadline::after(PATIENCE))?;
+        sweep(&directory);
         let mut put = || {
             for letter in letters {
-                let name = free_name(&directory, letter)?;
-                NewFile::write(&directory, &format!("{}\n{}", letter.to, letter.message))?.rename(&name)?;
+                let name = new_name(&directory, letter)?;
+                let text = format!("{}\n{}", letter.to, letter.message);
+                NewFile::write(&directory, &unfinished(&name), &text)?.rename(&name)?;
                 posted.names.push(name);
             }
             directory.flush()?;
@@ -163,8 +169,8 @@ impl Outbox {
     pub fn note_refusal(&self, user: &str, refusal: &Refusal) -> Result<(), StoreError> {
         let Refusal { time, to, said } = refusal;
         let directory = Directory::of_sets(&self.sets)?.inner(FOLDER)?;
-        let _locked = directory.lock(Deadline::after(PATIENCE))?;
-        NewFile::write(&directory, &format!("{time}\n{to}\n{said}"))?.rename(&(prefix(user) + REFUSED))
+        let name = prefix(user) + REFUSED;
+        NewFile::write(&directory, &unfinished(&name), &format!("{time}\n{to}\n{said}"))?.rename(&name)
     }
 
     /// Forgets the refusal: the address takes notices, or is not used any more.
@@ -217,17 +223,28 @@ fn user_of(name: &str) -> Option<(String, &str)> {
     Some((unescaped(user)?, kind))
 }
 
-fn free_name(directory: &Directory, letter: &Letter) -> Result<String, StoreError> {
-    let start = format!("{}{:010x}", prefix(&letter.user), letter.time.seconds());
-    for number in 0..u32::MAX {
-        let name = format!("{start}-{number:04}");
-        match directory.stat(&name) {
-            Ok(_) => {}
-            Err(Errno::ENOENT) => return Ok(name),
-            Err(errno) => return Err(StoreError::system(&directory.path_of(&name), "look at")(errno)),
-        }
+fn new_name(directory: &Directory, letter: &Letter) -> Result<String, StoreError> {
+    let random = SysRng.try_next_u64().map_err(|_| directory.failed("name a file in")(Errno::EIO))?;
+    Ok(format!("{}{:010x}-{random:016x}", prefix(&letter.user), letter.time.seconds()))
+}
+
+/// The name of a file that is being written: no letter's.
+fn unfinished(name: &str) -> String {
+    format!(".{name}")
+}
+
+/// Removes what crashes left unfinished. What cannot be removed is, by another run.
+fn sweep(directory: &Directory) {
+    let now = precise();
+    let is_old = |name: &String| {
+        let changed = directory.stat(name).ok().and_then(|stat| u64::try_from(stat.st_mtime).ok());
+        let changed = changed.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        changed.is_some_and(|changed| now.duration_since(changed).is_ok_and(|age| age > UNFINISHED))
+    };
+    let names = directory.names().unwrap_or_default();
+    for name in names.iter().filter(|name| name.starts_with('.')).filter(|name| is_old(name)) {
+        let _ = directory.remove(name);
     }
-    Err(StoreError::system(Path::new(&start), "find a name for")(Errno::EEXIST))
 }
 
 #[cfg(test)]
@@ -280,6 +297,23 @@ mod tests {
         outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, "y")]).unwrap().withdraw();
         assert!(outbox.names().unwrap().is_empty());
         assert!(outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, &"y".repeat(1 << 20))]).is_ok());
+    }
+
+    #[test]
+    fn what_crashes_left_unfinished_is_no_letter_and_goes() {
+        let sets = sets();
+        let outbox = Outbox::of(sets.path());
+        let _stays = outbox.put(&[letter("alice", 1, "x")]).unwrap();
+        let [old, new] =
+            [".alice@0000000001-00", ".bob@refused"].map(|name| sets.path().join(FOLDER).join(name));
+        for (file, age) in [(&old, 3700), (&new, 3500)] {
+            let file = std::fs::File::create(file).unwrap();
+            file.set_modified(precise() - Duration::from_secs(age)).unwrap();
+        }
+        assert_eq!(outbox.names().unwrap().len(), 1);
+        let _stays = outbox.put(&[letter("alice", 1, "x")]).unwrap();
+        assert_eq!(outbox.names().unwrap().len(), 2);
+        assert!(!old.exists() && new.exists());
     }
 
     #[test]

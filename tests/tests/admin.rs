@@ -267,7 +267,7 @@ fn a_generate_that_cannot_write_leaves_the_old_set_as_it_was() {
     // A file size limit of 0 stands in for whatever may stop the new file.
     let output = generate_after(&world, "trap '' XFSZ; ulimit -f 0");
     let complaint = complaint(&output, 3);
-    assert!(complaint.contains("cannot write .new in") && output.stdout.is_empty(), "{complaint}");
+    assert!(complaint.contains("cannot write a new file in") && output.stdout.is_empty(), "{complaint}");
     assert_eq!(fs::read(world.file()).unwrap(), before);
     assert_eq!(world.other_files(), letters, "nothing is left over, and no notice tells of it");
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);

@@ -25,6 +25,9 @@ use crate::outbox::{Letter, Outbox};
 use crate::set::{BadSet, CodeSet};
 use crate::trust::{self, Kind};
 
+/// The file that becomes a set by being renamed. Only who holds the directory's lock may touch it, so one name is
+/// enough, and what a crash left of it goes with the next. No set can have this name.
+const NEW: &str = ".new";
 /// How the name of a set ends.
 const ENDING: &str = ".toml";
 
@@ -53,12 +56,24 @@ impl FileStore {
     /// Notes that the notice of this use was seen to, in place and on stable storage. `false` where it is not due any
     /// more.
     ///
+    /// It takes no lock: a delivery may be frozen by whoever started it, and would keep all others from the set. Nothing
+    /// else is written over these three bytes of this file. A file that takes its place in this moment may have them as
+    /// they were; then the notice goes out twice.
+    ///
     /// # Errors
     /// The set cannot be read or written.
     pub fn see_to(&self, user: &str, slot: Slot, mark: &Mark, mail: Mail) -> Result<bool, StoreError> {
-        let done =
-            self.overwrite(user, |set| Some((set.see_to(slot, mark, mail)?, mail.word().to_owned())))?;
-        Ok(done.is_some())
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            let directory = Directory::of_sets(&self.directory)?;
+            let Some(file) = directory.find(user, deadline)? else { return Ok(false) };
+            let Some(place) = file.read()?.see_to(slot, mark, mail) else { return Ok(false) };
+            file.overwrite(&directory, place, mail.word())?;
+            if file.is_still_named_in(&directory)? {
+                return Ok(true);
+            }
+            deadline.pause(&file.path)?;
+        }
     }
 
     /// Gives the user's set other addresses. `letters` are written before, under the lock of the set as it then is.
@@ -81,7 +96,7 @@ impl FileStore {
         let bad = |reason| ReplaceError::Unreadable(reason, user.into());
         let text = CodeSet::readdress(&file.text()?, email).map_err(bad)?;
         readable(&text).map_err(bad)?;
-        let new = NewFile::write(&directory, &text)?;
+        let new = NewFile::write(&directory, NEW, &text)?;
         let outbox = self.outbox();
         let posted = outbox.put(&letters(&file.read()?))?;
         new.rename(&file_name(user)).inspect_err(|_| posted.withdraw())?;
@@ -93,29 +108,6 @@ impl FileStore {
     #[must_use]
     pub fn outbox(&self) -> Outbox {
         Outbox::of(&self.directory)
-    }
-
-    /// Under the lock of the user's set, writes a text over the place that `change` finds for it in the set. The set as
-    /// it then is comes back, or `None` where there is no such place.
-    fn overwrite(
-        &self,
-        user: &str,
-        change: impl Fn(&mut CodeSet) -> Option<(usize, String)>,
-    ) -> Result<Option<CodeSet>, StoreError> {
-        let deadline = Deadline::after(PATIENCE);
-        loop {
-            let directory = Directory::of_sets(&self.directory)?;
-            let Some(file) = directory.find(user, deadline)? else { return Ok(None) };
-            let file = file.lock(deadline)?;
-            if !file.is_still_named_in(&directory)? {
-                deadline.pause(&file.path)?;
-                continue;
-            }
-            let mut set = file.read()?;
-            let Some((place, text)) = change(&mut set) else { return Ok(None) };
-            file.overwrite(&directory, place, &text)?;
-            return Ok(Some(set));
-        }
     }
 
     /// Whether this process can reach the directory at all, which an ordinary user's cannot.
@@ -139,8 +131,19 @@ impl Store for FileStore {
     }
 
     fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
-        self.overwrite(user, |set| Some((set.spend(slot, hash, mark)?, mark.over(hash.phc().len()))))?
-            .ok_or(SpendError::Taken)
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            let directory = Directory::of_sets(&self.directory)?;
+            let file = directory.find(user, deadline)?.ok_or(SpendError::Taken)?.lock(deadline)?;
+            if !file.is_still_named_in(&directory)? {
+                deadline.pause(&file.path)?;
+                continue;
+            }
+            let mut set = file.read()?;
+            let place = set.spend(slot, hash, mark).ok_or(SpendError::Taken)?;
+            file.overwrite(&directory, place, &mark.over(hash.phc().len()))?;
+            return Ok(set);
+        }
     }
 
     fn replace(
@@ -159,11 +162,15 @@ impl Store for FileStore {
             return Err(ReplaceError::Changed { user: user.into() });
         }
         new.map_or(Ok(()), readable).map_err(|reason| ReplaceError::Unreadable(reason, user.into()))?;
-        let new = new.map(|text| NewFile::write(&directory, text)).transpose()?;
+        let new = new.map(|text| NewFile::write(&directory, NEW, text)).transpose()?;
         announce().map_err(|error| ReplaceError::Announce(error, user.into()))?;
         // Whoever has locked the old set is about to spend one of its codes: that comes before its end, or never.
         let spends_no_more = old.file.map(|file| file.lock(Deadline::after(PATIENCE))).transpose()?;
-        let last = spends_no_more.as_ref().and_then(|file| file.read().ok());
+        let last = match spends_no_more.as_ref().map(|file| file.read()) {
+            // What is no set tells of no use.
+            Some(Err(error)) if error.can_be_replaced() => None,
+            last => last.transpose()?,
+        };
         let outbox = self.outbox();
         let posted = outbox.put(&letters(last.as_ref()))?;
         let changed = match new {
@@ -271,7 +278,7 @@ impl SetFile<OwnedFd> {
 }
 
 impl SetFile<Flock<OwnedFd>> {
-    /// What is read under the lock is what is there: all who write hold it.
+    /// What is read under the lock is what is there: all who write hold it, but for the words of notices.
     fn read(&self) -> Result<CodeSet, StoreError> {
         read(&self.path, self.fd.as_fd())
     }
@@ -279,8 +286,10 @@ impl SetFile<Flock<OwnedFd>> {
     fn text(&self) -> Result<String, StoreError> {
         text(&self.path, self.fd.as_fd())
     }
+}
 
-    /// Whether the locked file is still the one that its name stands for.
+impl<F> SetFile<F> {
+    /// Whether the open file is still the one that its name stands for.
     fn is_still_named_in(&self, directory: &Directory) -> Result<bool, StoreError> {
         match directory.stat(&self.name) {
             Ok(now) => Ok(same(&now, &self.stat)),
