@@ -129,7 +129,9 @@ impl<'a> Writer<'a> {
     /// Where the notices of a user with these addresses go, beside `copy_to`.
     #[must_use]
     pub fn addresses(&self, user: &str, email: &[String]) -> Vec<String> {
-        if email.is_empty() { vec![address::of_user(user, &self.notify.domain)] } else { email.to_vec() }
+        // Whoever wrote a set by hand may have written anything; what ends a line is no address.
+        let fit: Vec<_> = email.iter().filter(|to| !to.contains(char::is_control)).cloned().collect();
+        if fit.is_empty() { vec![address::of_user(user, &self.notify.domain)] } else { fit }
     }
 
     fn recipients(&self, user: &str, email: &[String]) -> Vec<String> {
@@ -155,7 +157,8 @@ impl<'a> Writer<'a> {
             .text_body(body)
             .write_to_string();
         // It fails only where what it writes to does, and that is memory. sendmail takes lines as this system has them.
-        message.unwrap_or_default().replace("\r\n", "\n")
+        // Where it folds a line it adds a tab to the space that is there.
+        message.unwrap_or_default().replace("\r\n", "\n").replace("\n\t ", "\n ")
     }
 
     /// The same for the same event: what a crash lets go out twice can be told.

@@ -35,7 +35,7 @@ pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Eve
             ..Words::of(format!("New backup codes for {user} on {host}"))
         },
         Event::Replaced { old, lost, total } => Words {
-            happened: "You have a new set of backup codes for logging in. The old set works no more.",
+            happened: "You have a new set of backup codes for logging in. The old set works no\nmore.",
             facts: vec![
                 ("Left", of(total, total)),
                 ("Old set", format!("{}, with {lost} unspent", shown(old, NAME))),
@@ -61,7 +61,8 @@ pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Eve
             ..Words::of(format!("Notices about backup codes of {user} on {host} go to other addresses"))
         },
     };
-    Content { subject: words.subject.clone(), body: words.body(writer, label, time) }
+    // No name begins an encoded word, which would be shown as another.
+    Content { subject: words.subject.replace("=?", "= ?"), body: words.body(writer, label, time) }
 }
 
 /// What a notice is made of beside what all have.

@@ -1,0 +1,233 @@
+//! Whatever is killed at whatever moment, each use of a code is told at least once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::postbox::{Handed, Postbox};
+use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, feed, pam, sandbox_of_root, sheet, text};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+fn deliver(world: &World) {
+    let output = world.admin(&["notify"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+/// A delivery that is killed when it calls this for the first time.
+fn killed_at(world: &World, call: &str) {
+    let mut strace = Command::new("strace");
+    strace.args(["-o", "/dev/null", "-e", &format!("trace={call}")]);
+    strace.args(["-e", &format!("inject={call}:signal=KILL:when=1")]);
+    strace.arg(built("backupcodes-admin")).arg("--config").arg(world.path("conf")).arg("notify");
+    let output = feed(&mut strace, "");
+    assert!(!output.status.success() && output.stderr.is_empty(), "it was killed: {output:?}");
+}
+
+#[test]
+fn a_delivery_that_is_killed_when_sendmail_has_taken_a_notice_sends_it_once_more() {
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, false);
+    let sheet = world.generate();
+    // The notice of the set is a letter, which is removed.
+    for (call, count) in [("unlinkat", 1), ("pwrite64", 1)] {
+        if call == "pwrite64" {
+            assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+        }
+        let due = || world.status()["due"].as_u64().unwrap();
+        assert_eq!(due(), count);
+        killed_at(&world, call);
+        postbox.expect(1);
+        assert_eq!(due(), count, "{call}");
+        deliver(&world);
+        postbox.expect(2);
+        assert_eq!(due(), 0, "{call}");
+        deliver(&world);
+        let both = postbox.handed();
+        assert_eq!(both.len(), 2);
+        assert_eq!(both[0].message, both[1].message, "one notice, as its Message-ID tells");
+        postbox.empty();
+    }
+}
+
+/// Numbers that are the same in every run: xorshift, of George Marsaglia.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// Kills deliveries of this world and its sendmail, until it is told to stop. How many of each, comes back.
+fn kill_at_random(world: &World, chance: &mut Chance, stop: &AtomicBool) -> [usize; 2] {
+    let mut killed = [0; 2];
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_micros(chance.below(15_000)));
+        let is_sendmail = chance.below(2) == 1;
+        let mut victims = processes(world);
+        victims.retain(|&(_, kind)| kind == is_sendmail);
+        let Some(at) = usize::try_from(chance.below(u64::MAX)).unwrap().checked_rem(victims.len()) else {
+            continue;
+        };
+        let (victim, _) = victims[at];
+        killed[usize::from(is_sendmail)] += usize::from(kill(victim, Signal::SIGKILL).is_ok());
+    }
+    killed
+}
+
+/// What runs of the world's deliveries, by the paths on the command lines, and whether it is sendmail.
+fn processes(world: &World) -> Vec<(Pid, bool)> {
+    let folder = world.folder.path().to_str().unwrap();
+    let look = |entry: fs::DirEntry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let arguments = text(&fs::read(entry.path().join("cmdline")).ok()?);
+        let is_sendmail = arguments.contains("/postbox/sendmail");
+        let is_ours = arguments.contains(folder) && (is_sendmail || arguments.ends_with("notify\0"));
+        is_ours.then(|| (Pid::from_raw(id), is_sendmail))
+    };
+    fs::read_dir("/proc").unwrap().filter_map(|entry| look(entry.ok()?)).collect()
+}
+
+/// A login in a host that is killed after so many microseconds. What libpam returned, where it came so far.
+fn log_in(attempt: &Attempt, end_after: Option<u64>) -> Option<i32> {
+    let mut host = Command::new(built("pamhost"));
+    let mut host = host
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    serde_json::to_writer(host.stdin.take().unwrap(), &[attempt]).unwrap();
+    if let Some(after) = end_after {
+        std::thread::sleep(Duration::from_micros(after));
+        // The attempt is made in a child of it.
+        let _ = killpg(Pid::from_raw(host.id().try_into().unwrap()), Signal::SIGKILL);
+    }
+    let output = host.wait_with_output().unwrap();
+    let outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).ok()?;
+    Some(outcomes.into_iter().flatten().next()?.codes[0])
+}
+
+const LOGINS: usize = 500;
+const THREADS: usize = 4;
+
+#[test]
+fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_its_notice() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, true);
+    let generate = |account: Account| {
+        let output = world.admin(&["generate", "--count", "31", "--format", "json", &account.name]);
+        (account, sheet(output))
+    };
+    let sets: Vec<(Account, Sheet)> =
+        machine.accounts(LOGINS.div_ceil(31)).into_iter().map(generate).collect();
+    let logins: Vec<_> = sets
+        .iter()
+        .flat_map(|(account, sheet)| {
+            sheet.codes.iter().zip(1..).map(move |(code, number)| (account, code, number))
+        })
+        .take(LOGINS)
+        .collect();
+    let accepted = Mutex::new(Vec::new());
+    let stop = AtomicBool::new(false);
+    let (hosts, killed) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_at_random(&world, &mut Chance(4), &stop));
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (world, logins, accepted) = (&world, &logins, &accepted);
+                scope.spawn(move || {
+                    let mut chance = Chance(thread as u64 + 1);
+                    let mut killed = 0;
+                    for (account, code, number) in logins.iter().skip(thread).step_by(THREADS) {
+                        let attempt = world.attempt(&[(*code).into()]);
+                        let attempt = Attempt { user: account.name.clone().into(), ..attempt };
+                        let end_after = (chance.below(3) == 0).then(|| chance.below(40_000));
+                        match log_in(&attempt, end_after) {
+                            Some(pam::SUCCESS) => {
+                                accepted.lock().unwrap().push((account.name.clone(), *number))
+                            }
+                            None if end_after.is_some() => killed += 1,
+                            other => panic!("{other:?}: {:?}", world.last_line()),
+                        }
+                    }
+                    killed
+                })
+            })
+            .collect();
+        let hosts: Vec<usize> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        stop.store(true, Ordering::Relaxed);
+        (hosts.into_iter().sum::<usize>(), killer.join().unwrap())
+    });
+    wait_until_idle(&world);
+    deliver(&world);
+    let sets_after = world.admin(&["status", "--format", "json"]);
+    let sets_after: Vec<serde_json::Value> = serde_json::from_slice(&sets_after.stdout).unwrap();
+    let mut spent = Vec::new();
+    for set in &sets_after {
+        assert_eq!(set["due"], 0, "{set:#}");
+        let user = set["user"].as_str().unwrap();
+        let codes = set["codes"].as_array().unwrap().iter().zip(1_usize..);
+        spent.extend(
+            codes.filter(|(code, _)| code["state"] == "spent").map(|(_, number)| (user.to_owned(), number)),
+        );
+    }
+    let mut told: BTreeMap<(String, usize), usize> = BTreeMap::new();
+    let messages = postbox.handed();
+    for message in &messages {
+        let subject = message.subject();
+        if let Some((number, rest)) =
+            subject.strip_prefix("Backup code ").and_then(|rest| rest.split_once(" of "))
+        {
+            let user = rest.split_once(' ').unwrap().0;
+            *told.entry((user.to_owned(), number.parse().unwrap())).or_default() += 1;
+        }
+    }
+    let accepted = accepted.into_inner().unwrap();
+    assert!(accepted.iter().all(|login| spent.contains(login)), "what let in is spent");
+    let untold: Vec<_> = spent.iter().filter(|login| !told.contains_key(login)).collect();
+    assert!(untold.is_empty(), "not told: {untold:?}");
+    assert!(told.keys().all(|login| spent.contains(login)), "told, but not spent");
+    for code in sets.iter().flat_map(|(_, sheet)| &sheet.codes) {
+        let plain = code.replace('-', "");
+        assert!(
+            messages
+                .iter()
+                .all(|Handed { message, .. }| !message.contains(code) && !message.contains(&plain))
+        );
+    }
+    let again: usize = told.values().map(|times| times - 1).sum();
+    println!(
+        "{} logins, {} accepted, {} spent, {} notices, {again} of them a second time; killed: {hosts} hosts, {} deliveries, {} sendmails",
+        logins.len(),
+        accepted.len(),
+        spent.len(),
+        told.values().sum::<usize>(),
+        killed[0],
+        killed[1]
+    );
+    assert!(hosts > 50 && killed.iter().all(|&killed| killed > 20), "{hosts} hosts, {killed:?}");
+    assert!(spent.len() > accepted.len(), "some were killed between the spending and the yes");
+}
+
+/// Waits until no delivery is at work that was started.
+fn wait_until_idle(world: &World) {
+    let start = Instant::now();
+    while !processes(world).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60), "deliveries that stay");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
