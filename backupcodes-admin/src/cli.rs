@@ -24,7 +24,7 @@ Examples:
 pub(crate) struct Cli {
     /// Configuration file instead of /etc/security/backupcodes.conf.
     #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// How to print.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]

@@ -32,8 +32,10 @@ pub(crate) fn run(
         let mut letters = |set: &CodeSet| {
             let old = writer.addresses(user, &set.label.email);
             let new = writer.addresses(user, addresses);
-            // What was due goes where it was to go; it goes to the new addresses as well, since it stays due.
+            // What is due stays so, and goes to the new addresses; the others are told of it as well.
+            let told = writer.recipients(user, addresses);
             let mut letters = writer.of_due_uses(set);
+            letters.retain(|letter| !told.contains(&letter.to));
             if old != new {
                 letters.extend(writer.readdressed(
                     &set.label,
@@ -45,7 +47,7 @@ pub(crate) fn run(
             letters
         };
         if store.readdress(user, addresses, &mut letters)? {
-            // A refusal of an address that is not used any more.
+            // What was refused is tried again at the next delivery, not in a day.
             let _ = store.outbox().forget_refusal(user);
         }
     }

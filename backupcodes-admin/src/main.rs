@@ -39,7 +39,9 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
     // Codes pass through here: no core dump may keep them.
     nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
     let config = cli.configuration()?;
-    match cli.command {
+    let tells = matches!(cli.command, Command::Generate(_) | Command::Email { .. } | Command::Revoke { .. });
+    let conf = cli.config.clone();
+    let result = match cli.command {
         Command::Generate(arguments) => generate::run(&config, &arguments, cli.format),
         Command::Status { users } => status::run(&config, &users, cli.format),
         Command::Verify { user } => verify::run(&config, &user, cli.format),
@@ -47,5 +49,9 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Notify => notify::run(&config),
         Command::Revoke { user } => revoke::run(&config, &user, cli.format),
         Command::Unlock { user } => unlock::run(&config, &user, cli.format),
+    };
+    if tells && config.notify.spawn {
+        notify::start(conf.as_deref());
     }
+    result
 }

@@ -7,9 +7,12 @@ mod log;
 mod sendmail;
 mod surroundings;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
-use backupcodes_core::clock;
+use backupcodes_core::clock::{self, Time};
 use backupcodes_core::code::Slot;
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::{Mail, Mark};
@@ -18,11 +21,17 @@ use backupcodes_core::outbox::{Letter, Refusal};
 use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::turn::Turn;
+use process_wrap::std::{ProcessSession, StdCommandWrap};
 
 use self::sendmail::Handed;
 pub(crate) use self::surroundings::leave as leave_surroundings;
 use crate::failure::{Failure, Outcome};
 use crate::output;
+
+/// For so long after a refusal a user's refused letters rest.
+const REST: Duration = Duration::from_secs(24 * 60 * 60);
+/// A letter that is refused for so long is given up.
+const GIVEN_UP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Delivers until nothing is left that was not tried.
 pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
@@ -33,6 +42,8 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
         writer: output::writer(config, &host),
         turn: None,
         tried: HashSet::new(),
+        rests: HashMap::new(),
+        hung: HashSet::new(),
         failed: 0,
     };
     loop {
@@ -54,6 +65,19 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
     }
 }
 
+/// Starts a delivery that goes on by itself.
+pub(crate) fn start(conf: Option<&Path>) {
+    let mut command = StdCommandWrap::with_new("/proc/self/exe", |command| {
+        command.args(conf.map(|conf| [Path::new("--config"), conf]).into_iter().flatten());
+        command.arg("notify").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    });
+    if let Err(error) = command.wrap(ProcessSession).spawn() {
+        output::complain(&format_args!(
+            "notices stay due ({error}); to deliver them: backupcodes-admin notify"
+        ));
+    }
+}
+
 struct Delivery<'a> {
     config: &'a Config,
     store: FileStore,
@@ -61,6 +85,10 @@ struct Delivery<'a> {
     turn: Option<Turn>,
     /// What was tried in this run: a later one tries again.
     tried: HashSet<Due>,
+    /// Whether a user's refused letters rest.
+    rests: HashMap<String, bool>,
+    /// Recipients for whom sendmail hung: one wait a run is enough.
+    hung: HashSet<String>,
     failed: usize,
 }
 
@@ -143,30 +171,54 @@ impl Delivery<'_> {
             Ok(None) => return,
             Err(error) => return self.unreadable(name, &error),
         };
-        if let Handed::Later(_) = self.hand_over(&letter) {
+        if letter.is_refused && self.rests(&letter.user) {
             return;
         }
-        if let Err(error) = outbox.remove(name) {
+        let seen_to = match self.hand_over(&letter) {
+            Handed::Later(_) | Handed::Hung(_) => return,
+            Handed::Refused(_) if age(letter.time) <= GIVEN_UP => outbox.refuse(name),
+            Handed::Refused(_) => {
+                self.fail(&format!(
+                    "a notice about the codes of {} for {} is given up",
+                    letter.user, letter.to
+                ));
+                outbox.remove(name)
+            }
+            Handed::Over => outbox.remove(name),
+        };
+        if let Err(error) = seen_to {
             self.fail(&format!("a notice about {} will go out once more: {error}", letter.user));
         }
+    }
+
+    /// As it was when this run first asked: a refusal in this run keeps none of the user's others back.
+    fn rests(&mut self, user: &str) -> bool {
+        if let Some(&rests) = self.rests.get(user) {
+            return rests;
+        }
+        let refusal = self.store.outbox().refusal(user).unwrap_or_default();
+        let rests = refusal.is_some_and(|refusal| age(refusal.time) < REST);
+        self.rests.insert(user.into(), rests);
+        rests
     }
 
     fn deliver_use(&mut self, user: &str, set: &CodeSet, slot: Slot, mark: &Mark) {
         let letters = self.writer.of_use(set, slot, mark);
         let total = letters.len();
-        let (mut later, mut refused) = (Vec::new(), false);
+        let mut kept = Vec::new();
         for letter in letters {
             match self.hand_over(&letter) {
                 Handed::Over => {}
-                Handed::Later(_) => later.push(letter),
-                Handed::Refused(_) => refused = true,
+                Handed::Later(_) | Handed::Hung(_) => kept.push(letter),
+                Handed::Refused(_) => kept.push(Letter { is_refused: true, ..letter }),
             }
         }
-        if later.len() == total {
+        let refused = kept.iter().any(|letter| letter.is_refused);
+        if kept.len() == total && !refused {
             return;
         }
         // Those who have got it are not told again: only the others' letters wait.
-        let kept = self.store.outbox().put(&later).map(|posted| posted.names());
+        let kept = self.store.outbox().put(&kept).map(|posted| posted.names());
         if let Err(error) = kept {
             return self.fail(&format!("the notice of code {slot} of {user} will go out once more: {error}"));
         }
@@ -185,8 +237,17 @@ impl Delivery<'_> {
         let Letter { user, to, message, .. } = letter;
         // A notice may have many recipients, each of whom takes time.
         let _ = self.has_turn();
+        // As it is before this one is refused.
+        self.rests(user);
         let outbox = self.store.outbox();
-        let handed = sendmail::hand_over(&self.config.notify.sendmail, to, message);
+        let handed = if self.hung.contains(to) {
+            Handed::Later("sendmail hung for the same address before".into())
+        } else {
+            sendmail::hand_over(&self.config.notify.sendmail, to, message)
+        };
+        if let Handed::Hung(_) = handed {
+            self.hung.insert(to.clone());
+        }
         match &handed {
             Handed::Over => {
                 log::info(&format!("a notice about the codes of {user} is handed over for {to}"));
@@ -196,13 +257,13 @@ impl Delivery<'_> {
                     let _ = outbox.forget_refusal(user);
                 }
             }
-            Handed::Later(said) => {
+            Handed::Later(said) | Handed::Hung(said) => {
                 self.fail(&format!("a notice about the codes of {user} for {to} stays due: {said}"));
             }
             Handed::Refused(said) => {
                 self.fail(&format!(
-                    "a notice about the codes of {user} for {to} is refused, and not tried again before its address is \
-                     set again (backupcodes-admin email {user} ADDRESS): {said}"
+                    "a notice about the codes of {user} for {to} is refused, and tried again in a day, or after \
+                     backupcodes-admin email {user} ADDRESS: {said}"
                 ));
                 let refusal = Refusal { time: clock::now(), to: to.clone(), said: said.clone() };
                 if let Err(error) = outbox.note_refusal(user, &refusal) {
@@ -217,6 +278,10 @@ impl Delivery<'_> {
         self.failed = self.failed.saturating_add(1);
         log::error(what);
     }
+}
+
+fn age(time: Time) -> Duration {
+    Duration::from_secs(clock::now().seconds().saturating_sub(time.seconds()))
 }
 
 fn due(set: &CodeSet, slot: Slot) -> Due {

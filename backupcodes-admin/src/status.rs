@@ -1,14 +1,15 @@
 //! `status`: what is left of sets, and where their codes were used.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use backupcodes_core::account::Account;
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::{Mail, Mark};
-use backupcodes_core::outbox::Refusal;
+use backupcodes_core::outbox::{Refusal, Waiting};
 use backupcodes_core::set::{CodeSet, Label, State};
-use backupcodes_core::store::{FileStore, Store, StoreError};
+use backupcodes_core::store::{FileStore, Store};
 use backupcodes_core::throttle::{Throttle, Throttled, Wait};
 use serde::Serialize;
 
@@ -22,6 +23,10 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
     let named = !users.is_empty();
     let users = if named { users.to_vec() } else { store.users()? };
     let (mut sets, mut failed) = (Vec::new(), Vec::new());
+    let mut waiting = store.outbox().waiting().unwrap_or_else(|error| {
+        failed.push(Failure::from(error));
+        BTreeMap::new()
+    });
     let mut outcome = Outcome::Done;
     for user in &users {
         // A name that was typed may not be the one that the database, and so the file, has.
@@ -36,10 +41,12 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
                     failed.push(error.into());
                     Vec::new()
                 });
-                let notices = Notices::of(&store, &set).unwrap_or_else(|error| {
+                let refusal = store.outbox().refusal(&set.label.user).unwrap_or_else(|error| {
                     failed.push(error.into());
-                    Notices::default()
+                    None
                 });
+                let waiting = waiting.remove(&set.label.user).unwrap_or_default();
+                let notices = Notices { due: set.due().count().saturating_add(waiting.due), refusal };
                 sets.push(Shown { set, throttled, notices, low: config.codes.low });
             }
             Ok(None) if named => {
@@ -51,6 +58,14 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
             // Revoked since the directory was listed.
             Ok(None) => {}
             Err(error) => failed.push(error.into()),
+        }
+    }
+    if !named {
+        // Users who have no set any more.
+        for (user, Waiting { due, refused }) in waiting {
+            output::complain(&format_args!(
+                "{user} has no backup codes; notices that wait: {due} due, {refused} refused"
+            ));
         }
     }
     match format {
@@ -74,19 +89,9 @@ struct Shown {
 }
 
 /// What did not go out.
-#[derive(Default)]
 struct Notices {
     due: usize,
     refusal: Option<Refusal>,
-}
-
-impl Notices {
-    fn of(store: &FileStore, set: &CodeSet) -> Result<Self, StoreError> {
-        let outbox = store.outbox();
-        let waiting = outbox.waiting(&set.label.user)?;
-        let due = set.due().count().saturating_add(waiting);
-        Ok(Self { due, refusal: outbox.refusal(&set.label.user)? })
-    }
 }
 
 fn text(Shown { set, throttled, notices, low }: &Shown, now: Time) -> String {
@@ -120,7 +125,7 @@ fn text(Shown { set, throttled, notices, low }: &Shown, now: Time) -> String {
                 let notice = match mail {
                     Mail::Ok => "",
                     Mail::Due => ", notice due",
-                    Mail::Refused => ", NOTICE REFUSED",
+                    Mail::Refused => ", notice refused at first",
                 };
                 writeln!(text, "  code {slot} used {time} by {service} from {source}{notice}")
             }

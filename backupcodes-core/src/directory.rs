@@ -225,6 +225,14 @@ impl Directory {
         StoreError::system(&self.path, action)
     }
 
+    /// Gives a file in here another name, and takes the place of what has it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn rename(&self, old: &str, new: &str) -> Result<(), StoreError> {
+        renameat(&self.fd, old, &self.fd, new).map_err(self.failed("rename a file in"))
+    }
+
     /// Removes a file in here, if it is there.
     ///
     /// # Errors
@@ -265,8 +273,7 @@ impl<'a> NewFile<'a> {
     /// # Errors
     /// The system's.
     pub(crate) fn rename(self, name: &str) -> Result<(), StoreError> {
-        let directory = &self.directory.fd;
-        renameat(directory, self.name, directory, name).map_err(self.directory.failed("rename a new file in"))
+        self.directory.rename(self.name, name)
     }
 }
 

@@ -28,7 +28,7 @@ pub enum Mail {
     Due,
     /// Handed over.
     Ok,
-    /// Refused by sendmail for good, for one address at least.
+    /// Refused by sendmail for one address at least, whose letter is in the outbox.
     Refused,
 }
 

@@ -5,6 +5,8 @@
 
 mod text;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use jiff::tz::TimeZone;
 use mail_builder::MessageBuilder;
 use mail_builder::headers::address::Address;
@@ -121,6 +123,7 @@ impl<'a> Writer<'a> {
                 time,
                 message: self.message(label, &to, time, event),
                 to,
+                is_refused: false,
             });
         }
         letters
@@ -129,12 +132,14 @@ impl<'a> Writer<'a> {
     /// Where the notices of a user with these addresses go, beside `copy_to`.
     #[must_use]
     pub fn addresses(&self, user: &str, email: &[String]) -> Vec<String> {
-        // Whoever wrote a set by hand may have written anything; what ends a line is no address.
-        let fit: Vec<_> = email.iter().filter(|to| !to.contains(char::is_control)).cloned().collect();
+        // Whoever wrote a set by hand may have written anything.
+        let fit: Vec<_> = email.iter().filter(|to| address::check(to).is_ok()).cloned().collect();
         if fit.is_empty() { vec![address::of_user(user, &self.notify.domain)] } else { fit }
     }
 
-    fn recipients(&self, user: &str, email: &[String]) -> Vec<String> {
+    /// Where notices of a user with these addresses go.
+    #[must_use]
+    pub fn recipients(&self, user: &str, email: &[String]) -> Vec<String> {
         let mut recipients = self.addresses(user, email);
         recipients.extend_from_slice(&self.notify.copy_to);
         let mut seen = std::collections::HashSet::new();
@@ -168,7 +173,11 @@ impl<'a> Writer<'a> {
             Event::Made { .. } => "made".into(),
             Event::Replaced { .. } => "replaced".into(),
             Event::Revoked { .. } => "revoked".into(),
-            Event::Readdressed { .. } => "readdressed".into(),
+            Event::Readdressed { new, .. } => {
+                let mut hasher = DefaultHasher::new();
+                new.hash(&mut hasher);
+                format!("readdressed-{:016x}", hasher.finish())
+            }
         };
         let plain = |text: &str| -> String {
             text.chars().filter(|&c| c.is_ascii_alphanumeric() || "-.".contains(c)).take(64).collect()

@@ -1,10 +1,11 @@
 //! Notices that wait for their delivery as finished messages, one file a recipient: all but those of uses, which the
 //! set file itself holds.
 //!
-//! A file is named `<user>@<time>-<random>`, and holds the recipient in its first line and the message behind it. One more
-//! a user, `<user>@refused`, tells what sendmail refused last. There is no lock, which a delivery that is frozen would keep:
+//! A file is named `<user>@<time>-<random>`, and holds the recipient in its first line and the message behind it; what
+//! sendmail refused has `-refused` behind that. One more a user, `<user>@refused`, tells what sendmail refused last. There is no lock, which a delivery that is frozen would keep:
 //! no two files get one name.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
@@ -24,6 +25,8 @@ use crate::trust::{self, Kind};
 const FOLDER: &str = "outbox";
 /// What follows the user in the name of a refusal.
 const REFUSED: &str = "refused";
+/// How the name of a letter ends that was refused.
+const REFUSED_LETTER: &str = "-refused";
 /// Most bytes of a user in a name: it ends with a time and a number.
 const USER: usize = 200;
 /// Nobody takes so long over a letter.
@@ -40,6 +43,8 @@ pub struct Letter {
     pub to: String,
     /// The message, with its header.
     pub message: String,
+    /// Whether sendmail refused it.
+    pub is_refused: bool,
 }
 
 /// What sendmail refused last of a user's notices.
@@ -51,6 +56,15 @@ pub struct Refusal {
     pub to: String,
     /// How sendmail ended, and what it said.
     pub said: String,
+}
+
+/// How many letters about a user wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// For the next delivery.
+    pub due: usize,
+    /// For a day to pass, since sendmail refused them.
+    pub refused: usize,
 }
 
 /// Letters that wait.
@@ -124,7 +138,13 @@ impl Outbox {
             let (user, kind) = user_of(name)?;
             let seconds = u64::from_str_radix(kind.split_once('-')?.0, 16).ok()?;
             let (to, message) = text.split_once('\n')?;
-            Some(Letter { user, time: Time::of_seconds(seconds), to: to.into(), message: message.into() })
+            Some(Letter {
+                user,
+                time: Time::of_seconds(seconds),
+                to: to.into(),
+                message: message.into(),
+                is_refused: name.ends_with(REFUSED_LETTER),
+            })
         };
         letter().map(Some).ok_or_else(|| {
             Kind::PrivateFile.refuse(&path, "no letter: see what it holds, then remove it").into()
@@ -141,13 +161,31 @@ impl Outbox {
         directory.flush()
     }
 
-    /// How many letters wait that are about this user.
+    /// Keeps a letter as one that was refused.
+    ///
+    /// # Errors
+    /// It cannot be renamed: it stays one that was not.
+    pub fn refuse(&self, name: &str) -> Result<(), StoreError> {
+        let Some(directory) = self.find()? else { return Ok(()) };
+        if !name.ends_with(REFUSED_LETTER) {
+            directory.rename(name, &format!("{name}{REFUSED_LETTER}"))?;
+        }
+        Ok(())
+    }
+
+    /// How many letters wait for each user there are letters about, and how many of them were refused.
     ///
     /// # Errors
     /// The outbox cannot be read.
-    pub fn waiting(&self, user: &str) -> Result<usize, StoreError> {
-        let prefix = prefix(user);
-        Ok(self.names()?.iter().filter(|name| name.starts_with(&prefix)).count())
+    pub fn waiting(&self) -> Result<BTreeMap<String, Waiting>, StoreError> {
+        let mut users: BTreeMap<_, Waiting> = BTreeMap::new();
+        for name in self.names()? {
+            let Some((user, kind)) = user_of(&name) else { continue };
+            let waiting = users.entry(user).or_default();
+            let count = if kind.ends_with(REFUSED_LETTER) { &mut waiting.refused } else { &mut waiting.due };
+            *count = count.saturating_add(1);
+        }
+        Ok(users)
     }
 
     /// What sendmail refused last of this user's notices.
@@ -214,8 +252,13 @@ impl Posted<'_> {
 }
 
 fn prefix(user: &str) -> String {
+    let mut start = user;
+    // Between characters, so that the name can be read again.
+    while escaped(start, usize::MAX).len() > USER {
+        start = start.char_indices().next_back().map_or("", |(at, _)| start.get(..at).unwrap_or_default());
+    }
     // No escaped name holds this character.
-    escaped(user, USER) + "@"
+    escaped(start, USER) + "@"
 }
 
 fn user_of(name: &str) -> Option<(String, &str)> {
@@ -225,7 +268,8 @@ fn user_of(name: &str) -> Option<(String, &str)> {
 
 fn new_name(directory: &Directory, letter: &Letter) -> Result<String, StoreError> {
     let random = SysRng.try_next_u64().map_err(|_| directory.failed("name a file in")(Errno::EIO))?;
-    Ok(format!("{}{:010x}-{random:016x}", prefix(&letter.user), letter.time.seconds()))
+    let refused = if letter.is_refused { REFUSED_LETTER } else { "" };
+    Ok(format!("{}{:010x}-{random:016x}{refused}", prefix(&letter.user), letter.time.seconds()))
 }
 
 /// The name of a file that is being written: no letter's.
@@ -264,6 +308,7 @@ mod tests {
             time: Time::of_seconds(seconds),
             to: "a@example.org".into(),
             message: message.into(),
+            is_refused: false,
         }
     }
 
@@ -283,8 +328,13 @@ mod tests {
         let read: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
         let [late, early, bob] = letters;
         assert_eq!(read, [bob, early, late.clone(), late]);
-        assert_eq!(outbox.waiting("zo\u{eb}/..").unwrap(), 3);
-        assert_eq!(outbox.waiting("zo").unwrap(), 0);
+        outbox.refuse(&names[1]).unwrap();
+        let refused = format!("{}-refused", names[1]);
+        assert!(outbox.read(&refused).unwrap().unwrap().is_refused);
+        let waiting = outbox.waiting().unwrap();
+        assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 2, refused: 1 });
+        assert_eq!(waiting["bob"], Waiting { due: 1, refused: 0 });
+        outbox.remove(&refused).unwrap();
         names.iter().for_each(|name| outbox.remove(name).unwrap());
         assert!(outbox.names().unwrap().is_empty());
         assert_eq!(outbox.read(&names[0]).unwrap(), None);
@@ -297,6 +347,16 @@ mod tests {
         outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, "y")]).unwrap().withdraw();
         assert!(outbox.names().unwrap().is_empty());
         assert!(outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, &"y".repeat(1 << 20))]).is_ok());
+    }
+
+    #[test]
+    fn a_long_name_is_one_that_can_be_read_again() {
+        let sets = sets();
+        let outbox = Outbox::of(sets.path());
+        let long = format!("abc{}", "\u{e4}".repeat(200));
+        let _stays = outbox.put(&[letter(&long, 1, "x")]).unwrap();
+        let waiting = outbox.waiting().unwrap();
+        assert!(waiting.keys().all(|user| long.starts_with(user)) && waiting.len() == 1, "{waiting:?}");
     }
 
     #[test]

@@ -157,21 +157,11 @@ impl CodeSet {
         )
     }
 
-    /// The text of a set file with other addresses, where notices that were refused are due again, and all else as it
-    /// was.
+    /// The text of a set file with other addresses, and all else as it was.
     ///
     /// # Errors
     /// It is not a set.
     pub(crate) fn readdress(text: &str, email: &[String]) -> Result<String, BadSet> {
-        let mut due_again = text.to_owned();
-        for entry in Self::parse(text)?.entries {
-            let place = entry.start.saturating_add(Mark::WORD);
-            let place = place..place.saturating_add(Mail::Due.word().len());
-            if matches!(entry.state, State::Spent(mark) if mark.mail == Mail::Refused) {
-                due_again.replace_range(place, Mail::Due.word());
-            }
-        }
-        let text = due_again.as_str();
         let table =
             DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(text, &error)))?.into_inner();
         let place = table.get("email").map(Spanned::span);
@@ -330,8 +320,6 @@ mod tests {
         let new = CodeSet::readdress(&text, &email).unwrap();
         assert_eq!(CodeSet::parse(&new).unwrap().label.email, email);
         assert_eq!(CodeSet::readdress(&new, &["alice@example.org".into()]).unwrap(), text);
-        let refused = text.replace("mail=due", "mail=err");
-        assert_eq!(CodeSet::readdress(&refused, &email).unwrap(), new, "but what was refused is due again");
     }
 
     #[test]

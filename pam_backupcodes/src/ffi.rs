@@ -317,8 +317,9 @@ fn set_ids([real, effective, saved]: [libc::uid_t; 3]) -> Result<(), Errno> {
 }
 
 /// Starts a program with these arguments that this process has nothing to do with: no child of it is left, none is waited
-/// for by the host, and no SIGCHLD comes. It has an empty environment, no descriptors but /dev/null, `/`, the usual
-/// signals and a session of its own; its ids are those of this thread, its limits those of this process.
+/// for by the host, and no SIGCHLD comes (but to a host that has asked to be the parent of orphans). It has an empty
+/// environment, no descriptors but /dev/null, `/`, the usual signals, limits and priority, and is in a session of its own; its
+/// ids are those of this thread.
 ///
 /// # Errors
 /// The system's.
@@ -328,38 +329,48 @@ pub(crate) fn start_detached(arguments: &[CString]) -> Result<(), Errno> {
     let pointers = arguments.iter().map(|argument| argument.as_ptr().cast_mut());
     let mut pointers: Vec<_> = pointers.chain([std::ptr::null_mut()]).collect();
     let stack = Mapping::new(STACK).ok_or(Errno::ENOMEM)?;
-    let mut start =
-        Start { program, arguments: pointers.as_mut_ptr(), manner: Manner::new()?, errno: libc::ECHILD };
+    let start = Start { program, arguments: pointers.as_mut_ptr(), manner: Manner::new()? };
     // A child whose end sends no signal, and that wait(2) of the host does not see; it starts the program and ends, and so
     // the program is nobody's here. With CLONE_VFORK this thread stands still until then.
     let flags = libc::CLONE_VM | libc::CLONE_VFORK;
     // SAFETY: the stack is fresh, aligned to a page, and grows down from its end; `start` outlives the child, which has
     // ended when this returns.
     let child = unsafe {
-        libc::clone(start_in_child, stack.start.as_ptr().add(STACK).cast(), flags, (&raw mut start).cast())
+        libc::clone(
+            start_in_child,
+            stack.start.as_ptr().add(STACK).cast(),
+            flags,
+            (&raw const start).cast_mut().cast(),
+        )
     };
     Errno::result(child)?;
-    // SAFETY: no status is asked for.
-    while unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::__WCLONE) } < 0
+    let mut status = 0;
+    // SAFETY: a live place for the status.
+    while unsafe { libc::waitpid(child, &raw mut status, libc::__WCLONE) } < 0
         && Errno::last() == Errno::EINTR
     {}
-    if start.errno == 0 { Ok(()) } else { Err(Errno::from_raw(start.errno)) }
+    match libc::WEXITSTATUS(status) {
+        0 if libc::WIFEXITED(status) => Ok(()),
+        0 => Err(Errno::ECHILD),
+        errno => Err(Errno::from_raw(errno)),
+    }
 }
 
-/// What the child between is told, and what it tells.
+/// What the child between is told.
 struct Start<'a> {
     program: &'a CStr,
     arguments: *mut *mut c_char,
     manner: Manner,
-    errno: c_int,
 }
 
 extern "C" fn start_in_child(start: *mut c_void) -> c_int {
     // SAFETY: it is the `Start` of the thread that stands still meanwhile.
-    let start = unsafe { &mut *start.cast::<Start<'_>>() };
+    let start = unsafe { &*start.cast::<Start<'_>>() };
+    leave_to_the_caller_what_is_theirs();
     let mut child = 0;
-    // SAFETY: all are live, the list of arguments ends with a null, and that of the environment is one.
-    start.errno = unsafe {
+    // SAFETY: all are live, the list of arguments ends with a null, and that of the environment is one. An errno fits into
+    // an exit status.
+    unsafe {
         libc::posix_spawn(
             &raw mut child,
             start.program.as_ptr(),
@@ -368,8 +379,47 @@ extern "C" fn start_in_child(start: *mut c_void) -> c_int {
             start.arguments,
             (&raw const NO_ENVIRONMENT).cast(),
         )
-    };
-    0
+    }
+}
+
+/// What a process has from whoever started it, and would pass on: a terminal that sends signals, descriptors, limits, and how
+/// little of the processor it gets. This process is a child of the host's, and nothing of it is the host's but the memory.
+fn leave_to_the_caller_what_is_theirs() {
+    const LARGEST_STACK: libc::rlim_t = 8 << 20;
+    let limits = [
+        (libc::RLIMIT_AS, libc::RLIM_INFINITY),
+        (libc::RLIMIT_CPU, libc::RLIM_INFINITY),
+        (libc::RLIMIT_DATA, libc::RLIM_INFINITY),
+        (libc::RLIMIT_FSIZE, libc::RLIM_INFINITY),
+        (libc::RLIMIT_NPROC, libc::RLIM_INFINITY),
+        (libc::RLIMIT_STACK, LARGEST_STACK),
+        (libc::RLIMIT_NOFILE, 1024),
+    ];
+    // SAFETY: system calls on this process alone, with live values; what is refused is left as it is.
+    unsafe {
+        libc::setsid();
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
+        for (resource, wanted) in limits {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            libc::getrlimit(resource, &raw mut limit);
+            if limit.rlim_cur < wanted {
+                let lifted = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+                let highest = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+                if libc::setrlimit(resource, &raw const lifted) != 0 {
+                    // Above the hard limit only with CAP_SYS_RESOURCE.
+                    libc::setrlimit(resource, &raw const highest);
+                }
+            }
+        }
+        libc::setpriority(libc::PRIO_PROCESS, 0, 0);
+        let usual = libc::sched_param { sched_priority: 0 };
+        libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const usual);
+        let every_processor = [u8::MAX; size_of::<libc::cpu_set_t>()];
+        libc::sched_setaffinity(0, every_processor.len(), every_processor.as_ptr().cast());
+        let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        libc::write(score, c"0".as_ptr().cast(), 1);
+        libc::close(score);
+    }
 }
 
 /// An environment without a variable.
@@ -395,9 +445,7 @@ impl Manner {
         };
         let (files, attributes) = (&raw mut manner.files, &raw mut manner.attributes);
         let (all, none) = (SigSet::all(), SigSet::empty());
-        let flags = libc::POSIX_SPAWN_SETSIGDEF
-            | libc::POSIX_SPAWN_SETSIGMASK
-            | c_int::from(libc::POSIX_SPAWN_SETSID);
+        let flags = libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
         let flags = libc::c_short::try_from(flags).map_err(|_| Errno::EINVAL)?;
         // SAFETY: both are initialised, and the strings are copied.
         unsafe {
@@ -410,7 +458,6 @@ impl Manner {
                     0,
                 ))?;
             }
-            done(libc::posix_spawn_file_actions_addclosefrom_np(files, 3))?;
             done(libc::posix_spawn_file_actions_addchdir_np(files, c"/".as_ptr()))?;
             done(libc::posix_spawnattr_setsigdefault(attributes, all.as_ref()))?;
             done(libc::posix_spawnattr_setsigmask(attributes, none.as_ref()))?;

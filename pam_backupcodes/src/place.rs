@@ -28,9 +28,13 @@ impl Place {
         }
     }
 
-    /// The remote host, or `local`, as it is shown.
+    /// The remote host, or `local`, as it is shown. A remote host that calls itself so is shown in another way.
     pub(crate) fn source(&self) -> &str {
-        self.host.as_deref().unwrap_or(LOCAL)
+        match self.host.as_deref() {
+            None => LOCAL,
+            Some(LOCAL) => "?local",
+            Some(host) => host,
+        }
     }
 
     /// What failures from here are counted by.

@@ -32,7 +32,9 @@ pub(super) enum Handed {
     Over,
     /// Not now: why.
     Later(String),
-    /// Never: how sendmail ended and what it said.
+    /// Not now: it was ended, since it did not end by itself.
+    Hung(String),
+    /// sendmail will not have it: how it ended and what it said.
     Refused(String),
 }
 
@@ -50,7 +52,7 @@ pub(super) fn hand_over(sendmail: &[String], to: &str, message: &str) -> Handed 
     };
     let said = if said.is_empty() { "it said nothing".into() } else { format!("it said: {said}") };
     match ended {
-        None => Handed::Later(format!("sendmail was ended after {} s; {said}", PATIENCE.as_secs())),
+        None => Handed::Hung(format!("sendmail was ended after {} s; {said}", PATIENCE.as_secs())),
         Some(status) => match status.code() {
             Some(0) => Handed::Over,
             Some(TEMPORARY) => {
@@ -146,33 +148,38 @@ impl Said {
     }
 }
 
-/// Ends sendmail and its children: whatever is in its session, and whatever came from it.
+/// Ends sendmail and its children: whatever is in its session, and whatever came from it, orphans too.
 fn end(child: &mut Child) {
     let Ok(leader) = i32::try_from(child.id()) else { return };
-    // Each look may find children that were made since the last one.
+    let born = Process::read(&Path::new("/proc").join(leader.to_string())).map_or(0, |leader| leader.born);
+    // Each look may find children that were made since the last one. What the kernel does not let go is left behind.
     for _ in 0..100 {
         let _ = kill(Pid::from_raw(leader), Signal::SIGKILL);
-        let victims = family(leader);
-        if victims.is_empty() {
-            break;
-        }
-        for victim in victims {
+        let victims = family(leader, born);
+        for &victim in &victims {
             let _ = kill(Pid::from_raw(victim), Signal::SIGKILL);
         }
+        if child.try_wait().is_ok_and(|status| status.is_some()) && victims.is_empty() {
+            break;
+        }
+        let _ = poll(&mut [], PollTimeout::from(TICK));
     }
-    let _ = child.wait();
 }
 
-/// The living processes in the session of `leader`, and their children in others.
-fn family(leader: i32) -> Vec<i32> {
+/// The living processes in the session of `leader`, and their children in others. Orphans are this process's children
+/// (PR_SET_CHILD_SUBREAPER), but not those that are older than `leader`: an earlier sendmail may deliver in the
+/// background.
+fn family(leader: i32, born: u64) -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
     let processes: Vec<_> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .filter_map(|entry| Process::read(&entry.ok()?.path()))
         .filter(|process| !process.is_dead)
         .collect();
-    let mut family: Vec<_> =
-        processes.iter().filter(|process| process.session == leader).map(|process| process.id).collect();
+    let is_in =
+        |process: &&Process| process.session == leader || (process.parent == own && process.born >= born);
+    let mut family: Vec<_> = processes.iter().filter(is_in).map(|process| process.id).collect();
     loop {
         let children: Vec<_> = processes
             .iter()
@@ -190,6 +197,8 @@ struct Process {
     id: i32,
     parent: i32,
     session: i32,
+    /// In ticks since boot.
+    born: u64,
     is_dead: bool,
 }
 
@@ -203,6 +212,7 @@ impl Process {
         let is_dead = matches!(fields.next()?, "Z" | "X");
         let parent = fields.next()?.parse().ok()?;
         let session = fields.nth(1)?.parse().ok()?;
-        Some(Self { id, parent, session, is_dead })
+        let born = fields.nth(15)?.parse().ok()?;
+        Some(Self { id, parent, session, born, is_dead })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
@@ -19,6 +20,8 @@ pub(crate) fn leave() -> Result<(), Failure> {
         become_root().map_err(Failure::Ids)?;
     }
     lift_limits();
+    // Children of sendmail that lose their parent become ours: so they are found if it hangs.
+    let _ = prctl::set_child_subreaper(true);
     take_signals();
     close_descriptors();
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
@@ -38,11 +41,14 @@ fn become_root() -> Result<(), Errno> {
 /// As far as this process may.
 fn lift_limits() {
     const FILES: u64 = 1024;
+    const STACK: u64 = 8 << 20;
     let limits = [
         (Resource::RLIMIT_FSIZE, RLIM_INFINITY),
         (Resource::RLIMIT_CPU, RLIM_INFINITY),
         (Resource::RLIMIT_AS, RLIM_INFINITY),
         (Resource::RLIMIT_DATA, RLIM_INFINITY),
+        (Resource::RLIMIT_NPROC, RLIM_INFINITY),
+        (Resource::RLIMIT_STACK, STACK),
         (Resource::RLIMIT_NOFILE, FILES),
     ];
     for (resource, wanted) in limits {
