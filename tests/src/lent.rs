@@ -158,16 +158,23 @@ fn bits(set: &libc::sigset_t) -> u64 {
     (1..=64).filter(|&signal| has(signal)).map(|signal| 1 << (signal - 1)).sum()
 }
 
+/// libc connects anew where a signal comes between it and a log that is busy: that is not ours.
+fn is_connected_to_log(number: i32) -> bool {
+    nix::sys::socket::getpeername::<nix::sys::socket::UnixAddr>(number)
+        .is_ok_and(|peer| peer.path() == Some(std::path::Path::new("/dev/log")))
+}
+
 fn descriptors() -> Vec<Descriptor> {
     let open = |number| {
         // SAFETY: no pointer goes in, but for a place for one stat, which zero bytes are.
         unsafe {
             let flags = [libc::F_GETFD, libc::F_GETFL].map(|command| libc::fcntl(number, command));
             let mut stat: libc::stat = std::mem::zeroed();
+            let is_log = is_connected_to_log(number);
             (flags[0] != -1 && libc::fstat(number, &raw mut stat) == 0).then_some(Descriptor {
                 number,
                 flags,
-                file: (stat.st_dev, stat.st_ino),
+                file: if is_log { (0, 0) } else { (stat.st_dev, stat.st_ino) },
             })
         }
     };
