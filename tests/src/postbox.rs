@@ -163,7 +163,7 @@ impl Postbox {
 impl Handed {
     /// That of a message whose names are plain.
     pub fn subject(&self) -> String {
-        let unfolded = self.message.replace("\n\t", "");
+        let unfolded = self.message.replace("\n ", " ");
         let line = unfolded.lines().find_map(|line| line.strip_prefix("Subject: "));
         line.unwrap_or_else(|| panic!("no subject: {}", self.message)).into()
     }
