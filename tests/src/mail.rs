@@ -229,6 +229,9 @@ impl Server {
             Self::Exim => {
                 let domains = format!("dc_other_hostnames='{DOMAIN} : {WIDE_DOMAIN}'\n");
                 append("/etc/exim4/update-exim4.conf.conf", &domains);
+                // A name of the host beyond ASCII would stand in Received as it is.
+                let name = format!("MAIN_HARDCODE_PRIMARY_HOSTNAME = {HOST}.{DOMAIN}\n");
+                append("/etc/exim4/exim4.conf.localmacros", &name);
                 run(&mut Command::new("update-exim4.conf"), "");
             }
             Self::OpenSmtpd => {

@@ -6,7 +6,8 @@ use std::fs;
 use backupcodes_tests::hosts::Account;
 use backupcodes_tests::mail::{DOMAIN, HOST, Message, PostOffice, Server, WIDE_DOMAIN};
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{Sheet, sheet, text};
+use backupcodes_tests::{Sheet, level, sheet, text};
+use serde_json::json;
 
 /// A set of `count` codes whose notices go to these addresses.
 fn generate(office: &PostOffice, account: &Account, count: usize, addresses: &[&str]) -> Sheet {
@@ -178,4 +179,166 @@ fn names_beyond_ascii_arrive_as_they_are() {
         let header = message.raw.split("\n\n").next().unwrap();
         assert!(header.is_ascii(), "{header}");
     }
+}
+
+/// What becomes of a notice for an address that is not to be had.
+enum Fate {
+    /// sendmail takes it, and root gets it back.
+    Bounces,
+    /// sendmail ends with this status, and says this.
+    Refused(i32, &'static str),
+}
+
+#[test]
+#[ignore = "tests/mail runs it"]
+fn an_address_that_nobody_has_keeps_the_notice_from_nobody_else() {
+    refused_beside_a_good_one("nobody-has-this@example.org", |server| match server {
+        Server::Postfix | Server::Exim => Fate::Bounces,
+        Server::OpenSmtpd => Fate::Refused(70, "550 Invalid recipient: <nobody-has-this@example.org>"),
+        Server::Msmtp => Fate::Refused(65, "User unknown in local recipient table"),
+    });
+}
+
+#[test]
+#[ignore = "tests/mail runs it"]
+fn an_address_that_is_none_keeps_the_notice_from_nobody_else() {
+    refused_beside_a_good_one("nobody@@example.org", |server| match server {
+        Server::Postfix => Fate::Bounces,
+        Server::Exim => Fate::Refused(1, "it said nothing"),
+        Server::OpenSmtpd => Fate::Refused(70, "501 5.1.3 Recipient address syntax error"),
+        Server::Msmtp => Fate::Refused(65, "501 5.1.3 Bad recipient address syntax"),
+    });
+}
+
+fn refused_beside_a_good_one(bad: &str, fate: fn(Server) -> Fate) {
+    let Some(office) = PostOffice::new() else { return };
+    let user = office.machine.account();
+    let sheet = generate(&office, &user, 10, &[bad, &user.address()]);
+    let code = |number: usize| office.machine.status(&user)["codes"][number].clone();
+    for number in [0, 1] {
+        office.spend(&user, &sheet.codes[number]);
+        let output = office.notify();
+        let complaint = text(&output.stderr);
+        // The first time, the notice of the set as well.
+        office.mailbox(&user, if number == 0 { 2 } else { 1 });
+        let status = office.machine.status(&user);
+        assert_eq!(status["due"], 0, "{status}");
+        match fate(office.server) {
+            Fate::Bounces => {
+                assert!(output.status.success() && complaint.is_empty(), "{complaint}");
+                assert_eq!((&status["refused"], &code(number)["mailed"]), (&json!(null), &json!(true)));
+                office.bounce(bad);
+            }
+            Fate::Refused(exit, said) => {
+                assert_eq!(output.status.code(), Some(3), "{complaint}");
+                let refused = status["refused"].clone();
+                let told = text(&office.machine.admin(&["status", &user.name]).stdout);
+                let log = office.machine.log();
+                let logged = log.iter().any(|line| {
+                    line.level == level::ERROR && [bad, said].iter().all(|part| line.text.contains(part))
+                });
+                assert!(logged, "{log:#?}");
+                for part in [bad, said, &format!("exit status {exit} ")] {
+                    assert!(complaint.contains(part), "{part}: {complaint}");
+                    assert!(told.contains(part), "{part}: {told}");
+                }
+                assert_eq!(refused["address"], bad);
+                assert_eq!(code(number)["mailed"], false);
+                let set = fs::read_to_string(user.file()).unwrap();
+                assert_eq!(set.matches(" mail=err ").count(), number + 1, "{set}");
+            }
+        }
+    }
+    // It is mended.
+    admin(&office, &["email", &user.name, &user.address()]);
+    office.spend(&user, &sheet.codes[2]);
+    let _ = office.notify();
+    office.mailbox(&user, 2);
+    office.spend(&user, &sheet.codes[3]);
+    office.deliver();
+    office.mailbox(&user, 1);
+    assert_eq!((&office.machine.status(&user)["refused"], &code(3)["mailed"]), (&json!(null), &json!(true)));
+}
+
+#[test]
+#[ignore = "tests/mail runs it"]
+fn while_the_server_is_down_nothing_is_lost_and_nothing_told_twice() {
+    let Some(office) = PostOffice::new() else { return };
+    let user = office.machine.account();
+    let sheet = generate(&office, &user, 10, &[&user.address()]);
+    office.server.stop();
+    office.spend(&user, &sheet.codes[0]);
+    let (output, again) = (office.notify(), office.notify());
+    let status = office.machine.status(&user);
+    office.server.start();
+    if office.server == Server::Msmtp {
+        // It has no queue.
+        for output in [&output, &again] {
+            let complaint = text(&output.stderr);
+            assert!(output.status.code() == Some(3) && complaint.contains("exit status 75"), "{complaint}");
+            assert!(complaint.contains("Connection refused"), "{complaint}");
+        }
+        assert_eq!((&status["due"], &status["refused"]), (&json!(2), &json!(null)));
+    } else {
+        assert!(output.status.success() && again.status.success(), "{}", text(&output.stderr));
+        assert_eq!(status["due"], 0);
+    }
+    office.deliver();
+    office.mailbox(&user, 2);
+    assert_eq!(office.machine.status(&user)["codes"][0]["mailed"], true);
+}
+
+#[test]
+#[ignore = "tests/mail runs it"]
+fn addresses_beyond_ascii_are_the_servers_matter() {
+    let Some(office) = PostOffice::new() else { return };
+    let user = office.machine.account();
+    let wide = format!("{}@{WIDE_DOMAIN}", user.name);
+    let sheet = generate(&office, &user, 10, &[&wide, &user.address()]);
+    office.spend(&user, &sheet.codes[0]);
+    let output = office.notify();
+    let status = office.machine.status(&user);
+    let messages = office.mailbox(&user, if output.status.success() { 4 } else { 2 });
+    let (got, plain): (Vec<_>, Vec<_>) = messages.iter().partition(|message| message.to == [wide.clone()]);
+    plain.into_iter().for_each(|message| check(&office, message, &user.address()));
+    match office.server {
+        Server::Postfix | Server::Exim => {
+            got.into_iter().for_each(|message| check(&office, message, &wide));
+            assert_eq!(status["refused"], json!(null));
+        }
+        Server::OpenSmtpd | Server::Msmtp => {
+            assert_eq!(output.status.code(), Some(3));
+            assert_eq!(status["refused"]["address"], wide);
+            let said = status["refused"]["said"].as_str().unwrap();
+            assert!(said.contains("501 5.1.3"), "{said}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "tests/mail runs it"]
+fn a_login_with_su_is_told_with_nothing_else_to_start_it() {
+    let Some(office) = PostOffice::new() else { return };
+    office.notify_settings("spawn = true");
+    office.machine.stack("su", "console");
+    let (caller, target) = (office.machine.account(), office.machine.account());
+    let sheet = generate(&office, &target, 10, &[&target.address()]);
+    let mut terminal = Terminal::start(caller.command().args(["su", "-", &target.name]));
+    for (prompt, answer) in [
+        ("Password: ", &target.password),
+        ("Backup code: ", &sheet.codes[0]),
+        ("$ ", &"echo now $(id -un); exit".into()),
+    ] {
+        terminal.expect(prompt);
+        terminal.send(answer);
+    }
+    terminal.expect(&format!("now {}", target.name));
+    assert_eq!(terminal.end(), 0);
+    let messages = office.mailbox(&target, 2);
+    let subject = format!("Backup code 1 of {} was used on {HOST}", target.name);
+    let used = messages.iter().find(|message| message.subject() == subject);
+    let used = used.unwrap_or_else(|| panic!("{subject} is not among {messages:#?}"));
+    check(&office, used, &target.address());
+    assert!(used.text.contains("  Service:   su-l\n  From:      this host itself\n"), "{}", used.text);
+    assert!(!tells_a_code(used, &[&sheet]), "{used:#?}");
 }
