@@ -4,7 +4,8 @@ import mailbox
 import os
 import sys
 import time
-from email import message_from_bytes, policy
+from datetime import timezone
+from email import message_from_bytes, message_from_string, policy
 
 
 def messages(path):
@@ -31,17 +32,21 @@ def lock(box):
 
 
 def read(raw):
-    message = message_from_bytes(raw, policy=policy.strict.clone(utf8=True))
-    date = message["Date"]
+    if raw.isascii():
+        message = message_from_bytes(raw, policy=policy.strict)
+    else:
+        # A header in UTF-8 (RFC 6532), of which bytes say nothing.
+        message = message_from_string(raw.decode("utf-8"), policy=policy.strict)
+    date = message["Date"].datetime.astimezone(timezone.utc)
     part = message.get_body(("plain",))
     return {
         "headers": [[name, str(value)] for name, value in message.items()],
         "to": [address.addr_spec for address in message["To"].addresses],
         "from": [[address.display_name, address.addr_spec] for address in message["From"].addresses],
-        "time": int(date.datetime.timestamp()),
+        "time": date.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "type": [message.get_content_type(), message.get_content_charset()],
         "text": part.get_content() if part else "",
-        "raw": raw.decode("utf-8", "replace"),
+        "raw": raw.decode("utf-8"),
     }
 
 
