@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
@@ -258,6 +259,25 @@ impl Server {
         self.service("stop");
     }
 
+    /// Lets the server refuse whatever comes, as long as the obstacle is there: its disk is full, or, for who has none, the
+    /// other server says to come back later.
+    pub fn obstruct(self) -> Obstacle {
+        let folder = match self {
+            Self::Postfix => "/var/spool/postfix/maildrop",
+            Self::Exim => "/var/spool/exim4/input",
+            Self::OpenSmtpd => "/var/spool/smtpd/incoming",
+            Self::Msmtp => {
+                defer("defer");
+                return Obstacle::Deferred;
+            }
+        };
+        let its = fs::metadata(folder).unwrap();
+        let size = format!("size=4k,mode={:o},uid={},gid={}", its.mode() & 0o7777, its.uid(), its.gid());
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs", folder]), "");
+        fs::write(Path::new(folder).join("full"), [0; 4096]).unwrap();
+        Obstacle::Full(folder)
+    }
+
     fn service(self, what: &str) {
         let name = match self {
             Self::Postfix | Self::Msmtp => "postfix",
@@ -268,6 +288,29 @@ impl Server {
         let mut command = Command::new(Path::new("/etc/init.d").join(name));
         assert!(command.arg(what).stdout(std::process::Stdio::null()).status().unwrap().success());
     }
+}
+
+/// What keeps a server from taking mail, until it is dropped.
+pub enum Obstacle {
+    /// A file system without room over this folder.
+    Full(&'static str),
+    /// What postfix says over SMTP.
+    Deferred,
+}
+
+impl Drop for Obstacle {
+    fn drop(&mut self) {
+        match self {
+            Self::Full(folder) => drop(run(Command::new("umount").arg(folder), "")),
+            Self::Deferred => defer(""),
+        }
+    }
+}
+
+/// What postfix demands of who comes over SMTP. Each connection asks anew.
+fn defer(restrictions: &str) {
+    run(Command::new("postconf").arg("-e").arg(format!("smtpd_recipient_restrictions={restrictions}")), "");
+    run(&mut Command::new("postfix").arg("reload"), "");
 }
 
 fn append(file: &str, lines: &str) {

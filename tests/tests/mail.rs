@@ -314,6 +314,22 @@ fn nothing_is_lost_while_the_server_is_down() {
 
 #[test]
 #[ignore = "tests/mail runs it"]
+fn what_the_server_cannot_take_now_it_gets_later() {
+    let Some(office) = PostOffice::new() else { return };
+    let user = office.machine.account();
+    let sheet = generate(&office, &user, 10, &[&user.address()]);
+    let obstacle = office.server.obstruct();
+    office.spend(&user, &sheet.codes[0]);
+    let output = office.notify();
+    drop(obstacle);
+    let (complaint, status) = (text(&output.stderr), office.machine.status(&user));
+    assert_eq!((output.status.code(), &status["due"]), (Some(3), &json!(2)), "{complaint}");
+    office.deliver();
+    office.mailbox(&user, 2);
+}
+
+#[test]
+#[ignore = "tests/mail runs it"]
 fn addresses_beyond_ascii_are_the_servers_matter() {
     let Some(office) = PostOffice::new() else { return };
     let user = office.machine.account();
