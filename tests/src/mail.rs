@@ -225,8 +225,7 @@ impl Server {
                 ];
                 run(Command::new("postconf").arg("-e").args(settings), "");
                 run(&mut Command::new("newaliases"), "");
-                let account = "account default\nhost 127.0.0.1\nport 25\ntls off\n";
-                fs::write("/etc/msmtprc", format!("{account}from root@{DOMAIN}\n")).unwrap();
+                relay("127.0.0.1");
             }
             Self::Exim => {
                 let domains = format!("dc_other_hostnames='{DOMAIN} : {WIDE_DOMAIN}'\n");
@@ -259,16 +258,16 @@ impl Server {
         self.service("stop");
     }
 
-    /// Lets the server refuse whatever comes, as long as the obstacle is there: its disk is full, or, for who has none, the
-    /// other server says to come back later.
+    /// Lets the server take nothing, as long as the obstacle is there: its disk is full, or, for who has none, the network
+    /// is gone.
     pub fn obstruct(self) -> Obstacle {
         let folder = match self {
             Self::Postfix => "/var/spool/postfix/maildrop",
             Self::Exim => "/var/spool/exim4/input",
             Self::OpenSmtpd => "/var/spool/smtpd/incoming",
             Self::Msmtp => {
-                defer("defer");
-                return Obstacle::Deferred;
+                relay("nowhere.invalid");
+                return Obstacle::NoNetwork;
             }
         };
         let its = fs::metadata(folder).unwrap();
@@ -294,23 +293,23 @@ impl Server {
 pub enum Obstacle {
     /// A file system without room over this folder.
     Full(&'static str),
-    /// What postfix says over SMTP.
-    Deferred,
+    /// The other server's name has no address.
+    NoNetwork,
 }
 
 impl Drop for Obstacle {
     fn drop(&mut self) {
         match self {
-            Self::Full(folder) => drop(run(Command::new("umount").arg(folder), "")),
-            Self::Deferred => defer(""),
+            Self::Full(folder) => drop(run(Command::new("umount").args(["--lazy", folder]), "")),
+            Self::NoNetwork => relay("127.0.0.1"),
         }
     }
 }
 
-/// What postfix demands of who comes over SMTP. Each connection asks anew.
-fn defer(restrictions: &str) {
-    run(Command::new("postconf").arg("-e").arg(format!("smtpd_recipient_restrictions={restrictions}")), "");
-    run(&mut Command::new("postfix").arg("reload"), "");
+/// Lets msmtp give all mail to this host.
+fn relay(host: &str) {
+    let account = format!("account default\nhost {host}\nport 25\ntls off\nfrom root@{DOMAIN}\n");
+    fs::write("/etc/msmtprc", account).unwrap();
 }
 
 fn append(file: &str, lines: &str) {
