@@ -22,6 +22,7 @@ pub mod condition;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;
+pub mod mail;
 pub mod postbox;
 pub mod readme;
 pub mod refusals;
