@@ -116,7 +116,9 @@ fn of_logins_in_a_storm_that_each_start_a_delivery_each_is_told_once() {
                 sheet.codes[codes.clone()].iter().map(|code| login(&world, account, code))
             })
             .collect();
-        let by_hand: Vec<_> = (0..4).map(|_| start_notify(&world)).collect();
+        // Some rounds have others at it as well; the last one has none.
+        let others = if at % 8 == 0 { 4 } else { 0 };
+        let by_hand: Vec<_> = (0..others).map(|_| start_notify(&world)).collect();
         log_in(&attempts);
         by_hand.into_iter().for_each(end);
     }

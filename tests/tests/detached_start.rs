@@ -220,8 +220,13 @@ impl Drop for Scene {
 fn after_a_login_by_su_the_notice_comes_without_anybody_asking_for_it() {
     let Some(scene) = Scene::new() else { return };
     scene.machine.stack("su", "console");
-    scene.log_in_by_su(&mut scene.caller.command(), &scene.sheet.codes[0]);
-    scene.check_notice(1, ["From:      this host itself\n", "Service:   su\n"]);
+    for (limits, number) in ["", "ulimit -S -f 0; ulimit -S -n 24; "].iter().zip(1..) {
+        let mut command = scene.caller.command();
+        command.args(["sh", "-c", &format!("{limits}exec \"$@\""), "sh"]);
+        scene.log_in_by_su(&mut command, &scene.sheet.codes[usize::from(number) - 1]);
+        scene.check_notice(number, ["From:      this host itself\n", "Service:   su\n"]);
+        scene.postbox.empty();
+    }
 }
 
 #[test]

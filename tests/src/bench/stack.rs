@@ -51,6 +51,13 @@ impl Folder {
         Configured { conf, directory, runtime }
     }
 
+    /// Other lines of `[notify]` for a service.
+    pub fn mail(&self, service: &str, lines: &str) {
+        let drop_ins = self.path().join(format!("{service}.conf.d"));
+        fs::create_dir(&drop_ins).unwrap();
+        write_private(&drop_ins.join("mail.conf"), &format!("[notify]\n{lines}"));
+    }
+
     fn service(&self, service: &str, module: &str) {
         fs::write(self.services().join(service), format!("auth required {module}\n")).unwrap();
     }
