@@ -9,7 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::postbox::Postbox;
-use backupcodes_tests::{Attempt, Sheet, World, feed, me, pam, race, sandbox_of_root, set_mode, sheet, text};
+use backupcodes_tests::{
+    Attempt, Sheet, World, built, feed, me, pam, race, sandbox_of_root, set_mode, sheet, text,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -156,6 +158,37 @@ fn a_use_that_comes_while_a_delivery_is_ending_is_told_without_a_third_one() {
     }
     let told = told(&postbox);
     assert!(told.values().all(|&times| times == 1) && told.len() == ROUNDS, "{told:#?}");
+}
+
+#[test]
+fn a_use_that_comes_between_the_last_look_of_a_delivery_and_its_end_is_told_by_it() {
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, false);
+    let sheet = world.generate();
+    deliver(&world);
+    postbox.empty();
+    // It looks, finds nothing, and takes two seconds to let go: the first call takes the lock, the second gives it back.
+    let mut strace = Command::new("strace");
+    strace.args([
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=flock",
+        "-e",
+        "inject=flock:delay_enter=2000000:when=2",
+        "-P",
+    ]);
+    strace.arg(world.path("run/notify/turn")).arg(built("backupcodes-admin"));
+    strace.arg("--config").arg(world.path("conf")).arg("notify");
+    strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut ending = strace.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    deliver(&world);
+    assert!(ending.try_wait().unwrap().is_none() && due(&world) == 1, "the first one still has the turn");
+    end(ending);
+    postbox.expect(1);
+    assert_eq!(due(&world), 0);
 }
 
 /// How a delivery is made to stand still.
