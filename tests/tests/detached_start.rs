@@ -1,8 +1,10 @@
 //! With `spawn`, a login starts the delivery of its notice, and has nothing more to do with it.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::condition::Condition;
@@ -20,9 +22,10 @@ fn world() -> Option<(World, Postbox, Sheet)> {
     sandbox_of_root()?;
     let world = World::new("")?;
     let postbox = Postbox::of(&world, true);
+    // A new set starts a delivery as well.
     let sheet = world.generate();
-    deliver(&world);
     postbox.expect(1);
+    wait_until_marked(&world);
     postbox.empty();
     Some((world, postbox, sheet))
 }
@@ -99,6 +102,7 @@ fn with_few_descriptors_left_who_gets_in_has_a_notice_or_a_warning() {
                 sheet.codes.pop().unwrap()
             });
             deliver(&world);
+            wait_until_marked(&world);
             postbox.empty();
             let before = world.log().len();
             let conditions = vec![Condition::DescriptorsLeft { count, hard }];
@@ -184,7 +188,8 @@ impl Scene {
         fs::write(SETTINGS, format!("[notify]\n{}\n", postbox.settings(true))).unwrap();
         let (caller, target) = (machine.account(), machine.account());
         let sheet = machine.generate(&target);
-        assert!(machine.admin(&["notify"]).status.success());
+        // It starts a delivery too.
+        postbox.expect(1);
         postbox.empty();
         Some(Self { machine, postbox, caller, target, sheet, folder })
     }
@@ -266,6 +271,40 @@ fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for
     assert_eq!(fs::read(format!("/proc/{}/environ", started[0])).unwrap(), b"", "its environment");
     scene.postbox.release("started");
     scene.check_notice(1, ["Service:   su\n", "number 1 of the sheet\n"]);
+}
+
+#[test]
+fn ctrl_c_at_the_terminal_of_su_does_not_end_the_delivery() {
+    let Some(scene) = Scene::new() else { return };
+    scene.machine.stack("su", "console");
+    for (code, number) in scene.sheet.codes.iter().zip(1..) {
+        let mut command = scene.caller.command();
+        let su = "trap '' INT; exec su \"$0\" -c 'echo got in'";
+        let mut terminal = Terminal::start(command.args(["sh", "-c", su, &scene.target.name]));
+        terminal.expect("Password: ");
+        terminal.send(&scene.target.password);
+        terminal.expect(PROMPT);
+        terminal.send(code);
+        // Until it is read: an interrupt throws away what was typed.
+        std::thread::sleep(Duration::from_millis(10));
+        let mut keys = terminal.keys();
+        let done = AtomicBool::new(false);
+        let got_in = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    keys.write_all(b"\x03").unwrap();
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+            });
+            let got_in = terminal.find("was accepted");
+            done.store(true, Ordering::Relaxed);
+            got_in
+        });
+        assert!(got_in, "{}", terminal.screen);
+        terminal.end();
+        scene.check_notice(number, ["Service:   su\n", "From:      this host itself\n"]);
+        scene.postbox.empty();
+    }
 }
 
 #[test]
