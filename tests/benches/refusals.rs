@@ -71,7 +71,7 @@ fn login(kind: Kind, refusal: &Refusal) -> f64 {
     let Attempt { folder, service, user, .. } = &refusal.attempt;
     let work = Work::Login {
         folder: Path::new(folder).into(),
-        service: service.clone(),
+        service: String::from_utf8(service.clone()).unwrap(),
         user: String::from_utf8(user.clone()).unwrap(),
         answer: refusal.answer().into(),
         expected: kind.code(),

@@ -26,6 +26,8 @@ pub enum Condition {
     ChildrenIgnored,
     /// A handler of SIGCHLD waits for any child.
     ChildrenReaped,
+    /// Another thread waits for any child, again and again.
+    ChildrenWaitedFor,
     /// SIGPIPE and SIGXFSZ end the process, as they do where nobody cares.
     DefaultSignals,
     AllSignalsBlocked,
@@ -58,6 +60,7 @@ impl Condition {
             &Self::HardLimit(number, limit) => limit_to(resource(number), limit, true),
             Self::ChildrenIgnored => handle(libc::SIGCHLD, libc::SIG_IGN),
             Self::ChildrenReaped => handle(libc::SIGCHLD, reap as extern "C" fn(c_int) as usize),
+            Self::ChildrenWaitedFor => drop(std::thread::spawn(wait_for_any)),
             Self::DefaultSignals => {
                 [libc::SIGPIPE, libc::SIGXFSZ].into_iter().for_each(|signal| handle(signal, libc::SIG_DFL));
             }
@@ -104,7 +107,7 @@ impl Condition {
     }
 }
 
-/// How often a handler of ours ran.
+/// How often a handler of ours ran, or a thread of ours found a child.
 pub static HANDLED: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn pass(_: c_int) {
@@ -115,6 +118,17 @@ extern "C" fn reap(_: c_int) {
     // SAFETY: waitpid may be called in a handler.
     while unsafe { libc::waitpid(-1, null_mut(), libc::WNOHANG) } > 0 {}
     HANDLED.fetch_add(1, Ordering::Relaxed);
+}
+
+fn wait_for_any() {
+    loop {
+        // SAFETY: no status is asked for.
+        if unsafe { libc::wait(null_mut()) } > 0 {
+            HANDLED.fetch_add(1, Ordering::Relaxed);
+        } else {
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        }
+    }
 }
 
 fn handle(signal: c_int, handler: usize) {

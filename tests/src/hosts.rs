@@ -69,8 +69,9 @@ impl Machine {
 
     /// Many accounts at once, with homes: `useradd` takes its time over each.
     pub fn accounts(&self, count: usize) -> Vec<Account> {
-        const FIRST_UID: u32 = 40_000;
-        let accounts = (FIRST_UID..).take(count);
+        static NEXT_UID: AtomicU32 = AtomicU32::new(40_000);
+        let first = NEXT_UID.fetch_add(u32::try_from(count).unwrap(), Ordering::Relaxed);
+        let accounts = (first..).take(count);
         let names: Vec<_> =
             accounts.clone().map(|uid| format!("user-{}-{uid}", std::process::id())).collect();
         let (mut passwd, mut shadow) = (String::new(), String::new());

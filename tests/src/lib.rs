@@ -22,6 +22,7 @@ pub mod condition;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;
+pub mod postbox;
 pub mod readme;
 pub mod refusals;
 pub mod strace;
@@ -60,11 +61,11 @@ pub mod level {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Attempt {
     pub folder: String,
-    pub service: String,
+    pub service: Vec<u8>,
     /// Empty: the module must ask.
     pub user: Vec<u8>,
-    pub rhost: Option<String>,
-    pub tty: Option<String>,
+    pub rhost: Option<Vec<u8>>,
+    pub tty: Option<Vec<u8>>,
     pub flags: i32,
     pub answers: Vec<Answer>,
     pub calls: Vec<String>,
@@ -114,7 +115,7 @@ pub struct Outcome {
     pub said: Vec<Said>,
     /// What the application lends, before and after. That both are equal is checked in [`race_in`].
     pub lent: [Lent; 2],
-    /// How many signals came that the application handled.
+    /// How many signals came that the application handled, or children that a thread of it found.
     pub handled: u32,
     /// Of an application that does it many times: what it uses after the first ones and at the end.
     pub usage: Vec<Usage>,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::{Answer, Attempt, Sheet, World, built, feed, me, pam, sheet};
+use crate::{Answer, Attempt, Sheet, World, built, feed, me, pam, sheet, text};
 
 /// Why an answer is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,8 +158,8 @@ impl Ground {
     fn counter(&self, kind: Kind) -> PathBuf {
         let user = if kind == Kind::UnknownUser { "%unknown" } else { self.user() };
         let Attempt { service, rhost, .. } = &self.attempt;
-        let source = rhost.as_deref().unwrap_or("%local");
-        self.runtime.join("throttle").join(user).join(format!("{service}@{source}"))
+        let key = [service, b"@".as_slice(), rhost.as_deref().unwrap_or(b"%local")].concat();
+        self.runtime.join("throttle").join(user).join(text(&key))
     }
 
     fn answered(&self, answer: &str) -> Attempt {

@@ -79,7 +79,7 @@ fn a_flood_from_one_address_touches_neither_the_console_nor_the_owner_elsewhere(
     // The same address, but another service.
     let mut other = world.attempt(&[(&sheet.codes[3]).into()]);
     let folder = PathBuf::from(&other.folder);
-    fs::copy(folder.join(&other.service), folder.join("other-service")).unwrap();
+    fs::copy(folder.join(&world.service), folder.join("other-service")).unwrap();
     other.service = "other-service".into();
     assert_eq!(other.run().codes, [pam::SUCCESS]);
     assert_eq!(world.try_answer(&sheet.codes[4]), pam::AUTH_ERR, "that success forgot its own count alone");
@@ -165,8 +165,9 @@ fn a_flood_of_invented_users_sources_and_services_leaves_few_files() {
         stranger.user = format!("invented-{at}").into();
         attempts.push(stranger);
         let mut service = from(&world, Some("192.0.2.9"), &wrong[0]);
-        service.service = format!("invented-{at}");
-        fs::copy(folder.join(&world.service), folder.join(&service.service)).unwrap();
+        let name = format!("invented-{at}");
+        fs::copy(folder.join(&world.service), folder.join(&name)).unwrap();
+        service.service = name.into();
         attempts.push(service);
     }
     // One after the other, but many to a process: those at work in one moment may each make a file.

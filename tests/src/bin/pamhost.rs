@@ -165,9 +165,9 @@ unsafe impl Send for Transaction<'_> {}
 impl<'a> Transaction<'a> {
     /// `first` is the number of its first answer.
     fn start(attempt: &'a Attempt, first: usize, barrier: Option<Barrier>) -> Self {
-        let text = |text: &str| CString::new(text).expect("no NUL");
-        let user = CString::new(attempt.user.clone()).expect("no NUL");
-        let (service, folder) = (text(&attempt.service), text(&attempt.folder));
+        let text = |bytes: &[u8]| CString::new(bytes).expect("no NUL");
+        let user = text(&attempt.user);
+        let (service, folder) = (text(&attempt.service), text(attempt.folder.as_bytes()));
         let talker = Box::into_raw(Box::new(Talker::new(attempt, first, barrier)));
         let conversation = Conversation { talk: answer, data: talker.cast() };
         let mut handle = null_mut();
@@ -192,7 +192,7 @@ impl<'a> Transaction<'a> {
         transaction
     }
 
-    fn set(&self, item: c_int, value: &str) -> c_int {
+    fn set(&self, item: c_int, value: &[u8]) -> c_int {
         let value = CString::new(value).expect("no NUL");
         // SAFETY: the handle is live, and libpam copies the string.
         unsafe { pam_set_item(self.handle, item, value.as_ptr().cast()) }
@@ -211,7 +211,7 @@ impl<'a> Transaction<'a> {
                     "open_session" => pam_open_session(handle, attempt.flags),
                     "close_session" => pam_close_session(handle, 0),
                     other => match other.strip_prefix("user=") {
-                        Some(user) => self.set(PAM_USER, user),
+                        Some(user) => self.set(PAM_USER, user.as_bytes()),
                         None => panic!("no such call: {other}"),
                     },
                 }

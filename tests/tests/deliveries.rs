@@ -1,0 +1,420 @@
+//! Deliveries at the same time, that stand still, and on a full disk: each notice goes out once, and none is lost.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::postbox::Postbox;
+use backupcodes_tests::{Attempt, Sheet, World, feed, me, pam, race, sandbox_of_root, set_mode, sheet, text};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+fn notify(world: &World) -> Output {
+    world.admin(&["notify"])
+}
+
+fn deliver(world: &World) {
+    let output = notify(world);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+fn start_notify(world: &World) -> Child {
+    let mut command = world.admin_command();
+    command.arg("notify").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Sets of 31 codes of so many users, whose first notices are out.
+fn sets(machine: &Machine, world: &World, postbox: &Postbox, count: usize) -> Vec<(Account, Sheet)> {
+    let generate = |account: Account| {
+        let output = world.admin(&["generate", "--count", "31", "--format", "json", &account.name]);
+        (account, sheet(output))
+    };
+    let sets: Vec<_> = machine.accounts(count).into_iter().map(generate).collect();
+    deliver(world);
+    postbox.expect(count);
+    postbox.empty();
+    sets
+}
+
+fn login(world: &World, account: &Account, code: &String) -> Attempt {
+    Attempt { user: account.name.clone().into(), ..world.attempt(&[code.into()]) }
+}
+
+/// All of them at once. Each gets in.
+fn log_in(attempts: &[Attempt]) {
+    for outcome in race(attempts) {
+        assert_eq!(outcome.expect("no host dies").codes, [pam::SUCCESS]);
+    }
+}
+
+/// Notices that are due, of all sets of the world.
+fn due(world: &World) -> u64 {
+    let output = world.admin(&["status", "--format", "json"]);
+    let sets: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    sets.iter().map(|set| set["due"].as_u64().unwrap()).sum()
+}
+
+/// How often the use of each code was told, by the beginning of the subject, which is all before the host.
+fn told(postbox: &Postbox) -> BTreeMap<String, usize> {
+    let mut told = BTreeMap::new();
+    for subject in postbox.subjects() {
+        *told.entry(subject.split(" on ").next().unwrap().to_owned()).or_default() += 1;
+    }
+    told
+}
+
+/// The same if each was told once.
+fn all_once(sets: &[(Account, Sheet)], codes: usize) -> BTreeMap<String, usize> {
+    let of_set = |(account, _): &(Account, Sheet)| {
+        let name = account.name.clone();
+        (1..=codes).map(move |code| (format!("Backup code {code} of {name} was used"), 1))
+    };
+    sets.iter().flat_map(of_set).collect()
+}
+
+#[test]
+fn of_16_deliveries_at_once_each_notice_goes_out_once() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, false);
+    let sets = sets(&machine, &world, &postbox, 3);
+    let attempts: Vec<_> = sets
+        .iter()
+        .zip([11, 10, 10])
+        .flat_map(|((account, sheet), count)| {
+            sheet.codes[..count].iter().map(|code| login(&world, account, code))
+        })
+        .collect();
+    log_in(&attempts);
+    assert_eq!(due(&world), 31);
+    let deliveries: Vec<_> = (0..16).map(|_| start_notify(&world)).collect();
+    for delivery in deliveries {
+        let output = delivery.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+    let mut expected = all_once(&sets[..1], 11);
+    expected.extend(all_once(&sets[1..], 10));
+    assert_eq!(told(&postbox), expected);
+    assert_eq!(due(&world), 0);
+}
+
+#[test]
+fn of_logins_in_a_storm_that_each_start_a_delivery_each_is_told_once() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, true);
+    let sets = sets(&machine, &world, &postbox, 4);
+    for at in (0..31).step_by(4) {
+        let codes = at..31.min(at + 4);
+        let attempts: Vec<_> = sets
+            .iter()
+            .flat_map(|(account, sheet)| {
+                sheet.codes[codes.clone()].iter().map(|code| login(&world, account, code))
+            })
+            .collect();
+        let by_hand: Vec<_> = (0..4).map(|_| start_notify(&world)).collect();
+        log_in(&attempts);
+        by_hand
+            .into_iter()
+            .for_each(|delivery| assert!(delivery.wait_with_output().unwrap().status.success()));
+    }
+    // Without anybody asking once more.
+    postbox.expect(4 * 31);
+    assert_eq!(told(&postbox), all_once(&sets, 31));
+    deliver(&world);
+    assert_eq!(due(&world), 0);
+    postbox.expect(4 * 31);
+}
+
+#[test]
+fn a_use_that_comes_while_a_delivery_is_ending_is_told_without_a_third_one() {
+    const ROUNDS: usize = 200;
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, false);
+    let sets = sets(&machine, &world, &postbox, ROUNDS / 31 + 1);
+    let mut codes =
+        sets.iter().flat_map(|(account, sheet)| sheet.codes.iter().map(move |code| (account, code)));
+    for round in 0..ROUNDS {
+        let (account, code) = codes.next().unwrap();
+        let attempt = login(&world, account, code);
+        std::thread::scope(|scope| {
+            // From before the login to after it, over the rounds.
+            let ending = scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(300 * (round as u64 % 50)));
+                deliver(&world);
+            });
+            log_in(&[attempt]);
+            deliver(&world);
+            ending.join().unwrap();
+        });
+        assert_eq!(due(&world), 0, "round {round}");
+    }
+    let told = told(&postbox);
+    assert!(told.values().all(|&times| times == 1) && told.len() == ROUNDS, "{told:#?}");
+}
+
+/// How a delivery is made to stand still.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Stopped,
+    /// By the freezer of control groups, with its sendmail, where the machine has one.
+    Frozen,
+}
+
+const FREEZER: &str = "/sys/fs/cgroup/freezer";
+
+impl Way {
+    fn stop(self, delivery: &str, sendmail: &str) {
+        match self {
+            Self::Stopped => kill(pid(delivery), Signal::SIGSTOP).unwrap(),
+            Self::Frozen => {
+                fs::create_dir(group()).unwrap();
+                for process in [delivery, sendmail] {
+                    fs::write(group().join("cgroup.procs"), process).unwrap();
+                }
+                fs::write(group().join("freezer.state"), "FROZEN").unwrap();
+                while fs::read_to_string(group().join("freezer.state")).unwrap() != "FROZEN\n" {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+
+    fn go_on(self, delivery: &str) {
+        match self {
+            Self::Stopped => kill(pid(delivery), Signal::SIGCONT).unwrap(),
+            Self::Frozen => fs::write(group().join("freezer.state"), "THAWED").unwrap(),
+        }
+    }
+}
+
+fn pid(process: &str) -> Pid {
+    Pid::from_raw(process.parse().unwrap())
+}
+
+fn group() -> PathBuf {
+    Path::new(FREEZER).join(format!("backupcodes-test-{}", std::process::id()))
+}
+
+/// The lock of deliveries shows that its holder went on so long ago.
+fn set_back(world: &World, seconds: u64) {
+    let turn = File::options().write(true).open(world.path("run/notify/turn")).unwrap();
+    turn.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+}
+
+#[test]
+fn a_delivery_that_stands_still_holds_nothing_back_after_5_minutes_and_loses_nothing() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    for way in [Way::Stopped, Way::Frozen] {
+        if way == Way::Frozen && !Path::new(FREEZER).exists() {
+            continue;
+        }
+        let Some(world) = World::new("") else { return };
+        let postbox = Postbox::of(&world, false);
+        let sheet = world.generate();
+        deliver(&world);
+        postbox.empty();
+        let spend = |code: usize| assert_eq!(world.try_answer(&sheet.codes[code]), pam::SUCCESS);
+        (0..3).for_each(spend);
+        // The first one stays in there.
+        postbox.before(
+            "if mkdir here 2>/dev/null; then echo $PPID $$ >standing; while [ ! -e go ]; do sleep 0.02; done; fi",
+        );
+        let standing = start_notify(&world);
+        let processes = postbox.wait_for_file("standing");
+        let (delivery, sendmail) = processes.trim().split_once(' ').unwrap();
+        way.stop(delivery, sendmail);
+        for seconds in [0, 290] {
+            set_back(&world, seconds);
+            let start = Instant::now();
+            deliver(&world);
+            assert!(start.elapsed() < Duration::from_secs(5), "{way:?}: {:?}", start.elapsed());
+            postbox.expect(0);
+        }
+        set_back(&world, 302);
+        deliver(&world);
+        postbox.expect(3);
+        spend(3);
+        deliver(&world);
+        postbox.expect(4);
+        assert_eq!(due(&world), 0);
+        // While another one is at work, too, the one that goes on does no harm.
+        fs::write(postbox.path("go"), "").unwrap();
+        way.go_on(delivery);
+        let output = standing.wait_with_output().unwrap();
+        assert!(output.status.success(), "{way:?}: {}", text(&output.stderr));
+        if way == Way::Frozen {
+            let _ = fs::remove_dir(group());
+        }
+        spend(4);
+        deliver(&world);
+        assert_eq!(due(&world), 0);
+        let told = told(&postbox);
+        let of = |code: usize| told[&format!("Backup code {code} of {} was used", me())];
+        // What it had in hand goes out twice; what it had not tried yet does not.
+        assert_eq!([1, 2, 3, 4, 5].map(of), [2, 1, 1, 1, 1], "{way:?}");
+    }
+}
+
+#[test]
+fn without_a_usable_runtime_directory_notices_go_out_with_a_warning() {
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, false);
+    let sheet = world.generate();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    set_mode(&world.path("run"), 0o777);
+    let output = notify(&world);
+    assert!(output.status.success(), "{output:?}");
+    let complaint = text(&output.stderr);
+    assert_eq!(complaint.matches("notices may go out twice").count(), 1, "{complaint}");
+    assert!(
+        complaint.contains("0777") && complaint.contains(world.path("run").to_str().unwrap()),
+        "{complaint}"
+    );
+    postbox.expect(2);
+    assert_eq!(due(&world), 0);
+}
+
+/// A file system for the store of the world, with no byte free until it is given back.
+struct FullDisk<'a> {
+    store: PathBuf,
+    filler: PathBuf,
+    _world: &'a World,
+}
+
+fn must(program: &str, arguments: &[&str]) {
+    let output = feed(Command::new(program).args(arguments), "");
+    assert!(output.status.success(), "{program}: {output:?}");
+}
+
+impl<'a> FullDisk<'a> {
+    fn mount(world: &'a World) -> Self {
+        let (store, image) = (world.store(), world.path("image"));
+        File::create(&image).unwrap().set_len(4 << 20).unwrap();
+        must("mkfs.ext4", &["-q", image.to_str().unwrap()]);
+        must("mount", &["-o", "loop", image.to_str().unwrap(), store.to_str().unwrap()]);
+        set_mode(&store, 0o700);
+        Self { filler: store.join("filler"), store, _world: world }
+    }
+
+    fn fill(&self) {
+        let mut filler = File::create(&self.filler).unwrap();
+        for size in [4096, 1] {
+            let full = std::iter::repeat_with(|| filler.write_all(&vec![7; size])).find_map(Result::err);
+            assert_eq!(full.unwrap().kind(), std::io::ErrorKind::StorageFull);
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(&self.filler).unwrap();
+    }
+}
+
+impl Drop for FullDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.store).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_the_login_works_and_its_notice_waits_for_sendmail_alone() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let Some(world) = World::new("") else { return };
+    let disk = FullDisk::mount(&world);
+    let postbox = Postbox::of(&world, false);
+    let sheet = world.generate();
+    deliver(&world);
+    postbox.empty();
+    disk.fill();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{:?}", world.last_line());
+    postbox.before("exit 75");
+    for _ in 0..2 {
+        let output = notify(&world);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        assert!(text(&output.stderr).contains("stays due"), "{output:?}");
+        assert_eq!(due(&world), 1);
+    }
+    postbox.before("");
+    deliver(&world);
+    postbox.expect(1);
+    assert_eq!(due(&world), 0);
+    deliver(&world);
+    postbox.expect(1);
+}
+
+#[test]
+fn on_a_full_disk_a_notice_that_one_of_two_got_goes_to_the_other_once_there_is_room() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let Some(world) = World::new("") else { return };
+    let disk = FullDisk::mount(&world);
+    let postbox = Postbox::of(&world, false);
+    let arguments =
+        ["generate", "--format", "json", "--email", "one@example.org", "--email", "two@example.org"];
+    let sheet = sheet(world.admin(&[&arguments[..], &[&me()]].concat()));
+    deliver(&world);
+    postbox.empty();
+    disk.fill();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{:?}", world.last_line());
+    postbox.before("[ \"$3\" != two@example.org ] || exit 75");
+    let output = notify(&world);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(text(&output.stderr).contains("will go out once more"), "{output:?}");
+    assert_eq!(due(&world), 1, "for want of room to note who has it");
+    disk.make_room();
+    postbox.empty();
+    postbox.before("");
+    deliver(&world);
+    let recipients = postbox.handed().into_iter().map(|handed| handed.arguments[1].clone());
+    let mut recipients: Vec<_> = recipients.collect();
+    recipients.sort_unstable();
+    assert_eq!(recipients, ["one@example.org", "two@example.org"]);
+    assert_eq!(due(&world), 0);
+}
+
+#[test]
+fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let Some(world) = World::new("") else { return };
+    let disk = FullDisk::mount(&world);
+    let postbox = Postbox::of(&world, false);
+    let sheet = world.generate();
+    deliver(&world);
+    postbox.empty();
+    disk.fill();
+    let before = fs::read(world.file()).unwrap();
+    for change in [&["revoke", &me()][..], &["email", &me(), "other@example.org"]] {
+        let output = world.admin(change);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(3), String::new()), "{output:?}");
+        assert!(text(&output.stderr).contains("ENOSPC"), "{output:?}");
+        assert_eq!(fs::read(world.file()).unwrap(), before, "{change:?}");
+    }
+    assert_eq!(world.other_files(), ["filler"]);
+    deliver(&world);
+    postbox.expect(0);
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    disk.make_room();
+    assert!(world.admin(&["revoke", &me()]).status.success());
+    deliver(&world);
+    let subjects = postbox.subjects();
+    assert_eq!(subjects.len(), 2, "{subjects:#?}");
+    assert!(
+        subjects[0].starts_with("Backup code 1 of ") && subjects[1].ends_with(" were revoked"),
+        "{subjects:#?}"
+    );
+}

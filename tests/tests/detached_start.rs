@@ -1,0 +1,305 @@
+//! With `spawn`, a login starts the delivery of its notice, and has nothing more to do with it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use backupcodes_tests::condition::Condition;
+use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::level::WARNING;
+use backupcodes_tests::postbox::Postbox;
+use backupcodes_tests::terminal::Terminal;
+use backupcodes_tests::{Attempt, Sheet, World, feed, pam, race_in, sandbox_of_root, set_mode, text};
+
+const PROMPT: &str = "Backup code: ";
+
+/// A set whose first notice is out, where every use starts a delivery. The program that is started has a fixed place, and
+/// only the sandbox of root has it there.
+fn world() -> Option<(World, Postbox, Sheet)> {
+    sandbox_of_root()?;
+    let world = World::new("")?;
+    let postbox = Postbox::of(&world, true);
+    let sheet = world.generate();
+    deliver(&world);
+    postbox.expect(1);
+    postbox.empty();
+    Some((world, postbox, sheet))
+}
+
+fn deliver(world: &World) {
+    let output = world.admin(&["notify"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+fn due(world: &World) -> u64 {
+    world.status()["due"].as_u64().unwrap()
+}
+
+#[test]
+fn whatever_the_host_is_like_the_notice_goes_out_by_itself() {
+    let Some((world, postbox, sheet)) = world() else { return };
+    let hosts = [
+        vec![],
+        vec![Condition::ChildrenIgnored],
+        vec![Condition::ChildrenReaped],
+        vec![Condition::ChildrenWaitedFor],
+        vec![Condition::AllSignalsBlocked, Condition::ChildrenWaitedFor],
+        vec![Condition::StandardClosed],
+        vec![Condition::SoftLimit(libc::RLIMIT_FSIZE, 0), Condition::DefaultSignals],
+        vec![Condition::CwdDeleted, Condition::Umask(0o777)],
+        vec![Condition::StandardClosed, Condition::DescriptorsLeft { count: 12, hard: true }],
+        vec![Condition::Alarms],
+    ];
+    for (conditions, code) in hosts.iter().zip(&sheet.codes) {
+        let attempt = Attempt { conditions: conditions.clone(), ..world.attempt(&[code.into()]) };
+        let outcome = attempt.run();
+        assert_eq!(outcome.codes, [pam::SUCCESS], "{conditions:?}: {:?}", world.last_line());
+        if !matches!(conditions[..], [Condition::Alarms]) {
+            assert_eq!(outcome.handled, 0, "{conditions:?}: the host saw a child");
+        }
+        postbox.expect(1);
+        postbox.empty();
+        wait_until_marked(&world);
+    }
+    assert!(world.log().iter().all(|line| line.level > WARNING), "{:#?}", world.log());
+}
+
+/// sendmail has the message a moment before the mark says so.
+fn wait_until_marked(world: &World) {
+    let start = Instant::now();
+    while due(world) > 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "handed over, but still due");
+    }
+}
+
+#[test]
+fn two_threads_that_log_in_at_once_both_have_their_notice() {
+    let Some((world, postbox, sheet)) = world() else { return };
+    for codes in sheet.codes.chunks(2) {
+        let mut attempt = world.attempt(&[(&codes[0]).into(), (&codes[1]).into()]);
+        attempt.threads = 2;
+        attempt.conditions =
+            vec![Condition::SoftLimit(libc::RLIMIT_FSIZE, 0), Condition::SoftLimit(libc::RLIMIT_NOFILE, 64)];
+        assert_eq!(attempt.run().codes, [pam::SUCCESS; 2], "{:?}", world.last_line());
+        postbox.expect(2);
+        postbox.empty();
+        wait_until_marked(&world);
+    }
+}
+
+#[test]
+fn with_few_descriptors_left_who_gets_in_has_a_notice_or_a_warning() {
+    let Some((world, postbox, mut sheet)) = world() else { return };
+    let [mut sent, mut warned] = [0; 2];
+    for hard in [false, true] {
+        for count in 0..=14 {
+            let code = sheet.codes.pop().unwrap_or_else(|| {
+                sheet = world.generate();
+                sheet.codes.pop().unwrap()
+            });
+            deliver(&world);
+            postbox.empty();
+            let before = world.log().len();
+            let conditions = vec![Condition::DescriptorsLeft { count, hard }];
+            let attempt = Attempt { conditions, ..world.attempt(&[(&code).into()]) };
+            if attempt.run().codes != [pam::SUCCESS] {
+                continue;
+            }
+            let log = world.log();
+            if log[before..].iter().any(|line| line.text.contains("the notice of this use stays due")) {
+                assert_eq!(due(&world), 1);
+                warned += 1;
+            } else {
+                postbox.expect(1);
+                wait_until_marked(&world);
+                sent += 1;
+            }
+        }
+    }
+    assert!(sent > 10, "{sent} sent, {warned} warnings");
+}
+
+#[test]
+fn in_a_chroot_without_the_program_one_warning_is_logged_and_the_login_goes_on() {
+    let Some((world, postbox, sheet)) = world() else { return };
+    let jail = tempfile::tempdir().unwrap();
+    set_mode(jail.path(), 0o755);
+    let inside = |path: &Path| jail.path().join(path.strip_prefix("/").unwrap());
+    fs::create_dir_all(inside(world.folder.path())).unwrap();
+    for name in ["conf", "conf.d", "store"] {
+        let copy =
+            Command::new("cp").arg("-a").arg(world.path(name)).arg(inside(world.folder.path())).status();
+        assert!(copy.unwrap().success());
+    }
+    for folder in ["etc", "dev"] {
+        fs::create_dir(jail.path().join(folder)).unwrap();
+    }
+    fs::copy("/etc/passwd", jail.path().join("etc/passwd")).unwrap();
+    let log_in = |code: &String| {
+        let before = world.log().len();
+        let conditions = vec![Condition::Chroot(jail.path().to_str().unwrap().into())];
+        let outcome = Attempt { conditions, ..world.attempt(&[code.into()]) }.run();
+        assert_eq!(outcome.codes, [pam::SUCCESS], "{:?}", world.last_line());
+        let warnings: Vec<_> = world.log().split_off(before);
+        let warnings: Vec<_> = warnings.into_iter().filter(|line| line.level <= WARNING).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:#?}");
+        assert!(warnings[0].level == WARNING, "{warnings:?}");
+        warnings[0].text.clone()
+    };
+    let stays_due = |warning: &str| {
+        let reason =
+            "the notice of this use stays due: /usr/sbin/backupcodes-admin cannot be started (ENOENT";
+        assert!(warning.contains(reason), "{warning}");
+    };
+    // First not even /dev/null is there, and then it is.
+    stays_due(&log_in(&sheet.codes[0]));
+    let null = jail.path().join("dev/null");
+    assert!(Command::new("mknod").arg(null).args(["c", "1", "3"]).status().unwrap().success());
+    stays_due(&log_in(&sheet.codes[1]));
+    fs::copy(inside(&world.file()), world.file()).unwrap();
+    assert_eq!(due(&world), 2);
+    deliver(&world);
+    postbox.expect(2);
+}
+
+/// su, its caller and its target, all on a machine that delivers into the postbox.
+struct Scene {
+    machine: Machine,
+    postbox: Postbox,
+    caller: Account,
+    target: Account,
+    sheet: Sheet,
+    _folder: tempfile::TempDir,
+}
+
+/// The system's own configuration of mail in the sandbox, where a delivery is not started.
+const SETTINGS: &str = "/etc/security/backupcodes.conf.d/notify.conf";
+
+impl Scene {
+    fn new() -> Option<Self> {
+        let machine = Machine::new()?;
+        let folder = tempfile::tempdir().unwrap();
+        let postbox = Postbox::new(&folder.path().join("postbox"));
+        fs::write(SETTINGS, format!("[notify]\n{}\n", postbox.settings(true))).unwrap();
+        let (caller, target) = (machine.account(), machine.account());
+        let sheet = machine.generate(&target);
+        assert!(machine.admin(&["notify"]).status.success());
+        postbox.empty();
+        Some(Self { machine, postbox, caller, target, sheet, _folder: folder })
+    }
+
+    fn log_in_by_su(&self, su: &mut Command, code: &str) {
+        let mut terminal = Terminal::start(su.args(["su", &self.target.name, "-c", "echo got in"]));
+        terminal.expect("Password: ");
+        terminal.send(&self.target.password);
+        terminal.expect(PROMPT);
+        terminal.send(code);
+        terminal.expect("got in");
+        assert_eq!(terminal.end(), 0);
+    }
+
+    /// The only message is of the use of this code by the target.
+    fn check_notice(&self, number: u8, facts: [&str; 2]) {
+        self.postbox.expect(1);
+        let messages = self.postbox.handed();
+        let subject = format!("Backup code {number} of {} was used on ", self.target.name);
+        assert!(messages[0].subject().starts_with(&subject), "{messages:?}");
+        assert!(facts.iter().all(|fact| messages[0].message.contains(fact)), "{messages:?}");
+        assert_eq!(messages[0].arguments, ["--", &self.target.name]);
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = fs::write(SETTINGS, "[notify]\nspawn = false\n");
+    }
+}
+
+#[test]
+fn after_a_login_by_su_the_notice_comes_without_anybody_asking_for_it() {
+    let Some(scene) = Scene::new() else { return };
+    scene.machine.stack("su", "console");
+    scene.log_in_by_su(&mut scene.caller.command(), &scene.sheet.codes[0]);
+    scene.check_notice(1, ["From:      this host itself\n", "Service:   su\n"]);
+}
+
+#[test]
+fn after_a_login_by_ssh_the_notice_comes_without_anybody_asking_for_it() {
+    let Some(scene) = Scene::new() else { return };
+    scene.machine.stack("sshd", "ssh-key");
+    let sshd = scene.machine.sshd("sshd-password");
+    let mut terminal = Terminal::start(&mut sshd.client(&scene.target, None, "echo got in"));
+    terminal.expect(PROMPT);
+    terminal.send(&scene.sheet.codes[1]);
+    terminal.expect("got in");
+    assert_eq!(terminal.end(), 0);
+    scene.check_notice(2, ["From:      127.0.0.1\n", "Service:   sshd\n"]);
+}
+
+#[test]
+fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for_it() {
+    let Some(scene) = Scene::new() else { return };
+    scene.machine.stack("su", "console");
+    scene.postbox.before("echo $PPID $$ >started; while [ ! -e go ]; do sleep 0.02; done");
+    let start = Instant::now();
+    scene.log_in_by_su(&mut scene.caller.command(), &scene.sheet.codes[0]);
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    let started = scene.postbox.wait_for_file("started");
+    for process in started.split_whitespace() {
+        let of = |name: &str| text(&fs::read(format!("/proc/{process}/{name}")).unwrap());
+        let ids = |line: &str| format!("\n{line}:\t0\t0\t0\t0\n");
+        let status = of("status");
+        assert!(status.contains(&ids("Uid")) && status.contains(&ids("Gid")), "{status}");
+        assert!(status.contains("\nGroups:\t \n"), "{status}");
+        for signal in ["STOP", "TSTP", "TERM", "HUP", "KILL"] {
+            let kill = format!("kill -{signal} {process}");
+            let kill = feed(scene.caller.command().args(["sh", "-c", &kill]), "");
+            assert!(text(&kill.stderr).contains("not permitted"), "{signal}: {kill:?}");
+        }
+    }
+    let delivery = started.split_whitespace().next().unwrap();
+    assert_eq!(fs::read(format!("/proc/{delivery}/environ")).unwrap(), b"", "its environment");
+    fs::write(scene.postbox.path("go"), "").unwrap();
+    scene.check_notice(1, ["Service:   su\n", "number 1 of the sheet\n"]);
+}
+
+#[test]
+fn in_su_the_delivery_starts_with_roots_ids_and_without_an_environment() {
+    let Some(scene) = Scene::new() else { return };
+    scene.machine.stack("su", "console");
+    let trace = scene.postbox.path("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-u", &scene.caller.name, "-e", "trace=setresuid,execve,clone,clone3,vfork", "-o"]);
+    scene.log_in_by_su(strace.arg(&trace), &scene.sheet.codes[0]);
+    scene.postbox.expect(1);
+    let trace = fs::read_to_string(trace).unwrap();
+    let caller = nix::unistd::User::from_name(&scene.caller.name).unwrap().unwrap().uid;
+    let started = "execve(\"/usr/sbin/backupcodes-admin\", [\"/usr/sbin/backupcodes-admin\", \"notify\"], ";
+    let (before, after) = trace.split_once(started).unwrap_or_else(|| panic!("not started: {trace}"));
+    assert!(after.lines().next().unwrap().contains("/* 0 vars */"), "{after}");
+    // The last change of su's real uid before it makes it root's, and the next gives it back.
+    let real = |lines: &str| -> Vec<String> {
+        let changes = lines.lines().filter(|line| line.contains("setresuid(") && !line.contains("-1"));
+        changes
+            .map(|line| line.split("setresuid(").nth(1).unwrap().split(')').next().unwrap().into())
+            .collect()
+    };
+    assert_eq!(real(before).last().map(String::as_str), Some("0, 0, 0"), "{before}");
+    assert!(real(after).contains(&format!("{caller}, 0, 0")), "{after}");
+}
+
+#[test]
+fn a_setuid_host_of_an_ordinary_user_gets_back_what_it_lent() {
+    let Some((world, postbox, sheet)) = world() else { return };
+    let Some(host) = world.setuid_host() else { return };
+    for (code, capabilities) in sheet.codes.iter().zip(["+all", "-setuid"]) {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--bounding-set", capabilities]).arg(&host);
+        let outcome = race_in(&mut command, &[world.attempt(&[code.into()])]).pop().unwrap().unwrap();
+        assert_eq!(outcome.codes, [pam::SUCCESS], "{capabilities}");
+        postbox.expect(1);
+        postbox.empty();
+        wait_until_marked(&world);
+    }
+}
