@@ -76,21 +76,34 @@ enum Due {
 }
 
 impl Delivery<'_> {
-    /// Tries all that is due and was not tried yet.
+    /// Tries all that is due and was not tried yet, as long as it is this delivery's turn.
     fn round(&mut self) {
         for name in self.letters() {
-            if self.tried.insert(Due::Letter(name.clone())) {
+            if self.has_turn() && self.tried.insert(Due::Letter(name.clone())) {
                 self.deliver_letter(&name);
             }
         }
         for user in self.users() {
-            let Some(set) = self.set(&user) else { continue };
-            for (slot, mark) in set.due() {
-                if self.tried.insert(due(&set, slot)) {
-                    self.deliver_use(&user, &set, slot, mark);
-                }
+            while self.has_turn() && self.deliver_next_use(&user) {}
+        }
+    }
+
+    /// Tries the next use of the user's codes. The set is looked at anew: what was due in it may be a letter by now, if it
+    /// was replaced. `false`: there is none.
+    fn deliver_next_use(&mut self, user: &str) -> bool {
+        let Some(set) = self.set(user) else { return false };
+        for (slot, mark) in set.due() {
+            if self.tried.insert(due(&set, slot)) {
+                self.deliver_use(user, &set, slot, mark);
+                return true;
             }
         }
+        false
+    }
+
+    /// Whether no other has gone ahead because this one stood still. Without a turn there is no order.
+    fn has_turn(&self) -> bool {
+        self.turn.as_ref().is_none_or(Turn::goes_on)
     }
 
     /// Whether something came that was not tried.
@@ -170,9 +183,8 @@ impl Delivery<'_> {
 
     fn hand_over(&mut self, letter: &Letter) -> Handed {
         let Letter { user, to, message, .. } = letter;
-        if let Some(turn) = &self.turn {
-            turn.goes_on();
-        }
+        // A notice may have many recipients, each of whom takes time.
+        let _ = self.has_turn();
         let outbox = self.store.outbox();
         let handed = sendmail::hand_over(&self.config.notify.sendmail, to, message);
         match &handed {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, OFlag};
-use nix::sys::stat::{FileStat, futimens};
+use nix::sys::stat::{FileStat, fstat, futimens};
 use nix::sys::time::TimeSpec;
 
 use crate::clock::precise;
@@ -42,8 +42,9 @@ impl Turn {
             match try_lock(fd).map_err(StoreError::system(&path, "lock"))? {
                 Ok(file) if is_named() => {
                     let turn = Self { file };
-                    turn.goes_on();
-                    return Ok(Some(turn));
+                    if turn.goes_on() {
+                        return Ok(Some(turn));
+                    }
                 }
                 Err(_) if is_named() => {
                     if !stands_still(&directory, &stat) {
@@ -61,11 +62,13 @@ impl Turn {
         }
     }
 
-    /// A sign for others that this delivery does not stand still.
-    pub fn goes_on(&self) {
+    /// A sign for others that this delivery does not stand still. `false`: it did, and another has the turn now.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
         let now = precise().duration_since(UNIX_EPOCH).map_or(TimeSpec::UTIME_NOW, TimeSpec::from_duration);
         // Without it others go ahead in 5 minutes.
         let _ = futimens(&*self.file, &now, &now);
+        fstat(&*self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 }
 
@@ -119,7 +122,7 @@ mod tests {
         stand(302);
         let next = Turn::take(runtime.path()).unwrap().unwrap();
         // Its own place is another now, and what it does in the old one changes nothing.
-        stopped.goes_on();
+        assert!(!stopped.goes_on() && next.goes_on());
         assert!(Turn::take(runtime.path()).unwrap().is_none());
         drop(stopped);
         assert!(Turn::take(runtime.path()).unwrap().is_none());
