@@ -13,6 +13,14 @@ use crate::{World, set_mode, text};
 /// How long a message may be on its way.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How a run is held: see [`Postbox::hold`].
+const HOLD: &str = r#"
+if [ -e hold ] && mv hold "held.$$" 2>/dev/null; then
+    read -r name <"held.$$"
+    echo "$PPID $$" >"$name"
+    while [ ! -e "$name.go" ]; do sleep 0.02; done
+fi"#;
+
 /// A Maildir, and beside it the program that delivers into it.
 pub struct Postbox(PathBuf);
 
@@ -63,16 +71,14 @@ impl Postbox {
         self.0.join("sendmail")
     }
 
-    /// A file beside it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// From here on it runs these lines of a shell before it takes a message. The process id of the delivery is `$PPID`,
-    /// the recipient `$3`.
+    /// From here on it runs these lines of a shell before it takes a message. The recipient is `$3`.
     pub fn before(&self, lines: &str) {
         let script = format!(
-            "#!/bin/sh\ncd {:?} || exit 75\n{lines}\nfile=$(mktemp tmp/XXXXXXXXXXXX) && cat >\"$file\" &&\n\
+            "#!/bin/sh\ncd {:?} || exit 75\n{HOLD}\n{lines}\nfile=$(mktemp tmp/XXXXXXXXXXXX) && cat >\"$file\" &&\n\
              printf '%s\\0' \"$@\" >\"arguments/${{file#tmp/}}\" && mv \"$file\" new/ || exit 75\n",
             self.0
         );
@@ -106,11 +112,24 @@ impl Postbox {
         assert_eq!(self.names().len(), count, "{:#?}", self.subjects());
     }
 
-    /// Waits until a file beside it is there: what it holds comes back.
-    pub fn wait_for_file(&self, name: &str) -> String {
+    /// The next run stands still under this name, before it takes its message, until it is released.
+    pub fn hold(&self, name: &str) {
+        let hold = self.path("hold.new");
+        fs::write(&hold, format!("{name}\n")).unwrap();
+        fs::rename(hold, self.path("hold")).unwrap();
+    }
+
+    /// Waits for it: the process ids of the delivery and of itself come back.
+    pub fn held(&self, name: &str) -> [i32; 2] {
         let file = self.path(name);
         self.wait_for(name, || fs::metadata(&file).is_ok_and(|file| file.len() > 0));
-        fs::read_to_string(file).unwrap()
+        let ids = fs::read_to_string(file).unwrap();
+        let (delivery, sendmail) = ids.trim().split_once(' ').unwrap();
+        [delivery, sendmail].map(|id| id.parse().unwrap())
+    }
+
+    pub fn release(&self, name: &str) {
+        fs::write(self.path(&format!("{name}.go")), "").unwrap();
     }
 
     fn wait_for(&self, what: &str, is_there: impl Fn() -> bool) {

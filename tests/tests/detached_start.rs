@@ -170,7 +170,7 @@ struct Scene {
     caller: Account,
     target: Account,
     sheet: Sheet,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// The system's own configuration of mail in the sandbox, where a delivery is not started.
@@ -186,7 +186,7 @@ impl Scene {
         let sheet = machine.generate(&target);
         assert!(machine.admin(&["notify"]).status.success());
         postbox.empty();
-        Some(Self { machine, postbox, caller, target, sheet, _folder: folder })
+        Some(Self { machine, postbox, caller, target, sheet, folder })
     }
 
     fn log_in_by_su(&self, su: &mut Command, code: &str) {
@@ -241,12 +241,12 @@ fn after_a_login_by_ssh_the_notice_comes_without_anybody_asking_for_it() {
 fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for_it() {
     let Some(scene) = Scene::new() else { return };
     scene.machine.stack("su", "console");
-    scene.postbox.before("echo $PPID $$ >started; while [ ! -e go ]; do sleep 0.02; done");
+    scene.postbox.hold("started");
     let start = Instant::now();
     scene.log_in_by_su(&mut scene.caller.command(), &scene.sheet.codes[0]);
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
-    let started = scene.postbox.wait_for_file("started");
-    for process in started.split_whitespace() {
+    let started = scene.postbox.held("started");
+    for process in started {
         let of = |name: &str| text(&fs::read(format!("/proc/{process}/{name}")).unwrap());
         let ids = |line: &str| format!("\n{line}:\t0\t0\t0\t0\n");
         let status = of("status");
@@ -258,9 +258,8 @@ fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for
             assert!(text(&kill.stderr).contains("not permitted"), "{signal}: {kill:?}");
         }
     }
-    let delivery = started.split_whitespace().next().unwrap();
-    assert_eq!(fs::read(format!("/proc/{delivery}/environ")).unwrap(), b"", "its environment");
-    fs::write(scene.postbox.path("go"), "").unwrap();
+    assert_eq!(fs::read(format!("/proc/{}/environ", started[0])).unwrap(), b"", "its environment");
+    scene.postbox.release("started");
     scene.check_notice(1, ["Service:   su\n", "number 1 of the sheet\n"]);
 }
 
@@ -268,7 +267,7 @@ fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for
 fn in_su_the_delivery_starts_with_roots_ids_and_without_an_environment() {
     let Some(scene) = Scene::new() else { return };
     scene.machine.stack("su", "console");
-    let trace = scene.postbox.path("trace");
+    let trace = scene.folder.path().join("trace");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-u", &scene.caller.name, "-e", "trace=setresuid,execve,clone,clone3,vfork", "-o"]);
     scene.log_in_by_su(strace.arg(&trace), &scene.sheet.codes[0]);
