@@ -146,20 +146,27 @@ impl Said {
     }
 }
 
-/// Ends sendmail and its children: whatever is in its session, and whatever came from it.
+/// Ends sendmail and its children: whatever is in its session, and whatever came from it. A child whose parent has ended
+/// could not be found any more: so all stand still first, when they make no more children, and then end together.
 fn end(child: &mut Child) {
     let Ok(leader) = i32::try_from(child.id()) else { return };
+    let send = |victims: &[i32], signal| {
+        for &victim in victims {
+            let _ = kill(Pid::from_raw(victim), signal);
+        }
+    };
+    let mut victims = Vec::new();
     // Each look may find children that were made since the last one.
     for _ in 0..100 {
-        let _ = kill(Pid::from_raw(leader), Signal::SIGKILL);
-        let victims = family(leader);
-        if victims.is_empty() {
+        let found = family(leader);
+        let is_all = found.iter().all(|victim| victims.contains(victim));
+        victims = found;
+        if is_all {
             break;
         }
-        for victim in victims {
-            let _ = kill(Pid::from_raw(victim), Signal::SIGKILL);
-        }
+        send(&victims, Signal::SIGSTOP);
     }
+    send(&victims, Signal::SIGKILL);
     let _ = child.wait();
 }
 
