@@ -172,18 +172,17 @@ fn what_sendmail_does_not_take_now_stays_due_until_it_does() {
 #[test]
 fn what_cannot_be_run_leaves_all_due() {
     type Spoil = fn(&Path);
-    let spoils: [(Spoil, &str); 6] = [
+    let spoils: [(Spoil, &str); 5] = [
         (|program| fs::remove_file(program).unwrap(), "No such file or directory"),
         (|program| set_mode(program, 0o644), "Permission denied"),
         (|program| write(program, "no program\n"), "Exec format error"),
-        (|program| write(program, "\x7fELF, but not quite"), "Exec format error"),
         (|program| write(program, "#!/nonexistent/interpreter\n"), "No such file or directory"),
         (
             |program| {
                 fs::remove_file(program).unwrap();
                 fs::create_dir(program).unwrap();
             },
-            "Permission denied",
+            "Is a directory",
         ),
     ];
     for (spoil, reason) in spoils {
@@ -335,7 +334,11 @@ fn a_sendmail_that_hangs_is_ended_after_30_s_with_all_that_came_from_it() {
     assert_eq!(hung.len(), 8, "{hung:?}");
     for file in hung {
         let id = fs::read_to_string(&file).unwrap();
-        assert!(!lives(id.trim()), "{} lives on", file.display());
+        let since = Instant::now();
+        while lives(id.trim()) {
+            assert!(since.elapsed() < Duration::from_secs(1), "{} lives on", file.display());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
     assert_eq!(scene.due(), 2, "the letter that hung, and the use that the same sendmail did not take");
 }
@@ -355,9 +358,9 @@ fn a_sendmail_that_reads_nothing_and_says_too_much_keeps_nobody_waiting() {
         ("exec <&-; exit 0", "ok"),
         ("head -c 1 >/dev/null; exit 0", "ok"),
         ("exit 0", "ok"),
-        ("head -c 10000000 /dev/zero | tr '\\0' x >&2; exit 70", "err"),
         ("exec 2>&-; exit 0", "ok"),
-        ("head -c 10000000 /dev/urandom >&1; exit 0", "ok"),
+        ("head -c 10000000 /dev/zero; exit 0", "ok"),
+        ("head -c 10000000 /dev/zero | tr '\\0' x >&2; exit 70", "err"),
     ]
     .into_iter()
     .enumerate()
@@ -372,10 +375,12 @@ fn a_sendmail_that_reads_nothing_and_says_too_much_keeps_nobody_waiting() {
     assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
     // Of 10 MB, 4 KiB.
     let status = scene.world.status();
-    let said = status["refused"].to_string();
-    assert_eq!(said.matches('x').count() - "exit example".matches('x').count(), 4096);
-    let line = scene.log_of("two").into_iter().find(|line| line.level == ERROR).unwrap();
-    assert!(line.text.len() > 4096 && line.text.len() < 4096 + 512, "{}", line.text.len());
+    let said = status["refused"]["said"].as_str().unwrap();
+    let most = "x".repeat(4096);
+    assert_eq!(said, format!("exit status 70 of sendmail; it said: {most}"));
+    let log = scene.log_of("one");
+    let refused = log.iter().find(|line| line.level == ERROR).expect("a line in the log");
+    assert!(refused.text.ends_with(&format!("it said: {most}")), "{} bytes", refused.text.len());
 }
 
 #[test]
