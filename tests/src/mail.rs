@@ -10,9 +10,8 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use crate::hosts::{Account, Machine, run};
+use crate::postbox::Message;
 use crate::{Attempt, CHEAP, pam, text};
 
 /// What the server delivers for, and this host.
@@ -41,20 +40,6 @@ pub enum Server {
 pub struct PostOffice {
     pub machine: Machine,
     pub server: Server,
-}
-
-/// A message in a mailbox, as Python's library reads it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Message {
-    pub headers: Vec<(String, String)>,
-    pub to: Vec<String>,
-    pub from: Vec<(String, String)>,
-    /// That of its header, as `status` writes times.
-    pub time: String,
-    #[serde(rename = "type")]
-    pub kind: (String, Option<String>),
-    pub text: String,
-    pub raw: String,
 }
 
 impl PostOffice {
