@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::hosts::{Account, Machine, run};
 use crate::postbox::Message;
-use crate::{Attempt, CHEAP, pam, text};
+use crate::{Attempt, CHEAP, pam, set_mode, text};
 
 /// What the server delivers for, and this host.
 pub const DOMAIN: &str = "example.org";
@@ -49,6 +49,11 @@ impl PostOffice {
         let office = Self { machine, server: Server::of_environment() };
         static ONCE: Once = Once::new();
         ONCE.call_once(|| office.set_up());
+        // Nothing waits that a test before left.
+        let store = Path::new("/var/lib/backupcodes");
+        fs::remove_dir_all(store).unwrap();
+        fs::create_dir(store).unwrap();
+        set_mode(store, 0o700);
         fs::write("/proc/sys/kernel/hostname", HOST).unwrap();
         office.notify_settings("spawn = false");
         Some(office)
