@@ -207,7 +207,7 @@ fn write(program: &Path, text: &str) {
 }
 
 #[test]
-fn what_sendmail_refuses_is_told_to_root_and_not_tried_again() {
+fn what_sendmail_refuses_is_told_to_root_and_rests() {
     for (status, said) in
         [(1, "bad\taddress\\n  syntax"), (64, ""), (67, "no such user"), (70, "not here"), (255, "x")]
     {
@@ -220,9 +220,9 @@ fn what_sendmail_refuses_is_told_to_root_and_not_tried_again() {
         let reason = format!("exit status {status} of sendmail; {heard}");
         let complaint = scene.fails();
         assert_eq!(complaint.matches(&reason).count(), 4, "{reason}: {complaint}");
-        assert_eq!((scene.told(), scene.marks(), scene.letters()), (vec![], vec!["err".into()], 0));
+        assert_eq!((scene.told(), scene.marks(), scene.letters()), (vec![], vec!["err".into()], 4));
         for name in ["one", "two"] {
-            scene.assert_logged(name, &["is refused, and not tried again", &reason]);
+            scene.assert_logged(name, &["is refused, and tried again in a day", &reason]);
         }
         let refused = scene.world.status();
         let two = scene.address("two");
@@ -232,7 +232,8 @@ fn what_sendmail_refuses_is_told_to_root_and_not_tried_again() {
         assert_eq!(Value::Object(refusal), json!({"address": two, "said": reason}), "the last one");
         let shown = scene.status_text();
         assert!(
-            shown.contains(&format!(" for {two}: {reason}\n")) && shown.contains(", NOTICE REFUSED\n"),
+            shown.contains(&format!(" for {two}: {reason}\n"))
+                && shown.contains(", notice refused at first\n"),
             "{shown}"
         );
         // Nothing is due, and nothing is tried.
@@ -257,9 +258,9 @@ fn an_address_that_was_refused_is_told_all_once_it_is_set_anew() {
     let three = scene.address("three");
     assert!(scene.world.admin(&["email", &me(), &three]).status.success());
     assert_eq!(scene.world.status()["refused"], Value::Null);
-    assert_eq!(scene.marks(), ["due"], "whoever was not told of the use is told at the new address");
-    // Of the use and of the addresses.
-    assert_eq!(scene.delivers(4), ["one", "three", "three", "two"]);
+    // The new one of the set, the use and the addresses, and the old ones of the addresses.
+    assert_eq!(scene.delivers(5), ["one", "three", "three", "three", "two"]);
+    assert_eq!(scene.letters(), 0);
 }
 
 #[test]
@@ -279,7 +280,7 @@ fn of_two_recipients_each_is_told_once_when_sendmail_takes_it() {
     scene.use_code(1);
     scene.postbox.before("case $3 in one@*) exit 75 ;; *) exit 70 ;; esac");
     scene.fails();
-    assert_eq!((scene.marks(), scene.letters()), (vec!["ok".into(), "err".into()], 1));
+    assert_eq!((scene.marks(), scene.letters()), (vec!["ok".into(), "err".into()], 2));
     scene.postbox.before("");
     assert_eq!(scene.delivers(1), ["one"]);
 }
