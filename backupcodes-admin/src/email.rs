@@ -29,11 +29,11 @@ pub(crate) fn run(
     let host = output::host_name();
     let writer = output::writer(config, &host);
     if !addresses.is_empty() {
+        let told = writer.recipients(user, addresses);
         let mut letters = |set: &CodeSet| {
             let old = writer.addresses(user, &set.label.email);
             let new = writer.addresses(user, addresses);
             // What is due stays so, and goes to the new addresses; the others are told of it as well.
-            let told = writer.recipients(user, addresses);
             let mut letters = writer.of_due_uses(set);
             letters.retain(|letter| !told.contains(&letter.to));
             if old != new {
@@ -47,8 +47,7 @@ pub(crate) fn run(
             letters
         };
         if store.readdress(user, addresses, &mut letters)? {
-            // What was refused is tried again at the next delivery, not in a day.
-            let _ = store.outbox().forget_refusal(user);
+            store.outbox().send_on(user, &told)?;
         }
     }
     let Some(set) = store.read(user)? else {

@@ -176,7 +176,11 @@ impl Delivery<'_> {
         }
         let seen_to = match self.hand_over(&letter) {
             Handed::Later(_) | Handed::Hung(_) => return,
-            Handed::Refused(_) if age(letter.time) <= GIVEN_UP => outbox.refuse(name),
+            Handed::Refused(_) if !self.is_used(&letter.user, &letter.to) => outbox.remove(name),
+            // Under its other name it is no news.
+            Handed::Refused(_) if age(letter.time) <= GIVEN_UP => {
+                outbox.refuse(name).map(|name| self.tried.extend([Due::Letter(name)]))
+            }
             Handed::Refused(_) => {
                 self.fail(&format!(
                     "a notice about the codes of {} for {} is given up",
@@ -188,6 +192,14 @@ impl Delivery<'_> {
         };
         if let Err(error) = seen_to {
             self.fail(&format!("a notice about {} will go out once more: {error}", letter.user));
+        }
+    }
+
+    /// Whether notices of this user go to this address, as far as is known.
+    fn is_used(&self, user: &str, to: &String) -> bool {
+        match self.store.read(user) {
+            Ok(Some(set)) => self.writer.recipients(user, &set.label.email).contains(to),
+            _ => true,
         }
     }
 
@@ -266,6 +278,9 @@ impl Delivery<'_> {
                      backupcodes-admin email {user} ADDRESS: {said}"
                 ));
                 let refusal = Refusal { time: clock::now(), to: to.clone(), said: said.clone() };
+                if !self.is_used(user, to) {
+                    return handed;
+                }
                 if let Err(error) = outbox.note_refusal(user, &refusal) {
                     log::warning(&format!("status cannot tell of that: {error}"));
                 }

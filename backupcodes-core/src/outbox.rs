@@ -5,7 +5,7 @@
 //! sendmail refused has `-refused` behind that. One more a user, `<user>@refused`, tells what sendmail refused last. There is no lock, which a delivery that is frozen would keep:
 //! no two files get one name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
@@ -161,16 +161,47 @@ impl Outbox {
         directory.flush()
     }
 
-    /// Keeps a letter as one that was refused.
+    /// Keeps a letter as one that was refused. Its name comes back.
     ///
     /// # Errors
     /// It cannot be renamed: it stays one that was not.
-    pub fn refuse(&self, name: &str) -> Result<(), StoreError> {
-        let Some(directory) = self.find()? else { return Ok(()) };
-        if !name.ends_with(REFUSED_LETTER) {
-            directory.rename(name, &format!("{name}{REFUSED_LETTER}"))?;
+    pub fn refuse(&self, name: &str) -> Result<String, StoreError> {
+        if name.ends_with(REFUSED_LETTER) {
+            return Ok(name.into());
         }
-        Ok(())
+        let refused = format!("{name}{REFUSED_LETTER}");
+        if let Some(directory) = self.find()? {
+            directory.rename(name, &refused)?;
+        }
+        Ok(refused)
+    }
+
+    /// Sends on what was refused for addresses that a user has no more, to those that are new; and what was refused
+    /// rests no longer.
+    ///
+    /// # Errors
+    /// The outbox cannot be read or written. What was not sent on is still there.
+    pub fn send_on(&self, user: &str, addresses: &[String]) -> Result<(), StoreError> {
+        let prefix = prefix(user);
+        // Each recipient had a message of its own, which the new ones need not get twice.
+        let mut told = HashSet::new();
+        for name in self.names()?.iter().filter(|name| name.starts_with(&prefix)) {
+            let Some(letter) = self.read(name)?.filter(|letter| letter.is_refused) else { continue };
+            if addresses.contains(&letter.to) {
+                continue;
+            }
+            let is_new = told.insert(
+                letter.message.lines().find(|line| line.starts_with("Message-ID:")).map(String::from),
+            );
+            let sent_on = addresses.iter().filter(|_| is_new).map(|to| Letter {
+                to: to.clone(),
+                is_refused: false,
+                ..letter.clone()
+            });
+            let _stays = self.put(&sent_on.collect::<Vec<_>>())?;
+            self.remove(name)?;
+        }
+        self.forget_refusal(user)
     }
 
     /// How many letters wait for each user there are letters about, and how many of them were refused.
@@ -328,8 +359,8 @@ mod tests {
         let read: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
         let [late, early, bob] = letters;
         assert_eq!(read, [bob, early, late.clone(), late]);
-        outbox.refuse(&names[1]).unwrap();
-        let refused = format!("{}-refused", names[1]);
+        let refused = outbox.refuse(&names[1]).unwrap();
+        assert_eq!(outbox.refuse(&refused).unwrap(), refused);
         assert!(outbox.read(&refused).unwrap().unwrap().is_refused);
         let waiting = outbox.waiting().unwrap();
         assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 2, refused: 1 });
@@ -347,6 +378,23 @@ mod tests {
         outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, "y")]).unwrap().withdraw();
         assert!(outbox.names().unwrap().is_empty());
         assert!(outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, &"y".repeat(1 << 20))]).is_ok());
+    }
+
+    #[test]
+    fn what_was_refused_is_sent_on_once_to_each_new_address() {
+        let sets = sets();
+        let outbox = Outbox::of(sets.path());
+        let message = |to: &str, id: u8| format!("To: <{to}>\nMessage-ID: <{id}>\n\nx\n");
+        let refused =
+            |to: &str, id| Letter { to: to.into(), is_refused: true, ..letter("alice", 1, &message(to, id)) };
+        let letters = [refused("bad1", 1), refused("bad2", 1), refused("bad1", 2), refused("good", 3)];
+        let _stay = outbox.put(&letters).unwrap();
+        outbox.send_on("alice", &["good".into(), "new".into()]).unwrap();
+        let names = outbox.names().unwrap();
+        let mut left: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
+        left.sort_by_key(|letter| (letter.is_refused, letter.to.clone()));
+        let to: Vec<_> = left.iter().map(|letter| (letter.to.as_str(), letter.is_refused)).collect();
+        assert_eq!(to, [("good", false), ("good", false), ("new", false), ("new", false), ("good", true)]);
     }
 
     #[test]

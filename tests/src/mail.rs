@@ -10,10 +10,9 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use crate::hosts::{Account, Machine, run};
-use crate::{Attempt, CHEAP, pam, text};
+use crate::postbox::Message;
+use crate::{Attempt, CHEAP, pam, set_mode, text};
 
 /// What the server delivers for, and this host.
 pub const DOMAIN: &str = "example.org";
@@ -43,20 +42,6 @@ pub struct PostOffice {
     pub server: Server,
 }
 
-/// A message in a mailbox, as Python's library reads it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Message {
-    pub headers: Vec<(String, String)>,
-    pub to: Vec<String>,
-    pub from: Vec<(String, String)>,
-    /// That of its header, as `status` writes times.
-    pub time: String,
-    #[serde(rename = "type")]
-    pub kind: (String, Option<String>),
-    pub text: String,
-    pub raw: String,
-}
-
 impl PostOffice {
     /// The whole machine, whose server runs. The module starts no delivery.
     pub fn new() -> Option<Self> {
@@ -64,6 +49,11 @@ impl PostOffice {
         let office = Self { machine, server: Server::of_environment() };
         static ONCE: Once = Once::new();
         ONCE.call_once(|| office.set_up());
+        // Nothing waits that a test before left.
+        let store = Path::new("/var/lib/backupcodes");
+        fs::remove_dir_all(store).unwrap();
+        fs::create_dir(store).unwrap();
+        set_mode(store, 0o700);
         fs::write("/proc/sys/kernel/hostname", HOST).unwrap();
         office.notify_settings("spawn = false");
         Some(office)

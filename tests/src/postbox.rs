@@ -33,11 +33,13 @@ pub struct Handed {
 }
 
 /// A message as Python's library reads it, which knows nothing of how it was written.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Message {
     pub headers: Vec<(String, String)>,
     pub to: Vec<String>,
     pub from: Vec<(String, String)>,
+    /// That of its header, as `status` writes times.
+    pub time: String,
     #[serde(rename = "type")]
     pub kind: (String, Option<String>),
     pub text: String,

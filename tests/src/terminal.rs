@@ -77,6 +77,11 @@ impl Terminal {
         }
     }
 
+    /// Where another thread may type meanwhile.
+    pub fn keys(&self) -> File {
+        self.master.try_clone().unwrap()
+    }
+
     /// The process id of the program.
     pub fn id(&self) -> u32 {
         self.child.id()

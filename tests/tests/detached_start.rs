@@ -1,6 +1,7 @@
 //! With `spawn`, a login starts the delivery of its notice, and has nothing more to do with it.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,9 +21,10 @@ fn world() -> Option<(World, Postbox, Sheet)> {
     sandbox_of_root()?;
     let world = World::new("")?;
     let postbox = Postbox::of(&world, true);
+    // A new set starts a delivery as well.
     let sheet = world.generate();
-    deliver(&world);
     postbox.expect(1);
+    wait_until_marked(&world);
     postbox.empty();
     Some((world, postbox, sheet))
 }
@@ -99,6 +101,7 @@ fn with_few_descriptors_left_who_gets_in_has_a_notice_or_a_warning() {
                 sheet.codes.pop().unwrap()
             });
             deliver(&world);
+            wait_until_marked(&world);
             postbox.empty();
             let before = world.log().len();
             let conditions = vec![Condition::DescriptorsLeft { count, hard }];
@@ -184,7 +187,8 @@ impl Scene {
         fs::write(SETTINGS, format!("[notify]\n{}\n", postbox.settings(true))).unwrap();
         let (caller, target) = (machine.account(), machine.account());
         let sheet = machine.generate(&target);
-        assert!(machine.admin(&["notify"]).status.success());
+        // It starts a delivery too.
+        postbox.expect(1);
         postbox.empty();
         Some(Self { machine, postbox, caller, target, sheet, folder })
     }
@@ -266,6 +270,39 @@ fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for
     assert_eq!(fs::read(format!("/proc/{}/environ", started[0])).unwrap(), b"", "its environment");
     scene.postbox.release("started");
     scene.check_notice(1, ["Service:   su\n", "number 1 of the sheet\n"]);
+}
+
+#[test]
+fn ctrl_c_at_the_terminal_of_su_does_not_end_the_delivery() {
+    let Some(scene) = Scene::new() else { return };
+    scene.machine.stack("su", "console");
+    let mut uses = 0;
+    for code in &scene.sheet.codes {
+        let mut command = scene.caller.command();
+        let su = "trap '' INT; exec su \"$0\" -c true";
+        let mut terminal = Terminal::start(command.args(["sh", "-c", su, &scene.target.name]));
+        terminal.expect("Password: ");
+        terminal.send(&scene.target.password);
+        terminal.expect(PROMPT);
+        terminal.send(code);
+        // Until it is read: an interrupt throws away what was typed.
+        std::thread::sleep(Duration::from_millis(10));
+        for _ in 0..1000 {
+            // The terminal may be gone.
+            let _ = terminal.keys().write_all(b"\x03");
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        // Where the code was thrown away.
+        let _ = terminal.keys().write_all(b"\n");
+        terminal.end();
+        let left = scene.machine.status(&scene.target)["left"].as_u64().unwrap();
+        if left == 10 - 1 - uses {
+            uses += 1;
+            scene.postbox.expect(1);
+            scene.postbox.empty();
+        }
+    }
+    assert!(uses > 3, "{uses} of 10 codes were read");
 }
 
 #[test]

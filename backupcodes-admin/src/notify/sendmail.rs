@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -70,6 +71,7 @@ pub(super) fn hand_over(sendmail: &[String], to: &str, message: &str) -> Handed 
 /// How it ended (`None`: it was ended), and what it said.
 fn run(sendmail: &[String], to: &str, message: &str) -> io::Result<(Option<ExitStatus>, String)> {
     let (program, arguments) = sendmail.split_first().ok_or(io::ErrorKind::NotFound)?;
+    judge(program)?;
     // A file, not a pipe: nobody has to write while sendmail reads, or does not.
     let mut stdin = File::from(memfd_create(c"notice", MFdFlags::MFD_CLOEXEC)?);
     stdin.write_all(message.as_bytes())?;
@@ -99,6 +101,13 @@ fn run(sendmail: &[String], to: &str, message: &str) -> io::Result<(Option<ExitS
         said.listen();
     };
     Ok((ended, said.last_words()))
+}
+
+/// What the kernel cannot run the C library gives to a shell (execvp(3)), whose exit status would count as sendmail's.
+fn judge(program: &str) -> io::Result<()> {
+    let mut start = Vec::new();
+    File::open(program)?.take(4).read_to_end(&mut start)?;
+    if start.starts_with(b"#!") || start == b"\x7fELF" { Ok(()) } else { Err(Errno::ENOEXEC.into()) }
 }
 
 /// What comes on standard error: the beginning is kept, the rest read so that nobody waits to say it.
