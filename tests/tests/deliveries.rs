@@ -127,8 +127,12 @@ fn of_logins_in_a_storm_that_each_start_a_delivery_each_is_told_once() {
     // Without anybody asking once more.
     postbox.expect(4 * 31);
     assert_eq!(told(&postbox), all_once(&sets, 31));
+    // sendmail has the last one a moment before its mark says so.
+    let start = Instant::now();
+    while due(&world) > 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "told, but still due");
+    }
     deliver(&world);
-    assert_eq!(due(&world), 0);
     postbox.expect(4 * 31);
 }
 
