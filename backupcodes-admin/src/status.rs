@@ -23,10 +23,10 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
     let named = !users.is_empty();
     let users = if named { users.to_vec() } else { store.users()? };
     let (mut sets, mut failed) = (Vec::new(), Vec::new());
-    let mut waiting = store.outbox().waiting().unwrap_or_else(|error| {
-        failed.push(Failure::from(error));
-        BTreeMap::new()
-    });
+    let (mut waiting, unknown) = match store.outbox().waiting() {
+        Ok(waiting) => (waiting, None),
+        Err(error) => (BTreeMap::new(), Some(error)),
+    };
     let mut outcome = Outcome::Done;
     for user in &users {
         // A name that was typed may not be the one that the database, and so the file, has.
@@ -60,6 +60,8 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
             Err(error) => failed.push(error.into()),
         }
     }
+    // Where the sets cannot be read either, that is said already.
+    failed.extend(unknown.filter(|_| failed.is_empty()).map(Failure::from));
     if !named {
         // Users who have no set any more.
         for (user, Waiting { due, refused }) in waiting {
