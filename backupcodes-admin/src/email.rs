@@ -30,7 +30,10 @@ pub(crate) fn run(
     let writer = output::writer(config, &host);
     if !addresses.is_empty() {
         let told = writer.recipients(user, addresses);
+        let mut new_ones = told.clone();
         let mut letters = |set: &CodeSet| {
+            let before = writer.recipients(user, &set.label.email);
+            new_ones.retain(|to| !before.contains(to));
             let old = writer.addresses(user, &set.label.email);
             let new = writer.addresses(user, addresses);
             // What is due stays so, and goes to the new addresses; the others are told of it as well.
@@ -47,7 +50,7 @@ pub(crate) fn run(
             letters
         };
         if store.readdress(user, addresses, &mut letters)? {
-            store.outbox().send_on(user, &told)?;
+            store.outbox().send_on(user, &told, &new_ones)?;
         }
     }
     let Some(set) = store.read(user)? else {

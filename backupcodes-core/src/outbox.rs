@@ -176,12 +176,12 @@ impl Outbox {
         Ok(refused)
     }
 
-    /// Sends on what was refused for addresses that a user has no more, to those that are new; and what was refused
-    /// rests no longer.
+    /// Sends on what was refused for addresses that are not among the user's `addresses` any more, to the `new` ones of
+    /// them (the others have been told); and what was refused rests no longer.
     ///
     /// # Errors
     /// The outbox cannot be read or written. What was not sent on is still there.
-    pub fn send_on(&self, user: &str, addresses: &[String]) -> Result<(), StoreError> {
+    pub fn send_on(&self, user: &str, addresses: &[String], new: &[String]) -> Result<(), StoreError> {
         let prefix = prefix(user);
         // Each recipient had a message of its own, which the new ones need not get twice.
         let mut told = HashSet::new();
@@ -193,7 +193,7 @@ impl Outbox {
             let is_new = told.insert(
                 letter.message.lines().find(|line| line.starts_with("Message-ID:")).map(String::from),
             );
-            let sent_on = addresses.iter().filter(|_| is_new).map(|to| Letter {
+            let sent_on = new.iter().filter(|_| is_new).map(|to| Letter {
                 to: to.clone(),
                 is_refused: false,
                 ..letter.clone()
@@ -389,12 +389,12 @@ mod tests {
             |to: &str, id| Letter { to: to.into(), is_refused: true, ..letter("alice", 1, &message(to, id)) };
         let letters = [refused("bad1", 1), refused("bad2", 1), refused("bad1", 2), refused("good", 3)];
         let _stay = outbox.put(&letters).unwrap();
-        outbox.send_on("alice", &["good".into(), "new".into()]).unwrap();
+        outbox.send_on("alice", &["good".into(), "new".into()], &["new".into()]).unwrap();
         let names = outbox.names().unwrap();
         let mut left: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
         left.sort_by_key(|letter| (letter.is_refused, letter.to.clone()));
         let to: Vec<_> = left.iter().map(|letter| (letter.to.as_str(), letter.is_refused)).collect();
-        assert_eq!(to, [("good", false), ("good", false), ("new", false), ("new", false), ("good", true)]);
+        assert_eq!(to, [("new", false), ("new", false), ("good", true)]);
     }
 
     #[test]
