@@ -1,6 +1,5 @@
 //! `email`: shows or sets where a user's notices go.
 
-use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::set::CodeSet;
@@ -9,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::failure::{Failure, Outcome};
+use crate::generate::name_of_set;
 use crate::output;
 
 #[derive(Serialize)]
@@ -24,8 +24,7 @@ pub(crate) fn run(
     format: Format,
 ) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
-    // As the sets are named; the account may be gone.
-    let user = &Account::by_name(user)?.map_or_else(|| user.to_string(), |account| account.name);
+    let user = &name_of_set(user)?;
     let host = output::host_name();
     let writer = output::writer(config, &host);
     if !addresses.is_empty() {

@@ -44,6 +44,11 @@ pub(crate) fn run(config: &Config, arguments: &Generate, format: Format) -> Resu
     finished.map(|()| outcome)
 }
 
+/// The name that a user's set has. The account may be gone.
+pub(crate) fn name_of_set(user: &str) -> Result<String, Failure> {
+    Ok(Account::by_name(user)?.map_or_else(|| user.into(), |account| account.name))
+}
+
 /// The account of a user who must exist.
 pub(crate) fn account(user: &str) -> Result<Account, Failure> {
     Account::by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })

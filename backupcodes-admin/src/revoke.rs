@@ -1,6 +1,5 @@
 //! `revoke`: removes a set. The account may be gone.
 
-use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::notice::Event;
@@ -10,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::failure::{Failure, Outcome};
+use crate::generate::name_of_set;
 use crate::output;
 
 #[derive(Serialize)]
@@ -23,8 +23,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
     let host = output::host_name();
     let writer = output::writer(config, &host);
     let store = FileStore::new(&config.directory);
-    // As the sets are named; the account may be gone.
-    let user = &Account::by_name(user)?.map_or_else(|| user.to_string(), |account| account.name);
+    let user = &name_of_set(user)?;
     let old = match store.read(user) {
         Ok(None) => None,
         Ok(Some(set)) => Some((set.left(), Some(set.label.set))),

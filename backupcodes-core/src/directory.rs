@@ -283,3 +283,8 @@ impl Drop for NewFile<'_> {
         let _ = self.directory.remove(self.name);
     }
 }
+
+/// Whether both are one file.
+pub(crate) fn same(a: &FileStat, b: &FileStat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}

@@ -9,7 +9,7 @@ use nix::sys::stat::{FileStat, fstat, futimens};
 use nix::sys::time::TimeSpec;
 
 use crate::clock::precise;
-use crate::directory::Directory;
+use crate::directory::{Directory, same};
 use crate::lock::{Deadline, try_lock};
 use crate::store::{PATIENCE, StoreError};
 use crate::trust::Kind;
@@ -87,10 +87,6 @@ fn stands_still(directory: &Directory, stat: &FileStat) -> bool {
 fn changed(stat: &FileStat) -> SystemTime {
     let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
-}
-
-fn same(a: &FileStat, b: &FileStat) -> bool {
-    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
 
 #[cfg(test)]

@@ -10,6 +10,19 @@ use serde::Deserialize;
 use crate::hosts::run;
 use crate::{World, set_mode, text};
 
+/// What the header of a notice has, and nothing else.
+pub const HEADERS: [&str; 9] = [
+    "From",
+    "To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Auto-Submitted",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+];
+
 /// How long a message may be on its way.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use backupcodes_tests::hosts::Machine;
-use backupcodes_tests::postbox::{Message, Postbox};
+use backupcodes_tests::postbox::{HEADERS, Message, Postbox};
 use backupcodes_tests::{Attempt, Sheet, World, me, pam, sandbox_of_root, sheet, text};
 use nix::sched::{CloneFlags, unshare};
 
@@ -35,18 +35,6 @@ fn names() -> Vec<Vec<u8>> {
     names.push("ö".repeat(1000).into());
     names
 }
-
-const HEADERS: [&str; 9] = [
-    "From",
-    "To",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "Auto-Submitted",
-    "MIME-Version",
-    "Content-Type",
-    "Content-Transfer-Encoding",
-];
 
 /// What must hold of every notice to this address: `lines` are those of the text where all names are plain.
 fn check(message: &Message, to: &str, lines: usize) {

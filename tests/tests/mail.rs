@@ -5,7 +5,7 @@ use std::fs;
 
 use backupcodes_tests::hosts::Account;
 use backupcodes_tests::mail::{DOMAIN, HOST, PostOffice, Server, WIDE_DOMAIN};
-use backupcodes_tests::postbox::Message;
+use backupcodes_tests::postbox::{HEADERS, Message};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Sheet, level, sheet, text};
 use serde_json::json;
@@ -25,18 +25,7 @@ fn admin(office: &PostOffice, arguments: &[&str]) {
 
 /// All that each notice has, whatever it tells of.
 fn check(office: &PostOffice, message: &Message, to: &str) {
-    let expected = [
-        "From",
-        "To",
-        "Subject",
-        "Date",
-        "Message-ID",
-        "Auto-Submitted",
-        "MIME-Version",
-        "Content-Type",
-        "Content-Transfer-Encoding",
-    ];
-    assert_eq!(message.names(), expected);
+    assert_eq!(message.names(), HEADERS);
     assert_eq!(message.from, [("Backup codes".into(), format!("root@{DOMAIN}"))]);
     assert_eq!(message.to, [to]);
     let envelope = if office.server == Server::Exim { "Envelope-to" } else { "Delivered-To" };

@@ -16,7 +16,7 @@ use nix::unistd::{AccessFlags, faccessat, fdatasync, geteuid};
 
 use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
 use crate::code::Slot;
-use crate::directory::{Directory, NewFile};
+use crate::directory::{Directory, NewFile, same};
 use crate::hash::CodeHash;
 use crate::lock::{Deadline, lock};
 use crate::mark::{Mail, Mark};
@@ -316,10 +316,6 @@ impl<F> SetFile<F> {
         }
         fdatasync(&file).map_err(failed("flush"))
     }
-}
-
-fn same(a: &FileStat, b: &FileStat) -> bool {
-    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
 
 fn read(path: &Path, fd: BorrowedFd<'_>) -> Result<CodeSet, StoreError> {
