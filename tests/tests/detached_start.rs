@@ -252,15 +252,27 @@ fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for
     scene.machine.stack("su", "console");
     scene.postbox.hold("started");
     let start = Instant::now();
-    scene.log_in_by_su(&mut scene.caller.command(), &scene.sheet.codes[0]);
+    let mut little = scene.caller.command();
+    little.args(["nice", "taskset", "--cpu-list", "0"]);
+    scene.log_in_by_su(&mut little, &scene.sheet.codes[0]);
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     let started = scene.postbox.held("started");
+    let processors =
+        |status: &str| status.split("Cpus_allowed:").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let every_processor = processors(&fs::read_to_string("/proc/self/status").unwrap());
     for process in started {
         let of = |name: &str| text(&fs::read(format!("/proc/{process}/{name}")).unwrap());
         let ids = |line: &str| format!("\n{line}:\t0\t0\t0\t0\n");
         let status = of("status");
         assert!(status.contains(&ids("Uid")) && status.contains(&ids("Gid")), "{status}");
         assert!(status.contains("\nGroups:\t \n"), "{status}");
+        assert_eq!(processors(&status), every_processor);
+        // Behind the name, which ends with a bracket: the 19th field of all.
+        let nice = of("stat")
+            .rsplit(')')
+            .next()
+            .and_then(|fields| fields.split_whitespace().nth(19 - 3).map(str::to_owned));
+        assert_eq!(nice.as_deref(), Some("0"));
         for signal in ["STOP", "TSTP", "TERM", "HUP", "KILL"] {
             let kill = format!("kill -{signal} {process}");
             let kill = feed(scene.caller.command().args(["sh", "-c", &kill]), "");
