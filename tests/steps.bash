@@ -1,0 +1,92 @@
+# Steps of tests/run and tests/long.
+# shellcheck shell=bash
+
+# What the module and its tests need of Debian.
+packages=(btrfs-progs ca-certificates e2fsprogs expect fuse3 gcc libc6-dev libpam-google-authenticator libpam-oath libpam0g-dev binutils iproute2 login mmdebstrap oathtool openssh-client openssh-server passwd python3 shellcheck strace sudo systemd systemd-container util-linux valgrind xfsprogs)
+# The oldest compiler that we build with, to check that this holds; also the compiler where there is no other.
+oldest=1.85
+policy=/usr/sbin/policy-rc.d
+
+step() {
+    printf '\n== %s\n' "$1"
+    "${@:2}"
+}
+
+install_missing() {
+    local missing=() package with_server=
+    for package in "${packages[@]}"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    if has_tools && has_oldest && [ "${#missing[@]}" = 0 ]; then
+        return
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        echo "missing, and only root can install them: ${missing[*]} Rust $oldest, in /usr/bin, with rustfmt and clippy" >&2
+        return 1
+    fi
+    apt-get -q update
+    # Asked after the update: before it, a fresh machine knows of no package.
+    if ! has_tools || ! has_oldest; then
+        mapfile -O "${#missing[@]}" -t missing < <(compiler_packages)
+    fi
+    is_installed openssh-server || with_server=yes
+    # A server that is installed for its program is not started, now or at the next boot.
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 0755 "$policy"
+    fi
+    # Debian 12 may have a newer compiler under the same name: the oldest one is what is to be checked.
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends --no-remove --allow-downgrades \
+        "${missing[@]}"
+    if [ -n "$(trap -p EXIT)" ]; then
+        rm -f "$policy"
+        trap - EXIT
+    fi
+    [ -z "$with_server" ] || ! command -v systemctl >/dev/null || systemctl --quiet disable ssh.service
+}
+
+is_installed() {
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
+}
+
+# Debian 13's compiler is the oldest that we take; Debian 12 has the same one under other names.
+compiler_packages() {
+    if apt-cache madison rustc-web | grep " $oldest\." >/dev/null; then
+        printf '%s\n' {cargo-web,rustc-web,libstd-rust-web-dev,rust-web-clippy,rustfmt-web}="$oldest.*"
+    else
+        printf '%s\n' cargo rustc rust-clippy rustfmt
+    fi
+}
+
+has_tools() {
+    command -v cargo >/dev/null && command -v cargo-clippy >/dev/null && command -v cargo-fmt >/dev/null
+}
+
+has_oldest() {
+    [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && /usr/bin/rustc --version | grep -q "^rustc $oldest\."
+}
+
+build() {
+    cargo build --quiet --release --locked --workspace
+    cargo build --quiet --release --locked --package backupcodes-tests --examples
+}
+
+# The tests are built outside of the sandbox, which has no network.
+# acceptance [ARGUMENT OF cargo test...]
+acceptance() {
+    cargo test --quiet --release --locked --package backupcodes-tests --no-run
+    BACKUPCODES_BUILD=$PWD/target/release tests/sandbox \
+        cargo test --quiet --release --locked --offline --no-fail-fast --package backupcodes-tests "$@"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif [ "${CI-}" = true ]; then
+        echo "$1 needs root, and in CI nothing is skipped" >&2
+        return 1
+    else
+        echo "skipped: $1 needs root"
+    fi
+}
