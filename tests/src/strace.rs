@@ -9,7 +9,7 @@ use crate::{Attempt, Outcome, feed, text};
 pub fn injected(options: &[&str], host: &Path, attempt: Attempt, inject: &str) -> Outcome {
     let call = inject.split(':').next().unwrap();
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-o", "/dev/null"]).args(options);
+    strace.args(["-f", "--seccomp-bpf", "-o", "/dev/null"]).args(options);
     strace.args(["-e", &format!("trace={call}"), "-e", &format!("inject={inject}")]).arg(host);
     let output = feed(&mut strace, &serde_json::to_string(&[attempt]).unwrap());
     let outcomes: Option<Vec<Outcome>> = serde_json::from_slice(&output.stdout).ok();
