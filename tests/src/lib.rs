@@ -19,6 +19,7 @@ use crate::usage::Usage;
 pub mod authenticator;
 pub mod bench;
 pub mod condition;
+pub mod disk;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;
