@@ -19,45 +19,45 @@ use backupcodes_core::store::FileStore;
 use backupcodes_core::throttle::{Key, Throttle};
 
 /// Codes of each set.
-pub const CODES: usize = 4;
+pub(crate) const CODES: usize = 4;
 
 /// Alice and bob, and a store for the file that stands under alice's name.
-pub struct World {
+pub(crate) struct World {
     folder: tempfile::TempDir,
-    pub alice: Owner,
-    pub bob: Owner,
+    pub(crate) alice: Owner,
+    pub(crate) bob: Owner,
 }
 
 /// A user with a new set.
-pub struct Owner {
-    pub account: Account,
-    pub codes: Vec<Code>,
+pub(crate) struct Owner {
+    pub(crate) account: Account,
+    pub(crate) codes: Vec<Code>,
     /// The PHC strings of the codes.
-    pub hashes: Vec<String>,
+    pub(crate) hashes: Vec<String>,
     /// The set file, with no code spent.
     file: String,
 }
 
 /// What happens to the file under alice's name, and who then tries what.
 #[derive(Clone, Debug)]
-pub struct Scene {
+pub(crate) struct Scene {
     /// Whether the file is bob's before it changes.
-    pub of_bob: bool,
+    pub(crate) of_bob: bool,
     /// Which of its codes are spent before it changes, and what became of their notices.
-    pub uses: [Option<Mail>; CODES],
-    pub changes: Vec<Change>,
+    pub(crate) uses: [Option<Mail>; CODES],
+    pub(crate) changes: Vec<Change>,
     /// Whether alice's account was made anew, with another uid.
-    pub is_new_account: bool,
-    pub answers: Vec<Answer>,
+    pub(crate) is_new_account: bool,
+    pub(crate) answers: Vec<Answer>,
     /// Failures in alice's counter, and the time of the last one.
-    pub counter: Option<(u16, SystemTime)>,
-    pub now: SystemTime,
+    pub(crate) counter: Option<(u16, SystemTime)>,
+    pub(crate) now: SystemTime,
     /// What the network says of where the attempts come from.
-    pub source: String,
+    pub(crate) source: String,
 }
 
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     Alices(usize),
     Bobs(usize),
     Other(Vec<u8>),
@@ -65,7 +65,7 @@ pub enum Answer {
 
 /// One change of a file. Places beyond its end are taken as if it began anew there.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// It ends here.
     Cut(usize),
     Flip {
@@ -105,7 +105,7 @@ pub enum Change {
 
 impl World {
     /// The same sets each time.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let in_memory = tempfile::tempdir_in("/dev/shm");
         let folder = in_memory.or_else(|_| tempfile::tempdir()).unwrap();
         let store = folder.path().join("sets");
@@ -125,7 +125,7 @@ impl World {
     ///   root, who could as well put in one of their own;
     /// - after it the file is as it was but for a mark in the place of that hash, and the same answer is refused as spent;
     /// - what is refused has changed nothing.
-    pub fn play(&self, scene: &Scene) -> usize {
+    pub(crate) fn play(&self, scene: &Scene) -> usize {
         let (owner, other) = if scene.of_bob { (&self.bob, &self.alice) } else { (&self.alice, &self.bob) };
         let mut file = owner.file(&scene.uses).into_bytes();
         scene.changes.iter().for_each(|change| change.apply(&mut file, other.file.as_bytes()));
@@ -241,7 +241,7 @@ impl Owner {
     }
 
     /// The set file after these uses.
-    pub fn file(&self, uses: &[Option<Mail>; CODES]) -> String {
+    pub(crate) fn file(&self, uses: &[Option<Mail>; CODES]) -> String {
         let used = self.hashes.iter().zip(uses).filter_map(|(hash, used)| Some((hash, (*used)?)));
         used.fold(self.file.clone(), |file, (hash, mail)| {
             let time = "2026-11-25T07:12:44Z".parse().unwrap();
