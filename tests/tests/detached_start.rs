@@ -31,11 +31,6 @@ fn world() -> Option<(World, Postbox, Sheet)> {
     Some((world, postbox, sheet))
 }
 
-fn deliver(world: &World) {
-    let output = world.admin(&["notify"]);
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
-}
-
 fn due(world: &World) -> u64 {
     world.status()["due"].as_u64().unwrap()
 }
@@ -102,7 +97,7 @@ fn with_few_descriptors_left_who_gets_in_has_a_notice_or_a_warning() {
                 sheet = world.generate();
                 sheet.codes.pop().unwrap()
             });
-            deliver(&world);
+            world.deliver();
             wait_until_marked(&world);
             postbox.empty();
             let before = world.log().len();
@@ -164,7 +159,7 @@ fn in_a_chroot_without_the_program_one_warning_is_logged_and_the_login_goes_on()
     stays_due(&log_in(&sheet.codes[1]));
     fs::copy(inside(&world.file()), world.file()).unwrap();
     assert_eq!(due(&world), 2);
-    deliver(&world);
+    world.deliver();
     postbox.expect(2);
 }
 

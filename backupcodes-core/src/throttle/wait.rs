@@ -34,8 +34,12 @@ impl Rules {
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
         let delay = self.first_delay.saturating_mul(factor).min(self.longest_delay);
         let delay = Duration::from_secs(delay.into());
-        // A clock that was set back has measured nothing: the wait begins anew, once.
-        let waited = now.duration_since(last).unwrap_or_default();
+        // A clock that was set back has measured nothing: the wait begins anew. But nobody waits for a time that is further
+        // ahead than the delay.
+        let waited = match now.duration_since(last) {
+            Err(ahead) if ahead.duration() > delay => return None,
+            waited => waited.unwrap_or_default(),
+        };
         // The next whole second, which is never too early.
         let until =
             last.checked_add(delay).and_then(|end| end.checked_add(Duration::from_nanos(999_999_999)));

@@ -1,0 +1,170 @@
+//! Counters of any length and time, anything else in their place, and clocks that jump.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use backupcodes_core::clock;
+use backupcodes_core::config::{Config, Rules};
+use backupcodes_core::throttle::{Counted, Key, Throttle, Wait};
+use proptest::prelude::*;
+
+const KEY: Key<'static> = Key { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
+
+struct World(tempfile::TempDir, Throttle, Rules);
+
+impl World {
+    fn new(rules: Rules) -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let runtime_directory = folder.path().join("run");
+        let config = Config { runtime_directory, throttle: rules.clone(), ..Config::default() };
+        let world = Self(folder, Throttle::new(&config), rules);
+        world.count(now());
+        world
+    }
+
+    fn count(&self, now: SystemTime) -> Counted {
+        self.1.count(KEY, now).unwrap()
+    }
+
+    /// The counter, with so many failures and the last one at this time.
+    fn counter(&self, length: u64, last: SystemTime) {
+        let file = File::options().write(true).open(self.file()).unwrap();
+        file.set_len(length).unwrap();
+        file.set_modified(last).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("run/throttle/alice/sshd@192.0.2.7")
+    }
+
+    fn longest(&self) -> Duration {
+        Duration::from_secs(self.2.longest_delay.into())
+    }
+}
+
+fn now() -> SystemTime {
+    clock::precise()
+}
+
+/// Any time that a file can have, with most of them near one where something ends.
+fn times() -> impl Strategy<Value = SystemTime> {
+    let around = |middle: i64| (-200..200_i64).prop_map(move |seconds| middle + seconds);
+    let days = (-40_000..40_000_i64).prop_map(|days| 1_795_000_000 + days * 86_400);
+    let seconds =
+        prop_oneof![around(0), around(i32::MAX.into()), around(u32::MAX.into()), days, any::<i64>()];
+    (seconds, 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| {
+        let distance = Duration::new(seconds.unsigned_abs(), nanos);
+        let time =
+            if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+        time.unwrap_or(UNIX_EPOCH)
+    })
+}
+
+fn lengths() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        0..20_u64,
+        4090..4100_u64,
+        65_530..65_540_u64,
+        any::<u32>().prop_map(u64::from),
+        0..1_u64 << 40
+    ]
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    let delays = prop_oneof![Just((1, 60)), (0..1000_u32, 0..1000_u32), any::<(u32, u32)>()];
+    (0..10_u32, delays).prop_map(|(free, (first, longest))| Rules {
+        free,
+        first_delay: first.min(longest),
+        longest_delay: longest,
+        most: 0,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the counter holds and whatever time it was: who waits as long as the rules can ask for is looked at.
+    #[test]
+    fn nobody_waits_longer_than_the_longest_delay(
+        rules in rules(), length in lengths(), last in times(), jumped in times(),
+    ) {
+        let world = World::new(rules);
+        world.counter(length, last);
+        // Before the clock jumps, at the new time, and after the longest delay.
+        let counted = world.count(jumped);
+        prop_assert_eq!(u64::from(counted.before), length.min(u64::from(u32::MAX)));
+        prop_assert_ne!(counted.refused, Some(Wait::Unlock));
+        let quiet = world.count(now() + world.longest());
+        prop_assert!(quiet.before > 0 || world.2.free > 0);
+        prop_assert_eq!(quiet.refused, None, "after {} failures", quiet.before);
+    }
+
+    /// The same where nobody comes meanwhile: a clock that was set back by more than the longest delay gives itself
+    /// away, and one that was set back by less makes one wait so much longer.
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait_for_it(
+        rules in rules(), failures in 1..100_u64, now in times(), back in 0..4_000_000_000_u64,
+    ) {
+        let world = World::new(rules);
+        let Some(last) = now.checked_add(Duration::from_secs(back)) else { return Ok(()) };
+        world.counter(failures, last);
+        // File systems cut what they cannot hold, and no clock stands before 1970.
+        let last = fs::metadata(world.file()).unwrap().modified().unwrap().max(UNIX_EPOCH);
+        let ahead = last.duration_since(now).unwrap_or_default();
+        match world.count(now).refused {
+            Some(Wait::Until(end)) => {
+                prop_assert!(ahead <= world.longest());
+                let latest = last + world.longest() + Duration::from_secs(1);
+                prop_assert!(end <= latest.into(), "until {end}, and not {last:?}");
+            }
+            other => prop_assert_eq!(other, None),
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_counter_or_folder_is_refused_with_the_reason_and_left_alone() {
+    type Put = fn(&Path);
+    let put: [(&str, Put); 5] = [
+        ("a directory", |place| fs::create_dir(place).unwrap()),
+        ("a FIFO", |place| {
+            let mode = nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR;
+            nix::unistd::mkfifo(place, mode).unwrap();
+        }),
+        ("a socket", |place| drop(UnixListener::bind(place).unwrap())),
+        ("a link", |place| symlink("/etc/passwd", place).unwrap()),
+        ("a file", |place| {
+            let mut options = OpenOptions::new();
+            drop(options.write(true).create_new(true).mode(0o600).open(place).unwrap());
+        }),
+    ];
+    for depth in 0..4 {
+        for (what, put) in put {
+            let world = World::new(Rules { free: 0, ..Rules::default() });
+            let place = world.file().ancestors().nth(depth).unwrap().to_owned();
+            let is_counter = depth == 0;
+            if is_counter == (what == "a file") || (!is_counter && what == "a directory") {
+                continue;
+            }
+            fs::remove_dir_all(&place).or_else(|_| fs::remove_file(&place)).unwrap();
+            put(&place);
+            let before = fs::symlink_metadata(&place).unwrap();
+            let error = world.1.count(KEY, now()).err().unwrap().to_string();
+            assert!(error.contains(place.to_str().unwrap()), "{what}: {error}");
+            let after = fs::symlink_metadata(&place).unwrap();
+            assert_eq!(before.modified().unwrap(), after.modified().unwrap(), "{what}");
+            assert!(before.file_type() == after.file_type() && before.len() == after.len());
+        }
+    }
+}

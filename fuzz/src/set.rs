@@ -1,0 +1,96 @@
+use std::fs;
+
+use backupcodes_core::code::Slot;
+use backupcodes_core::mark::{Mail, Mark};
+use backupcodes_core::set::{CodeSet, State};
+use backupcodes_core::store::{FileStore, SpendError, Store};
+
+use crate::folder::Folder;
+
+thread_local! {
+    static FOLDER: Folder = Folder::new();
+}
+
+/// Reads any set file. Each code that can be used is spent in place, and each notice that is due is seen to: all else
+/// stays as it was, to the byte, and what is spent stays spent. Other addresses change the addresses alone.
+pub fn set(text: &[u8]) -> bool {
+    FOLDER.with(|folder| {
+        let path = folder.write("alice.toml", text);
+        let store = FileStore::new(folder.path());
+        let parsed = std::str::from_utf8(text).ok().and_then(|text| CodeSet::parse(text).ok());
+        let Ok(Some(mut set)) = store.read("alice") else {
+            assert!(parsed.is_none() || text.len() > 64 * 1024);
+            return false;
+        };
+        assert!(parsed.is_some_and(|parsed| parsed.label == set.label));
+        let mut file = text.to_vec();
+        let slots: Vec<Slot> = set.entries().map(|(slot, _)| slot).collect();
+        let mut was_spent = false;
+        // A few are enough, and many are slow.
+        for slot in slots.into_iter().take(4) {
+            match &set.entry(slot).unwrap().state {
+                State::Unspent(hash) => {
+                    let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+                    let text = mark.over(hash.phc().len());
+                    let spent = store.spend("alice", slot, hash, &mark).unwrap();
+                    assert_eq!(spent.left() + 1, set.left());
+                    let after = fs::read(&path).unwrap();
+                    replaces(&file, &after, hash.phc().as_bytes(), text.as_bytes());
+                    if !was_spent {
+                        assert!(matches!(store.spend("alice", slot, hash, &mark), Err(SpendError::Taken)));
+                    }
+                    (file, was_spent) = (after, true);
+                }
+                State::Spent(mark) if mark.mail == Mail::Due => {
+                    assert!(store.see_to("alice", slot, mark, Mail::Refused).unwrap());
+                    let after = fs::read(&path).unwrap();
+                    replaces(&file, &after, b"due", b"err");
+                    file = after;
+                }
+                State::Spent(_) | State::Damaged => continue,
+            }
+            let read = store.read("alice").unwrap().unwrap();
+            assert!(read.label == set.label && shown(&read, Some(slot)) == shown(&set, Some(slot)));
+            assert!(matches!(&read.entry(slot).unwrap().state, State::Spent(_)));
+            set = read;
+        }
+        if was_spent {
+            readdress(&store, set, text.len());
+        }
+        was_spent
+    })
+}
+
+fn readdress(store: &FileStore, mut set: CodeSet, length: usize) {
+    let email = ["b@example.org".to_owned(), "\"c d\"@ex\u{e4}mple.org".to_owned()];
+    if store.readdress("alice", &email, &mut |_| vec![]).is_err() {
+        assert!(length > 60 * 1024, "other addresses are taken where they fit");
+        return;
+    }
+    let read = store.read("alice").unwrap().unwrap();
+    set.label.email = email.into();
+    assert!(read.label == set.label && shown(&read, None) == shown(&set, None));
+}
+
+/// Whether one stretch of `new` has taken the place of `old`, and nothing else is changed.
+fn replaces(before: &[u8], after: &[u8], old: &[u8], new: &[u8]) {
+    let places = before.windows(old.len()).enumerate().filter(|(_, window)| *window == old);
+    let is_all = |at: usize| {
+        before[..at] == after[..at]
+            && after[at..].starts_with(new)
+            && before[at + new.len()..] == after[at + new.len()..]
+    };
+    assert!(before.len() == after.len() && places.into_iter().any(|(at, _)| is_all(at)));
+}
+
+/// What all entries but one hold.
+fn shown(set: &CodeSet, but: Option<Slot>) -> Vec<String> {
+    let entries = set.entries().filter(|(slot, _)| Some(*slot) != but);
+    entries
+        .map(|(slot, entry)| match &entry.state {
+            State::Unspent(hash) => format!("{slot} {}", hash.phc()),
+            State::Spent(mark) => format!("{slot} {mark:?}"),
+            State::Damaged => format!("{slot} damaged"),
+        })
+        .collect()
+}

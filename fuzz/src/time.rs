@@ -1,0 +1,32 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arbitrary::Arbitrary;
+
+/// A clock that may stand anywhere.
+#[derive(Arbitrary, Debug)]
+pub(crate) enum Clock {
+    /// So many seconds, or half days, from now.
+    Near(i16),
+    HalfDays(i16),
+    Epoch(i16),
+    /// Around 2038, where 32 bits with a sign end, and 2106, where those without end.
+    Signed(i8),
+    Unsigned(i8),
+    Any(i64),
+}
+
+impl Clock {
+    pub(crate) fn time(&self, now: SystemTime) -> SystemTime {
+        let (from, seconds) = match *self {
+            Self::Near(seconds) => (now, seconds.into()),
+            Self::HalfDays(count) => (now, i64::from(count) * 43_200),
+            Self::Epoch(seconds) => (UNIX_EPOCH, seconds.into()),
+            Self::Signed(seconds) => (UNIX_EPOCH, i64::from(i32::MAX) + i64::from(seconds)),
+            Self::Unsigned(seconds) => (UNIX_EPOCH, i64::from(u32::MAX) + i64::from(seconds)),
+            Self::Any(seconds) => (UNIX_EPOCH, seconds),
+        };
+        let distance = Duration::from_secs(seconds.unsigned_abs());
+        let time = if seconds < 0 { from.checked_sub(distance) } else { from.checked_add(distance) };
+        time.unwrap_or(from)
+    }
+}
