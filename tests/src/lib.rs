@@ -92,9 +92,16 @@ pub struct Attempt {
 pub enum Answer {
     Text(String),
     Bytes(Vec<u8>),
+    /// Bytes that stand nowhere in the application's memory but in its response: see [`scrambled`].
+    Scrambled(Vec<u8>),
     Null,
     Fail,
     Again,
+}
+
+/// Each byte as another one, none as 0, which ends an answer. Twice, and they are as they were.
+pub fn scrambled(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| byte ^ 0x80).collect()
 }
 
 impl From<&str> for Answer {
