@@ -332,7 +332,7 @@ impl Drop for Sshd {
 }
 
 /// Runs a command that must not fail, and gives back what it printed.
-pub(crate) fn run(command: &mut Command, input: &str) -> String {
+pub fn run(command: &mut Command, input: &str) -> String {
     let output = feed(command, input);
     assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)

@@ -19,11 +19,13 @@ use crate::usage::Usage;
 pub mod authenticator;
 pub mod bench;
 pub mod condition;
+pub mod disk;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;
 pub mod mail;
 pub mod postbox;
+pub mod processes;
 pub mod readme;
 pub mod refusals;
 pub mod strace;
@@ -269,6 +271,12 @@ impl World {
         let mut command = Command::new(built("backupcodes-admin"));
         command.arg("--config").arg(self.path("conf"));
         command
+    }
+
+    /// Hands over what is due.
+    pub fn deliver(&self) {
+        let output = self.admin(&["notify"]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
     }
 
     /// A new set for the user who runs the tests.

@@ -1,8 +1,20 @@
 //! What a program asks of the kernel, as strace sees it.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::{feed, text};
+use crate::{Attempt, Outcome, feed, text};
+
+/// What comes of an attempt in a host whose calls are tampered with as `inject` says.
+pub fn injected(options: &[&str], host: &Path, attempt: Attempt, inject: &str) -> Outcome {
+    let call = inject.split(':').next().unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "--seccomp-bpf", "-o", "/dev/null"]).args(options);
+    strace.args(["-e", &format!("trace={call}"), "-e", &format!("inject={inject}")]).arg(host);
+    let output = feed(&mut strace, &serde_json::to_string(&[attempt]).unwrap());
+    let outcomes: Option<Vec<Outcome>> = serde_json::from_slice(&output.stdout).ok();
+    outcomes.and_then(|mut outcomes| outcomes.pop()).unwrap_or_else(|| panic!("{inject}: {output:?}"))
+}
 
 /// The system calls of `command`, a line each, with whole buffers.
 pub fn calls(command: &Command, input: &str, which: &str) -> (Vec<String>, Output) {

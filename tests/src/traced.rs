@@ -1,13 +1,26 @@
 //! A process that is led from one system call to the next. A tracer that is root leaves a setuid program its powers.
 
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Output, Stdio};
+
 use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
-/// It is stopped, but for the time of a step. Only the thread that seized it may lead it.
+/// It is stopped, but for the time of a step. Only the thread that seized or started it may lead it.
 pub struct Traced {
     pid: Pid,
-    is_in_call: bool,
+    entered: Option<Stop>,
+}
+
+/// A moment of a process: on its way into a call, or out of it.
+#[derive(Clone, Copy)]
+pub struct Stop {
+    pub call: libc::c_long,
+    pub arguments: [u64; 6],
+    pub is_entry: bool,
 }
 
 impl Traced {
@@ -16,36 +29,136 @@ impl Traced {
         ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
         ptrace::interrupt(pid).unwrap();
         waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
-        Self { pid, is_in_call: false }
+        Self { pid, entered: None }
+    }
+
+    /// One that [`start_traced`] has started, or its first child.
+    fn led(child: &Child, victim: Victim) -> Self {
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        waitpid(pid, None).unwrap();
+        let follow = match victim {
+            Victim::Itself => ptrace::Options::empty(),
+            Victim::ItsChild => ptrace::Options::PTRACE_O_TRACEFORK,
+        };
+        ptrace::setoptions(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD | follow).unwrap();
+        Self { pid: if victim == Victim::ItsChild { first_child(pid) } else { pid }, entered: None }
     }
 
     /// Leads it to where it enters its next system call, whose number comes back; `None`: it has ended.
     pub fn next_call(&mut self) -> Option<i64> {
+        loop {
+            let stop = self.next_stop()?;
+            if stop.is_entry {
+                return Some(stop.call);
+            }
+        }
+    }
+
+    /// `None`: it has ended. What of is left to whoever waits for it.
+    pub fn next_stop(&mut self) -> Option<Stop> {
         let mut signal = None;
         loop {
             ptrace::syscall(self.pid, signal.take()).ok()?;
+            let flags =
+                WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+            if let WaitStatus::Exited(..) | WaitStatus::Signaled(..) =
+                waitid(Id::Pid(self.pid), flags).unwrap()
+            {
+                return None;
+            }
             match waitpid(self.pid, Some(WaitPidFlag::__WALL)).unwrap() {
-                WaitStatus::PtraceSyscall(_) => {
-                    self.is_in_call = !self.is_in_call;
-                    if self.is_in_call {
-                        return Some(self.number());
-                    }
-                }
+                WaitStatus::PtraceSyscall(_) => return Some(self.stop()),
                 WaitStatus::Stopped(_, other) => signal = Some(other),
-                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return None,
                 _ => {}
             }
         }
     }
 
-    fn number(&self) -> i64 {
+    fn stop(&mut self) -> Stop {
+        if let Some(entered) = self.entered.take() {
+            return Stop { is_entry: false, ..entered };
+        }
         let info = ptrace::syscall_info(self.pid).unwrap();
         // SAFETY: the kernel says so of a process that is stopped where it enters a call.
-        i64::try_from(unsafe { info.u.entry.nr }).unwrap()
+        let entry = unsafe { info.u.entry };
+        let stop = Stop { call: entry.nr.try_into().unwrap(), arguments: entry.args, is_entry: true };
+        self.entered = Some(stop);
+        stop
+    }
+
+    /// The parent of a process that is led hears of its end only after who leads it.
+    fn let_its_parent_know(&self, victim: Victim) {
+        if victim == Victim::ItsChild {
+            waitpid(self.pid, Some(WaitPidFlag::__WALL)).unwrap();
+        }
     }
 
     /// Lets it go on alone.
     pub fn release(self) {
         let _ = ptrace::detach(self.pid, None);
     }
+}
+
+/// The first child of a process that stops when it forks. It is led from its first moment, and its parent no longer.
+fn first_child(parent: Pid) -> Pid {
+    let child = loop {
+        ptrace::cont(parent, None).unwrap();
+        if let WaitStatus::PtraceEvent(..) = waitpid(parent, None).unwrap() {
+            break Pid::from_raw(ptrace::getevent(parent).unwrap().try_into().unwrap());
+        }
+    };
+    waitpid(child, Some(WaitPidFlag::__WALL)).unwrap();
+    ptrace::detach(parent, None).unwrap();
+    // Its own children are not led.
+    ptrace::setoptions(child, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    child
+}
+
+/// What is killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Victim {
+    /// The process that is started.
+    Itself,
+    /// Its first child: an attempt is made by one.
+    ItsChild,
+}
+
+/// Starts `command` and kills it at its stop of this number, counted from 0, among those that `counts`. A process that is killed
+/// on its way into a call does not make it. `None`: it ended before, which is seen to be in good order.
+pub fn killed_at(
+    command: &mut Command,
+    input: &str,
+    victim: Victim,
+    counts: fn(&Stop) -> bool,
+    number: usize,
+) -> Option<Output> {
+    let child = start_traced(command, input);
+    let mut led = Traced::led(&child, victim);
+    let mut left = number;
+    loop {
+        let Some(stop) = led.next_stop() else {
+            led.let_its_parent_know(victim);
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            return None;
+        };
+        if counts(&stop) {
+            let Some(fewer) = left.checked_sub(1) else { break };
+            left = fewer;
+        }
+    }
+    kill(led.pid, Signal::SIGKILL).unwrap();
+    led.let_its_parent_know(victim);
+    Some(child.wait_with_output().unwrap())
+}
+
+/// A process that stops when it has become the program.
+fn start_traced(command: &mut Command, input: &str) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: between fork and exec it makes a system call and nothing else.
+    unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+    let mut child = command.spawn().unwrap();
+    // Less than a pipe holds.
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
 }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use backupcodes_tests::disk::{Disk, FileSystem, Lack};
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::{
-    Attempt, Sheet, World, built, feed, me, pam, race, sandbox_of_root, set_mode, sheet, text,
+    Attempt, Sheet, World, built, me, pam, race, sandbox_of_root, set_mode, sheet, text,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -346,59 +346,18 @@ fn without_a_usable_runtime_directory_notices_go_out_with_a_warning() {
     assert_eq!(due(&world), 0);
 }
 
-/// A file system for the store of the world, with no byte free until it is given back.
-struct FullDisk<'a> {
-    store: PathBuf,
-    filler: PathBuf,
-    _world: &'a World,
-}
-
-fn must(program: &str, arguments: &[&str]) {
-    let output = feed(Command::new(program).args(arguments), "");
-    assert!(output.status.success(), "{program}: {output:?}");
-}
-
-impl<'a> FullDisk<'a> {
-    fn mount(world: &'a World) -> Self {
-        let (store, image) = (world.store(), world.path("image"));
-        File::create(&image).unwrap().set_len(4 << 20).unwrap();
-        must("mkfs.ext4", &["-q", image.to_str().unwrap()]);
-        must("mount", &["-o", "loop", image.to_str().unwrap(), store.to_str().unwrap()]);
-        set_mode(&store, 0o700);
-        Self { filler: store.join("filler"), store, _world: world }
-    }
-
-    fn fill(&self) {
-        let mut filler = File::create(&self.filler).unwrap();
-        for size in [4096, 1] {
-            let full = std::iter::repeat_with(|| filler.write_all(&vec![7; size])).find_map(Result::err);
-            assert_eq!(full.unwrap().kind(), std::io::ErrorKind::StorageFull);
-        }
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(&self.filler).unwrap();
-    }
-}
-
-impl Drop for FullDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.store).status();
-    }
-}
-
 #[test]
 fn on_a_full_disk_the_login_works_and_its_notice_waits_for_sendmail_alone() {
     if sandbox_of_root().is_none() {
         return;
     }
     let Some(world) = World::new("") else { return };
-    let disk = FullDisk::mount(&world);
+    let disk = Disk::with_store(&world, FileSystem::Ext4);
     let postbox = Postbox::of(&world, false);
     let sheet = world.generate();
     deliver(&world);
     postbox.empty();
-    disk.fill();
+    disk.fill(Lack::Bytes);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{:?}", world.last_line());
     postbox.before("exit 75");
     for _ in 0..2 {
@@ -421,14 +380,14 @@ fn on_a_full_disk_a_notice_that_one_of_two_got_goes_to_the_other_once_there_is_r
         return;
     }
     let Some(world) = World::new("") else { return };
-    let disk = FullDisk::mount(&world);
+    let disk = Disk::with_store(&world, FileSystem::Ext4);
     let postbox = Postbox::of(&world, false);
     let arguments =
         ["generate", "--format", "json", "--email", "one@example.org", "--email", "two@example.org"];
     let sheet = sheet(world.admin(&[&arguments[..], &[&me()]].concat()));
     deliver(&world);
     postbox.empty();
-    disk.fill();
+    disk.fill(Lack::Bytes);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{:?}", world.last_line());
     postbox.before("[ \"$3\" != two@example.org ] || exit 75");
     let output = notify(&world);
@@ -452,12 +411,12 @@ fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
         return;
     }
     let Some(world) = World::new("") else { return };
-    let disk = FullDisk::mount(&world);
+    let disk = Disk::with_store(&world, FileSystem::Ext4);
     let postbox = Postbox::of(&world, false);
     let sheet = world.generate();
     deliver(&world);
     postbox.empty();
-    disk.fill();
+    disk.fill(Lack::Bytes);
     let before = fs::read(world.file()).unwrap();
     for change in [&["revoke", &me()][..], &["email", &me(), "other@example.org"]] {
         let output = world.admin(change);
@@ -465,7 +424,7 @@ fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
         assert!(text(&output.stderr).contains("ENOSPC"), "{output:?}");
         assert_eq!(fs::read(world.file()).unwrap(), before, "{change:?}");
     }
-    assert_eq!(world.other_files(), ["filler", "lost+found"], "no letter, and nothing is left over");
+    assert_eq!(world.other_files(), [""; 0], "no letter, and nothing is left over");
     deliver(&world);
     postbox.expect(0);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);

@@ -1,23 +1,17 @@
 //! Whatever is killed at whatever moment, each use of a code is told at least once.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::postbox::{Handed, Postbox};
-use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, feed, pam, sandbox_of_root, sheet, text};
+use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, feed, pam, sandbox_of_root, sheet};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-
-fn deliver(world: &World) {
-    let output = world.admin(&["notify"]);
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
-}
 
 /// A delivery that is killed when it calls this for the first time.
 fn killed_at(world: &World, call: &str) {
@@ -44,10 +38,10 @@ fn a_delivery_that_is_killed_when_sendmail_has_taken_a_notice_sends_it_once_more
         killed_at(&world, call);
         postbox.expect(1);
         assert_eq!(due(), count, "{call}");
-        deliver(&world);
+        world.deliver();
         postbox.expect(2);
         assert_eq!(due(), 0, "{call}");
-        deliver(&world);
+        world.deliver();
         let both = postbox.handed();
         assert_eq!(both.len(), 2);
         assert_eq!(both[0].message, both[1].message, "one notice, as its Message-ID tells");
@@ -73,7 +67,7 @@ fn kill_at_random(world: &World, chance: &mut Chance, stop: &AtomicBool) -> [usi
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_micros(chance.below(15_000)));
         let is_sendmail = chance.below(2) == 1;
-        let mut victims = processes(world);
+        let mut victims = world.deliveries();
         victims.retain(|&(_, kind)| kind == is_sendmail);
         let Some(at) = usize::try_from(chance.below(u64::MAX)).unwrap().checked_rem(victims.len()) else {
             continue;
@@ -82,19 +76,6 @@ fn kill_at_random(world: &World, chance: &mut Chance, stop: &AtomicBool) -> [usi
         killed[usize::from(is_sendmail)] += usize::from(kill(victim, Signal::SIGKILL).is_ok());
     }
     killed
-}
-
-/// What runs of the world's deliveries, by the paths on the command lines, and whether it is sendmail.
-fn processes(world: &World) -> Vec<(Pid, bool)> {
-    let folder = world.folder.path().to_str().unwrap();
-    let look = |entry: fs::DirEntry| {
-        let id = entry.file_name().to_str()?.parse().ok()?;
-        let arguments = text(&fs::read(entry.path().join("cmdline")).ok()?);
-        let is_sendmail = arguments.contains("/postbox/sendmail");
-        let is_ours = arguments.contains(folder) && (is_sendmail || arguments.ends_with("notify\0"));
-        is_ours.then(|| (Pid::from_raw(id), is_sendmail))
-    };
-    fs::read_dir("/proc").unwrap().filter_map(|entry| look(entry.ok()?)).collect()
 }
 
 /// A login in a host that is killed after so many microseconds. What libpam returned, where it came so far.
@@ -172,8 +153,8 @@ fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_it
         stop.store(true, Ordering::Relaxed);
         (hosts.into_iter().sum::<usize>(), killer.join().unwrap())
     });
-    wait_until_idle(&world);
-    deliver(&world);
+    world.wait_until_idle();
+    world.deliver();
     let sets_after = world.admin(&["status", "--format", "json"]);
     let sets_after: Vec<serde_json::Value> = serde_json::from_slice(&sets_after.stdout).unwrap();
     let mut spent = Vec::new();
@@ -221,13 +202,4 @@ fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_it
     );
     assert!(hosts > 20 && killed.iter().all(|&killed| killed > 5), "{hosts} hosts, {killed:?}");
     assert!(spent.len() > accepted.len(), "some were killed between the spending and the yes");
-}
-
-/// Waits until no delivery is at work that was started.
-fn wait_until_idle(world: &World) {
-    let start = Instant::now();
-    while !processes(world).is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(60), "deliveries that stay");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -1,14 +1,12 @@
 //! The table of return codes, a row each, through the real libpam.
 
 use std::fs;
-use std::io::Write;
 use std::process::Command;
 
 use backupcodes_tests::condition::Condition;
 use backupcodes_tests::level::{CRITICAL, DEBUG, ERROR, NOTICE};
 use backupcodes_tests::{
-    Answer, World, built, me, pam, race, race_in, race_with_preload, refuses, sandbox_of_root, set_mode,
-    sheet,
+    Answer, World, built, me, pam, race, race_in, race_with_preload, refuses, set_mode, sheet,
 };
 use nix::fcntl::{Flock, FlockArg};
 
@@ -181,26 +179,6 @@ fn a_wrong_code_never_waits_for_the_lock() {
 }
 
 #[test]
-fn a_right_code_on_a_read_only_file_system_is_answered_like_a_wrong_one() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
-    let sheet = world.generate();
-    let mount =
-        |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success());
-    let store = world.store();
-    let store = store.to_str().unwrap();
-    mount(&["--bind", store, store]);
-    mount(&["-o", "remount,bind,ro", store]);
-    let before = fs::read(world.file()).unwrap();
-    refuses(&world, &sheet.codes[0], pam::AUTH_ERR, CRITICAL, "cannot open for writing (EROFS");
-    assert_eq!(before, fs::read(world.file()).unwrap());
-    assert!(Command::new("umount").arg(store).status().unwrap().success());
-    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-}
-
-#[test]
 fn a_file_size_limit_of_the_caller_is_no_obstacle_and_no_signal() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
@@ -208,41 +186,6 @@ fn a_file_size_limit_of_the_caller_is_no_obstacle_and_no_signal() {
     attempt.conditions = vec![Condition::SoftLimit(libc::RLIMIT_FSIZE, 0)];
     let outcome = race(&[attempt]).pop().unwrap().expect("SIGXFSZ did not end the host");
     assert_eq!(outcome.codes, [pam::SUCCESS], "{:?}", world.last_line());
-}
-
-#[test]
-fn a_code_works_once_on_a_file_system_with_no_byte_free() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    for kind in ["tmpfs", "ext4"] {
-        let Some(world) = World::new("") else { return };
-        let store = world.store();
-        let image = world.path("image");
-        let run = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).args(arguments).output().unwrap();
-            assert!(output.status.success(), "{program}: {output:?}");
-        };
-        match kind {
-            "tmpfs" => run("mount", &["-t", "tmpfs", "-o", "size=64k", "tmpfs", store.to_str().unwrap()]),
-            _ => {
-                fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
-                run("mkfs.ext4", &["-q", image.to_str().unwrap()]);
-                run("mount", &["-o", "loop", image.to_str().unwrap(), store.to_str().unwrap()]);
-            }
-        }
-        set_mode(&store, 0o700);
-        let sheet = world.generate();
-        let filler = fs::File::create(store.join("filler")).unwrap();
-        let full = std::iter::repeat_with(|| (&filler).write(&[7])).find_map(Result::err).unwrap();
-        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-        let output = world.admin(&["generate", "--yes", &me()]);
-        assert_eq!(output.status.code(), Some(3), "there is no room for a new file: {output:?}");
-        assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{kind}: {:?}", world.last_line());
-        assert_eq!(world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
-        drop(filler);
-        run("umount", &[store.to_str().unwrap()]);
-    }
 }
 
 #[test]

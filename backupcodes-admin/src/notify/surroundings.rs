@@ -6,20 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use nix::errno::Errno;
+use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chdir, close, geteuid, getgroups, setgroups, setresgid, setresuid};
+use nix::unistd::{Pid, chdir, close, geteuid, getgroups, setgroups, setresgid, setresuid};
 
 use crate::failure::Failure;
 
-/// Root's ids, no limits, the usual signals, no descriptors but the three, `/`, and a strict umask.
+/// Root's ids, no limits, init's processors, the usual signals and timers, no descriptors but the three, `/`, and a strict umask.
 pub(crate) fn leave() -> Result<(), Failure> {
     if geteuid().is_root() {
         become_root().map_err(Failure::Ids)?;
     }
     lift_limits();
+    run_where_init_does();
+    // A timer that may be as late as a caller of su likes may not come at all: prctl(2).
+    let _ = prctl::set_timerslack(50_000);
     // Children of sendmail that lose their parent become ours: so they are found if it hangs.
     let _ = prctl::set_child_subreaper(true);
     take_signals();
@@ -57,6 +61,14 @@ fn lift_limits() {
             // Above the hard limit only with CAP_SYS_RESOURCE.
             let _ = setrlimit(resource, hard, hard);
         }
+    }
+}
+
+/// The login that started this has kept its processor for itself. What the system keeps for others (isolcpus, CPUAffinity)
+/// is left alone.
+fn run_where_init_does() {
+    if let Ok(processors) = sched_getaffinity(Pid::from_raw(1)) {
+        let _ = sched_setaffinity(Pid::from_raw(0), &processors);
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::sched::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 
@@ -13,7 +13,8 @@ use super::memory::Mapping;
 /// Starts a program with these arguments that this process has nothing to do with: no child of it is left, none is waited
 /// for by the host, and no SIGCHLD comes (but to a host that has asked to be the parent of orphans). It has an empty
 /// environment, no descriptors but /dev/null, `/`, the usual signals, limits and priority, and is in a session of its own; its
-/// ids are those of this thread.
+/// ids are those of this thread, and its processors init's but this one. All signals must be blocked: a handler of the
+/// host's would run in a child that has its memory.
 ///
 /// # Errors
 /// The system's.
@@ -84,9 +85,8 @@ extern "C" fn start_program(start: *mut c_void) -> c_int {
     // SAFETY: it is the `Start` of the thread that stands still meanwhile.
     let start = unsafe { &*start.cast::<Start<'_>>() };
     leave_to_the_caller_what_is_theirs();
-    match start.run(&start.stack, become_program, libc::SIGCHLD) {
-        Ok(program) => run_on(program, None),
-        Err(errno) => start.failure.store(errno as i32, Ordering::Relaxed),
+    if let Err(errno) = start.run(&start.stack, become_program, libc::SIGCHLD) {
+        start.failure.store(errno as i32, Ordering::Relaxed);
     }
     0
 }
@@ -95,7 +95,9 @@ extern "C" fn become_program(start: *mut c_void) -> c_int {
     // SAFETY: as above.
     let start = unsafe { &*start.cast::<Start<'_>>() };
     // Or the login would wait until this program lets it go on: its processor looks free while it stands still.
-    run_on(0, start.processor);
+    if let Some(processor) = start.processor {
+        keep_off(processor);
+    }
     let variables = [NO_MORE];
     // SAFETY: system calls on this process alone, with live values; both lists end with a null.
     unsafe {
@@ -118,20 +120,20 @@ extern "C" fn become_program(start: *mut c_void) -> c_int {
     0
 }
 
-/// Lets a process, 0 for this one, run on every processor but `kept`. Where there is no other it is left as it is.
-fn run_on(process: c_int, kept: Option<usize>) {
-    let mut processors = CpuSet::new();
-    for processor in (0..CpuSet::count()).filter(|&processor| Some(processor) != kept) {
-        // There is a place for each.
-        let _ = processors.set(processor);
-    }
-    let _ = sched_setaffinity(Pid::from_raw(process), &processors);
+/// Keeps this process off a processor, where there is another that init has: what the system keeps for others (isolcpus,
+/// CPUAffinity) is left alone.
+fn keep_off(processor: usize) {
+    let Ok(mut processors) = sched_getaffinity(Pid::from_raw(1)) else { return };
+    // One that has no place in there is none of these.
+    let _ = processors.unset(processor);
+    let _ = sched_setaffinity(Pid::from_raw(0), &processors);
 }
 
 /// What a process has from whoever started it, and would pass on: a terminal that sends signals, descriptors, limits, and how
-/// little of the processor it gets. This process is a child of the host's, and nothing of it is the host's but the memory.
+/// little of the processor and the disk it gets. This process is a child of the host's, and nothing of it is the host's but the memory.
 fn leave_to_the_caller_what_is_theirs() {
     const LARGEST_STACK: libc::rlim_t = 8 << 20;
+    const OF_A_PROCESS: c_int = 1; // IOPRIO_WHO_PROCESS of linux/ioprio.h
     let limits = [
         (libc::RLIMIT_AS, libc::RLIM_INFINITY),
         (libc::RLIMIT_CPU, libc::RLIM_INFINITY),
@@ -159,7 +161,9 @@ fn leave_to_the_caller_what_is_theirs() {
         }
         libc::setpriority(libc::PRIO_PROCESS, 0, 0);
         let usual = libc::sched_param { sched_priority: 0 };
-        libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const usual);
+        // The system call itself: musl's function does nothing.
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const usual);
+        libc::syscall(libc::SYS_ioprio_set, OF_A_PROCESS, 0, 0);
         let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
         libc::write(score, c"0".as_ptr().cast(), 1);
         libc::close(score);

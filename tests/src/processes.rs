@@ -1,0 +1,32 @@
+//! Deliveries that run.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+
+use crate::{World, text};
+
+impl World {
+    /// What runs of this world's deliveries, by the paths on the command lines, and whether it is sendmail.
+    pub fn deliveries(&self) -> Vec<(Pid, bool)> {
+        let folder = self.folder.path().to_str().unwrap();
+        let look = |entry: fs::DirEntry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            let arguments = text(&fs::read(entry.path().join("cmdline")).ok()?);
+            let is_sendmail = arguments.contains("/postbox/sendmail");
+            let is_ours = arguments.contains(folder) && (is_sendmail || arguments.ends_with("notify\0"));
+            is_ours.then(|| (Pid::from_raw(id), is_sendmail))
+        };
+        fs::read_dir("/proc").unwrap().filter_map(|entry| look(entry.ok()?)).collect()
+    }
+
+    /// Waits until no delivery is at work that was started.
+    pub fn wait_until_idle(&self) {
+        let start = Instant::now();
+        while !self.deliveries().is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(60), "deliveries that stay");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
