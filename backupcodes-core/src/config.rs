@@ -172,7 +172,7 @@ impl Config {
                     self.set_in_section(&format!("{key}.{}", inner.get_ref()), value.get_ref())
                 });
             }
-            _ => return Err(format!("unknown key {key}")),
+            _ => return Err(format!("unknown key {}", key.escape_debug())),
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Config {
             "notify.copy_to" => notify.copy_to = read(key, value)?,
             "notify.contact" => notify.contact = read(key, value)?,
             "notify.spawn" => notify.spawn = read(key, value)?,
-            _ => return Err(format!("unknown key {key}")),
+            _ => return Err(format!("unknown key {}", key.escape_debug())),
         }
         Ok(())
     }

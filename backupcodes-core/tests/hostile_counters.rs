@@ -8,8 +8,8 @@
     reason = "a test may panic"
 )]
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -136,14 +136,16 @@ proptest! {
 #[test]
 fn what_stands_in_the_place_of_a_counter_or_folder_is_refused_with_the_reason_and_left_alone() {
     type Put = fn(&Path);
-    let put: [(&str, Put); 5] = [
+    let put: [(&str, Put); 6] = [
         ("a directory", |place| fs::create_dir(place).unwrap()),
         ("a FIFO", |place| {
             let mode = nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR;
             nix::unistd::mkfifo(place, mode).unwrap();
         }),
         ("a socket", |place| drop(UnixListener::bind(place).unwrap())),
-        ("a link", |place| symlink("/etc/passwd", place).unwrap()),
+        // To what would be trusted, were it not for the link.
+        ("a link to a file", |place| symlink(private("file", place), place).unwrap()),
+        ("a link to a folder", |place| symlink(private("folder", place), place).unwrap()),
         ("a file", |place| {
             let mut options = OpenOptions::new();
             drop(options.write(true).create_new(true).mode(0o600).open(place).unwrap());
@@ -167,4 +169,16 @@ fn what_stands_in_the_place_of_a_counter_or_folder_is_refused_with_the_reason_an
             assert!(before.file_type() == after.file_type() && before.len() == after.len());
         }
     }
+}
+
+/// A private file or folder beside the runtime directory.
+fn private(what: &str, place: &Path) -> PathBuf {
+    let is_beside = |path: &Path| path.file_name().is_some_and(|name| name == "run");
+    let path = place.ancestors().find(|path| is_beside(path)).unwrap().with_file_name(what);
+    if what == "file" {
+        drop(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap());
+    } else {
+        DirBuilder::new().mode(0o700).create(&path).unwrap();
+    }
+    path
 }

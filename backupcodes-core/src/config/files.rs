@@ -208,6 +208,7 @@ mod tests {
         for (text, reason) in [
             ("colour = 1", "unknown key colour"),
             ("[codes]\nlenght = 13", "unknown key codes.lenght"),
+            ("\"a\\nb\" = 1", "unknown key a\\nb"),
             ("[codes]\ncount = 0", "codes.count is 0; expected 1 to 31"),
             ("[codes]\ncount = 32", "codes.count is 32; expected 1 to 31"),
             ("[codes]\ncount = \"ten\"", "codes.count is \"ten\"; expected a whole number"),
