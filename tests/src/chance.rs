@@ -1,6 +1,7 @@
 //! Numbers that are the same in every run: xorshift, of George Marsaglia.
 
 /// Begins with any number but 0.
+#[derive(Debug)]
 pub struct Chance(pub u64);
 
 impl Chance {

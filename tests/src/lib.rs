@@ -21,6 +21,7 @@ pub mod bench;
 pub mod chance;
 pub mod condition;
 pub mod disk;
+pub mod file_systems;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;

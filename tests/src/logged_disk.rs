@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::built;
+use crate::file_systems::unmount;
 use crate::hosts::run;
 
 /// The start of an entry of the log: where it was written, and how much.
@@ -73,17 +74,15 @@ impl LoggedDisk {
         Log { first: self.path("first"), entries }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A place for files beside it, which go with it.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
 
 impl Drop for LoggedDisk {
     fn drop(&mut self) {
-        let file = self.file();
-        if !is_done(Command::new("umount").arg(&file)) {
-            is_done(Command::new("umount").arg("--lazy").arg(&file));
-        }
+        unmount(&self.file());
         let start = Instant::now();
         while self.server.try_wait().is_ok_and(|status| status.is_none()) && start.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
@@ -91,10 +90,6 @@ impl Drop for LoggedDisk {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
-}
-
-fn is_done(command: &mut Command) -> bool {
-    command.status().is_ok_and(|status| status.success())
 }
 
 /// A file with the same holes.
@@ -166,6 +161,13 @@ impl Log {
         let last = (self.index(to) + around).min(self.entries.len());
         let first = self.index(from).saturating_sub(around);
         self.entries[first..last].iter().map(|entry| entry.end).collect()
+    }
+
+    /// When, between these two, something like this was written for the first time.
+    pub fn when(&self, from: u64, to: u64, is_it: fn(&[u8]) -> bool) -> Option<u64> {
+        let entries = &self.entries[self.index(from)..self.index(to)];
+        let is_it = |entry: &&Entry| matches!(&entry.what, What::Write(_, data) if is_it(data));
+        entries.iter().find(is_it).map(|entry| entry.end)
     }
 
     /// How many writes and flushes were done between these moments.
