@@ -145,7 +145,9 @@ fn survives(kind: FileSystem, size: &Size) {
     for _ in 0..size.random {
         let number = chance.index(kept);
         let Event { before, after, .. } = lab.events[number];
-        let moments = lab.log.moments(before.max(begin + 1), after, 10);
+        let mut moments = lab.log.moments(before, after, 10);
+        // Before that there is no store.
+        moments.retain(|&moment| moment >= begin);
         lab.look_at(number, moments[chance.index(moments.len())], Stays::Random(&mut chance));
     }
     lab.tell(told, start.elapsed());
