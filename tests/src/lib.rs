@@ -18,11 +18,14 @@ use crate::usage::Usage;
 
 pub mod authenticator;
 pub mod bench;
+pub mod chance;
 pub mod condition;
 pub mod disk;
+pub mod file_systems;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;
+pub mod logged_disk;
 pub mod mail;
 pub mod postbox;
 pub mod processes;
