@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::chance::Chance;
-use backupcodes_tests::file_systems::{FileSystem, Mounted};
+use backupcodes_tests::disk::FileSystem;
 use backupcodes_tests::logged_disk::{Log, LoggedDisk};
+use backupcodes_tests::mounted::Mounted;
 use backupcodes_tests::{Sheet, World, built, feed, me, pam, race_in, sandbox_of_root, sheet, text};
 
 #[test]
@@ -62,7 +63,7 @@ fn survives(kind: FileSystem, size: &Size) {
     let Some(sandbox) = sandbox_of_root() else { return };
     let Some(world) = World::new("") else { return };
     let start = Instant::now();
-    let disk = kind.on_logged_disk(&sandbox);
+    let disk = LoggedDisk::new(&sandbox, kind);
     let mounted = Mounted::first(&world, &disk.file(), kind).unwrap();
     let mut story = Story { world: &world, disk: &disk, mounted, sheets: Vec::new(), events: Vec::new() };
     let pause = |seconds| {
