@@ -142,13 +142,13 @@ fn survives(kind: FileSystem, size: &Size) {
         }
     }
     let mut chance = Chance(7);
-    let begin = lab.events[0].before;
+    let kept_time = lab.events[0].before..=lab.events[kept].before;
     for _ in 0..size.random {
         let number = chance.index(kept);
         let Event { before, after, .. } = lab.events[number];
         let mut moments = lab.log.moments(before, after, 10);
-        // Before that there is no store.
-        moments.retain(|&moment| moment >= begin);
+        // Before them there is no store, and behind them nothing is flushed that should be.
+        moments.retain(|moment| kept_time.contains(moment));
         lab.look_at(number, moments[chance.index(moments.len())], Stays::Random(&mut chance));
     }
     lab.tell(told, start.elapsed());
