@@ -13,8 +13,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::built;
-use crate::file_systems::unmount;
+use crate::disk::FileSystem;
 use crate::hosts::run;
+use crate::mounted::unmount;
 
 /// The start of an entry of the log: where it was written, and how much.
 const HEAD: usize = 16;
@@ -31,13 +32,23 @@ pub struct LoggedDisk {
 }
 
 impl LoggedDisk {
-    /// A disk of this size, which `format` (its last argument is to be the file) makes a file system on. `folder`
-    /// is best in memory.
-    pub fn new(folder: &Path, size: u64, format: &mut Command) -> Self {
+    /// A disk with a new file system, of about the smallest size that is made as larger ones are. `folder` is best in
+    /// memory.
+    pub fn new(folder: &Path, kind: FileSystem) -> Self {
+        let (mebibytes, program, options): (u64, _, &[&str]) = match kind {
+            // Else it has small blocks, and goes on making itself in the background.
+            FileSystem::Ext4 => {
+                (64, "mkfs.ext4", &["-q", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+            }
+            FileSystem::Xfs => (300, "mkfs.xfs", &["-q"]),
+            FileSystem::Btrfs => (128, "mkfs.btrfs", &["-q"]),
+            FileSystem::Tmpfs => panic!("a tmpfs has no disk"),
+        };
+        let size = mebibytes << 20;
         let folder = tempfile::tempdir_in(folder).unwrap();
         let path = |name| folder.path().join(name);
         File::create(path("first")).unwrap().set_len(size).unwrap();
-        run(format.arg(path("first")), "");
+        run(Command::new(program).args(options).arg(path("first")), "");
         copy(&path("first"), &path("image"));
         File::create(path("disk")).unwrap();
         let mut server = Command::new(built("logged-disk"));

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::chance::Chance;
-use backupcodes_tests::file_systems::{FileSystem, Mounted};
+use backupcodes_tests::disk::FileSystem;
 use backupcodes_tests::logged_disk::{Log, LoggedDisk};
+use backupcodes_tests::mounted::Mounted;
 use backupcodes_tests::{Sheet, World, built, feed, me, pam, race_in, sandbox_of_root, sheet, text};
 
 #[test]
@@ -62,7 +63,7 @@ fn survives(kind: FileSystem, size: &Size) {
     let Some(sandbox) = sandbox_of_root() else { return };
     let Some(world) = World::new("") else { return };
     let start = Instant::now();
-    let disk = kind.on_logged_disk(&sandbox);
+    let disk = LoggedDisk::new(&sandbox, kind);
     let mounted = Mounted::first(&world, &disk.file(), kind).unwrap();
     let mut story = Story { world: &world, disk: &disk, mounted, sheets: Vec::new(), events: Vec::new() };
     let pause = |seconds| {
@@ -141,13 +142,13 @@ fn survives(kind: FileSystem, size: &Size) {
         }
     }
     let mut chance = Chance(7);
-    let begin = lab.events[0].before;
+    let kept_time = lab.events[0].before..=lab.events[kept].before;
     for _ in 0..size.random {
         let number = chance.index(kept);
         let Event { before, after, .. } = lab.events[number];
         let mut moments = lab.log.moments(before, after, 10);
-        // Before that there is no store.
-        moments.retain(|&moment| moment >= begin);
+        // Before them there is no store, and behind them nothing is flushed that should be.
+        moments.retain(|moment| kept_time.contains(moment));
         lab.look_at(number, moments[chance.index(moments.len())], Stays::Random(&mut chance));
     }
     lab.tell(told, start.elapsed());

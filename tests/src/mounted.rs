@@ -1,32 +1,12 @@
-//! File systems on disks of their own, with a world's store on them.
+//! A file system of any state, with a world's store on it: what cannot be mounted is an answer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::disk::FileSystem;
 use crate::hosts::run;
-use crate::logged_disk::LoggedDisk;
 use crate::{World, feed, set_mode, text};
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum FileSystem {
-    Ext4,
-    Xfs,
-    Btrfs,
-}
-
-impl FileSystem {
-    /// A new one, as small as its kind allows. `folder` is best in memory.
-    pub fn on_logged_disk(self, folder: &Path) -> LoggedDisk {
-        let (mebibytes, format): (u64, &[&str]) = match self {
-            // Else it goes on making itself in the background.
-            Self::Ext4 => (64, &["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"]),
-            Self::Xfs => (300, &["mkfs.xfs", "-q"]),
-            Self::Btrfs => (128, &["mkfs.btrfs", "-q"]),
-        };
-        LoggedDisk::new(folder, mebibytes << 20, Command::new(format[0]).args(&format[1..]))
-    }
-}
 
 /// A file system whose folder `store` is the world's store, for as long as this lives.
 pub struct Mounted<'a> {
