@@ -36,8 +36,8 @@ fn main() {
                 drop(gate_holder);
                 // One alone has nobody to wait for, and its descriptors are counted.
                 let barrier = (count > 1).then(|| Barrier { ready, gate });
-                let outcome = make(attempt, barrier);
-                serde_json::to_writer(writer, &outcome).expect("a pipe to write to");
+                let outcome = serde_json::to_vec(&make(attempt, barrier)).expect("an outcome as JSON");
+                File::from(writer).write_all(&outcome).expect("a pipe to write to");
                 // SAFETY: ends the process at once, as it shall.
                 unsafe { libc::_exit(0) };
             }
