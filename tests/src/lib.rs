@@ -18,11 +18,14 @@ use crate::usage::Usage;
 
 pub mod authenticator;
 pub mod bench;
+pub mod chance;
 pub mod condition;
 pub mod disk;
+pub mod file_systems;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;
+pub mod logged_disk;
 pub mod mail;
 pub mod postbox;
 pub mod processes;
@@ -92,9 +95,16 @@ pub struct Attempt {
 pub enum Answer {
     Text(String),
     Bytes(Vec<u8>),
+    /// Bytes that stand nowhere in the application's memory but in its response: see [`scrambled`].
+    Scrambled(Vec<u8>),
     Null,
     Fail,
     Again,
+}
+
+/// Each byte as another one, none as 0, which ends an answer. Twice, and they are as they were.
+pub fn scrambled(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| byte ^ 0x80).collect()
 }
 
 impl From<&str> for Answer {

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use backupcodes_tests::chance::Chance;
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::postbox::{Handed, Postbox};
 use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, feed, pam, sandbox_of_root, sheet};
@@ -46,18 +47,6 @@ fn a_delivery_that_is_killed_when_sendmail_has_taken_a_notice_sends_it_once_more
         assert_eq!(both.len(), 2);
         assert_eq!(both[0].message, both[1].message, "one notice, as its Message-ID tells");
         postbox.empty();
-    }
-}
-
-/// Numbers that are the same in every run: xorshift, of George Marsaglia.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
     }
 }
 

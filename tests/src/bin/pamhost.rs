@@ -210,6 +210,8 @@ impl<'a> Transaction<'a> {
                     "chauthtok" => pam_chauthtok(handle, 0),
                     "open_session" => pam_open_session(handle, attempt.flags),
                     "close_session" => pam_close_session(handle, 0),
+                    // Somebody looks at this process, and lets it go on.
+                    "stop" => libc::raise(libc::SIGSTOP),
                     other => match other.strip_prefix("user=") {
                         Some(user) => self.set(PAM_USER, user.as_bytes()),
                         None => panic!("no such call: {other}"),
@@ -236,6 +238,7 @@ struct Talker<'a> {
 
 enum Prepared {
     Text(CString),
+    Scrambled(CString),
     Null,
     Status(c_int),
 }
@@ -246,6 +249,7 @@ impl<'a> Talker<'a> {
         let prepare = |answer: &Answer| match answer {
             Answer::Text(answer) => text(answer.as_bytes()),
             Answer::Bytes(bytes) => text(bytes),
+            Answer::Scrambled(bytes) => Prepared::Scrambled(CString::new(bytes.clone()).expect("no NUL")),
             Answer::Null => Prepared::Null,
             Answer::Again => Prepared::Status(PAM_CONV_AGAIN),
             Answer::Fail => Prepared::Status(PAM_CONV_ERR),
@@ -279,6 +283,14 @@ impl<'a> Talker<'a> {
                 copy if copy.is_null() => Err(PAM_BUF_ERR),
                 copy => Ok(copy),
             },
+            Some(Prepared::Scrambled(text)) => {
+                // SAFETY: a C string, whose copy of the same length is freed by libpam's caller.
+                unsafe {
+                    let copy = libc::strdup(text.as_ptr());
+                    (0..text.count_bytes()).for_each(|at| *copy.add(at) ^= 0x80_u8 as libc::c_char);
+                    Ok(copy)
+                }
+            }
             Some(Prepared::Null) => Ok(null_mut()),
             Some(&Prepared::Status(status)) => Err(status),
             None => Err(PAM_CONV_ERR),
