@@ -155,8 +155,8 @@ fn what_stands_in_the_place_of_a_counter_or_folder_is_refused_with_the_reason_an
         for (what, put) in put {
             let world = World::new(Rules { free: 0, ..Rules::default() });
             let place = world.file().ancestors().nth(depth).unwrap().to_owned();
-            let is_counter = depth == 0;
-            if is_counter == (what == "a file") || (!is_counter && what == "a directory") {
+            // What belongs there.
+            if what == if depth == 0 { "a file" } else { "a directory" } {
                 continue;
             }
             fs::remove_dir_all(&place).or_else(|_| fs::remove_file(&place)).unwrap();
