@@ -253,6 +253,13 @@ mod tests {
     }
 
     #[test]
+    fn spaces_tabs_and_dashes_do_not_matter() {
+        for (answer, significant) in [("", 0), (" -\t", 0), ("123 456", 6), ("1XXXX-XXXXX-XXXXX", 15)] {
+            assert_eq!(Code::significant(answer.as_bytes()), significant, "{answer:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_code_is_malformed() {
         let code = fresh(1, SHORTEST_SECRET);
         let text = String::from_utf8(code.secret().to_vec()).unwrap();

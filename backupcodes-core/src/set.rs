@@ -336,6 +336,32 @@ mod tests {
     }
 
     #[test]
+    fn a_use_is_due_until_it_is_seen_to_and_no_other_is_taken_for_it() {
+        let hash = CodeHash::decoy(Cost::DEFAULT).phc();
+        let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+        let other = Mark::new("2026-11-25T07:12:45Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+        let text = file().replacen(&hash, &mark.over(97), 1);
+        let mut set = CodeSet::parse(&text).unwrap();
+        let [first, second] = [1, 2].map(|number| Slot::new(number).unwrap());
+        assert_eq!(set.due().collect::<Vec<_>>(), [(first, &mark)]);
+        assert_eq!(set.see_to(second, &mark, Mail::Ok), None, "unspent");
+        assert_eq!(set.see_to(first, &other, Mail::Ok), None, "another use");
+        let place = set.see_to(first, &mark, Mail::Ok).unwrap();
+        assert_eq!(text.get(place..place + 3), Some("due"));
+        assert_eq!(set.due().count(), 0);
+        let told = Mark { mail: Mail::Ok, ..mark };
+        assert_eq!(set.see_to(first, &told, Mail::Refused), None, "it is told");
+    }
+
+    #[test]
+    fn a_set_has_as_many_codes_as_a_sheet_can_number() {
+        let text = |count| CodeSet::render(&label("alice"), &vec![CodeHash::decoy(Cost::DEFAULT); count]);
+        assert_eq!(CodeSet::parse(&text(31)).unwrap().total(), 31);
+        assert!(matches!(CodeSet::parse(&text(32)), Err(BadSet::Count(32))));
+        assert!(matches!(CodeSet::parse(&text(0)), Err(BadSet::Count(0))));
+    }
+
+    #[test]
     fn what_is_not_a_set_is_refused_with_the_reason() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let head = "set = \"a\"\nuser = \"a\"\nuid = 1\ncreated = 2026-11-24T02:00:00Z\nemail = []\n";

@@ -28,7 +28,7 @@ fn main() {
     let (gate, gate_holder) = pipe();
     let mut children = Vec::new();
     for attempt in &attempts {
-        let (reader, writer) = pipe();
+        let (reader, mut writer) = pipe();
         // SAFETY: this process has one thread.
         match unsafe { fork() }.expect("fork") {
             ForkResult::Parent { child } => children.push((child, reader)),
@@ -37,7 +37,7 @@ fn main() {
                 // One alone has nobody to wait for, and its descriptors are counted.
                 let barrier = (count > 1).then(|| Barrier { ready, gate });
                 let outcome = serde_json::to_vec(&make(attempt, barrier)).expect("an outcome as JSON");
-                File::from(writer).write_all(&outcome).expect("a pipe to write to");
+                writer.write_all(&outcome).expect("a pipe to write to");
                 // SAFETY: ends the process at once, as it shall.
                 unsafe { libc::_exit(0) };
             }
