@@ -341,14 +341,64 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    #[test]
-    fn a_set_that_is_being_replaced_is_never_taken_for_none() {
+    /// A private directory, and the file of a set of alice's with one code, which is not written yet.
+    fn directory() -> (tempfile::TempDir, Label, String) {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let store = FileStore::new(directory.path());
         let account = Account { name: "alice".into(), uid: 1000 };
         let label = Label::new(&account, clock::now(), vec![], &mut SysRng).unwrap();
         let text = CodeSet::render(&label, &[CodeHash::decoy(Cost::DEFAULT)]);
+        (directory, label, text)
+    }
+
+    #[test]
+    fn a_spend_and_its_notice_are_in_the_file_and_nowhere_twice() {
+        let (directory, _, text) = directory();
+        let store = FileStore::new(directory.path());
+        assert!(store.users().unwrap().is_empty());
+        store.replace("alice", Expected::Nothing, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap();
+        assert_eq!(store.users().unwrap(), ["alice"]);
+        let slot = Slot::new(1).unwrap();
+        let mark = Mark::new(clock::now(), 0, "sshd", "192.0.2.7");
+        assert!(!store.see_to("alice", slot, &mark, Mail::Ok).unwrap(), "it is unspent");
+        store.spend("alice", slot, &CodeHash::decoy(Cost::DEFAULT), &mark).unwrap();
+        let again = store.spend("alice", slot, &CodeHash::decoy(Cost::DEFAULT), &mark);
+        assert!(matches!(again, Err(SpendError::Taken)));
+        let due = || store.read("alice").unwrap().unwrap().due().count();
+        assert_eq!(due(), 1);
+        assert!(store.see_to("alice", slot, &mark, Mail::Ok).unwrap());
+        assert_eq!(due(), 0);
+        assert!(!store.see_to("alice", slot, &mark, Mail::Ok).unwrap(), "it is told");
+        assert!(!store.see_to("bob", slot, &mark, Mail::Ok).unwrap(), "he has no set");
+    }
+
+    #[test]
+    fn what_is_no_set_may_be_replaced_and_what_cannot_be_reached_may_not() {
+        let (directory, _, text) = directory();
+        let store = FileStore::new(directory.path());
+        let file = directory.path().join("alice.toml");
+        let write = |text: &str, mode| {
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("no set", 0o600);
+        assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
+        write(&text, 0o644);
+        assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
+        let busy =
+            Flock::lock(std::fs::File::open(directory.path()).unwrap(), nix::fcntl::FlockArg::LockExclusive);
+        let refused = store.replace("bob", Expected::Nothing, Some(&text), &mut || Ok(()), &mut |_| vec![]);
+        drop(busy.unwrap());
+        assert!(
+            matches!(&refused, Err(ReplaceError::Store(error)) if !error.can_be_replaced()),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn a_set_that_is_being_replaced_is_never_taken_for_none() {
+        let (directory, label, text) = directory();
+        let store = FileStore::new(directory.path());
         let replace = |expected| {
             store.replace("alice", expected, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap();
         };
