@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::{World, feed, set_mode, text};
+use crate::hosts::run;
+use crate::{World, set_mode};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileSystem {
@@ -236,7 +237,5 @@ fn bind(from: &Path, to: &Path) {
 
 /// What a program says that must do its work.
 pub fn must(program: &str, arguments: &[&str]) -> String {
-    let output = feed(Command::new(program).args(arguments), "");
-    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
-    text(&output.stdout)
+    run(Command::new(program).args(arguments), "")
 }

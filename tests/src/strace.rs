@@ -7,13 +7,20 @@ use crate::{Attempt, Outcome, feed, text};
 
 /// What comes of an attempt in a host whose calls are tampered with as `inject` says.
 pub fn injected(options: &[&str], host: &Path, attempt: Attempt, inject: &str) -> Outcome {
-    let call = inject.split(':').next().unwrap();
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "--seccomp-bpf", "-o", "/dev/null"]).args(options);
-    strace.args(["-e", &format!("trace={call}"), "-e", &format!("inject={inject}")]).arg(host);
+    let mut strace = tampering(inject);
+    strace.args(["-f", "--seccomp-bpf"]).args(options).arg(host);
     let output = feed(&mut strace, &serde_json::to_string(&[attempt]).unwrap());
     let outcomes: Option<Vec<Outcome>> = serde_json::from_slice(&output.stdout).ok();
     outcomes.and_then(|mut outcomes| outcomes.pop()).unwrap_or_else(|| panic!("{inject}: {output:?}"))
+}
+
+/// A command that runs what follows, with its calls tampered with as `inject` says; with `-f` those of its
+/// children too.
+pub fn tampering(inject: &str) -> Command {
+    let call = inject.split(':').next().unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={inject}")]);
+    strace
 }
 
 /// The system calls of `command`, a line each, with whole buffers.

@@ -54,7 +54,7 @@ impl Traced {
         }
     }
 
-    /// `None`: it has ended. What of is left to whoever waits for it.
+    /// Leads it to where it enters or leaves its next system call; `None`: it has ended, which whoever waits for it still hears.
     pub fn next_stop(&mut self) -> Option<Stop> {
         let mut signal = None;
         loop {

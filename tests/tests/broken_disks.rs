@@ -63,6 +63,13 @@ impl Codes {
         self.are_denied_by(world, |attempt| attempt.run(), stage, reason);
     }
 
+    fn are_denied_until_there_is_room(&self, world: &World, disk: &Disk<'_>) {
+        disk.fill(Lack::Bytes);
+        self.are_denied(world, Stage::Spend, "cannot write (ENOSPC");
+        disk.make_room();
+        assert_eq!(self.times_accepted(world), 1);
+    }
+
     /// Of two tries with the right code.
     fn times_accepted(&self, world: &World) -> usize {
         (0..2).filter(|_| world.try_answer(&self.right) == pam::SUCCESS).count()
@@ -144,10 +151,7 @@ fn on_a_full_btrfs_a_snapshot_of_the_store_denies_until_there_is_room() {
     let disk = Disk::with_store(&world, FileSystem::Btrfs);
     let codes = Codes::of(&world);
     snapshot(&disk.path("store"), &disk.path("snapshot"));
-    disk.fill(Lack::Bytes);
-    codes.are_denied(&world, Stage::Spend, "cannot write (ENOSPC");
-    disk.make_room();
-    assert_eq!(codes.times_accepted(&world), 1);
+    codes.are_denied_until_there_is_room(&world, &disk);
 }
 
 #[test]
@@ -160,11 +164,7 @@ fn a_full_btrfs_without_the_attribute_c_denies_until_there_is_room() {
     fs::create_dir(disk.path("store")).unwrap();
     set_mode(&disk.path("store"), 0o700);
     disk.show("store", "store");
-    let codes = Codes::of(&world);
-    disk.fill(Lack::Bytes);
-    codes.are_denied(&world, Stage::Spend, "cannot write (ENOSPC");
-    disk.make_room();
-    assert_eq!(codes.times_accepted(&world), 1);
+    Codes::of(&world).are_denied_until_there_is_room(&world, &disk);
 }
 
 /// Forgets what is in memory of a file, so that it must be read again.

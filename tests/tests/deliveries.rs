@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use backupcodes_tests::disk::{Disk, FileSystem, Lack};
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::postbox::Postbox;
+use backupcodes_tests::strace::tampering;
 use backupcodes_tests::{
     Attempt, Sheet, World, built, me, pam, race, sandbox_of_root, set_mode, sheet, text,
 };
@@ -17,11 +18,6 @@ use nix::unistd::Pid;
 
 fn notify(world: &World) -> Output {
     world.admin(&["notify"])
-}
-
-fn deliver(world: &World) {
-    let output = notify(world);
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
 }
 
 fn start_notify(world: &World) -> Child {
@@ -36,7 +32,7 @@ fn sets(machine: &Machine, world: &World, postbox: &Postbox, count: usize) -> Ve
         (account, sheet(output))
     };
     let sets: Vec<_> = machine.accounts(count).into_iter().map(generate).collect();
-    deliver(world);
+    world.deliver();
     postbox.expect(count);
     postbox.empty();
     sets
@@ -132,7 +128,7 @@ fn of_logins_in_a_storm_that_each_start_a_delivery_each_is_told_once() {
     while due(&world) > 0 {
         assert!(start.elapsed() < Duration::from_secs(10), "told, but still due");
     }
-    deliver(&world);
+    world.deliver();
     postbox.expect(4 * 31);
 }
 
@@ -152,10 +148,10 @@ fn a_use_that_comes_while_a_delivery_is_ending_is_told_without_a_third_one() {
             // From before the login to after it, over the rounds.
             let ending = scope.spawn(|| {
                 std::thread::sleep(Duration::from_micros(300 * (round as u64 % 50)));
-                deliver(&world);
+                world.deliver();
             });
             log_in(&[attempt]);
-            deliver(&world);
+            world.deliver();
             ending.join().unwrap();
         });
         assert_eq!(due(&world), 0, "round {round}");
@@ -169,26 +165,17 @@ fn a_use_that_comes_between_the_last_look_of_a_delivery_and_its_end_is_told_by_i
     let Some(world) = World::new("") else { return };
     let postbox = Postbox::of(&world, false);
     let sheet = world.generate();
-    deliver(&world);
+    world.deliver();
     postbox.empty();
     // It looks, finds nothing, and takes two seconds to let go: the first call takes the lock, the second gives it back.
-    let mut strace = Command::new("strace");
-    strace.args([
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=flock",
-        "-e",
-        "inject=flock:delay_enter=2000000:when=2",
-        "-P",
-    ]);
-    strace.arg(world.path("run/notify/turn")).arg(built("backupcodes-admin"));
+    let mut strace = tampering("flock:delay_enter=2000000:when=2");
+    strace.arg("-P").arg(world.path("run/notify/turn")).arg(built("backupcodes-admin"));
     strace.arg("--config").arg(world.path("conf")).arg("notify");
     strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut ending = strace.spawn().unwrap();
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-    deliver(&world);
+    world.deliver();
     assert!(ending.try_wait().unwrap().is_none() && due(&world) == 1, "the first one still has the turn");
     end(ending);
     postbox.expect(1);
@@ -258,7 +245,7 @@ fn a_delivery_that_stands_still_holds_nothing_back_after_5_minutes_and_loses_not
         let Some(world) = World::new("") else { return };
         let postbox = Postbox::of(&world, false);
         let sheet = world.generate();
-        deliver(&world);
+        world.deliver();
         postbox.empty();
         let spend = |code: usize| assert_eq!(world.try_answer(&sheet.codes[code]), pam::SUCCESS);
         (0..3).for_each(spend);
@@ -269,12 +256,12 @@ fn a_delivery_that_stands_still_holds_nothing_back_after_5_minutes_and_loses_not
         for seconds in [0, 290] {
             set_back(&world, seconds);
             let start = Instant::now();
-            deliver(&world);
+            world.deliver();
             assert!(start.elapsed() < Duration::from_secs(5), "{way:?}: {:?}", start.elapsed());
             postbox.expect(0);
         }
         set_back(&world, 302);
-        deliver(&world);
+        world.deliver();
         postbox.expect(3);
         // It goes on while another has the turn, and something is due that neither has tried.
         spend(3);
@@ -302,7 +289,7 @@ fn a_set_that_ends_while_a_delivery_is_at_it_is_told_of_once() {
     let Some(world) = World::new("") else { return };
     let postbox = Postbox::of(&world, false);
     let sheet = world.generate();
-    deliver(&world);
+    world.deliver();
     postbox.empty();
     (0..3).for_each(|code| assert_eq!(world.try_answer(&sheet.codes[code]), pam::SUCCESS));
     postbox.hold("first");
@@ -355,7 +342,7 @@ fn on_a_full_disk_the_login_works_and_its_notice_waits_for_sendmail_alone() {
     let disk = Disk::with_store(&world, FileSystem::Ext4);
     let postbox = Postbox::of(&world, false);
     let sheet = world.generate();
-    deliver(&world);
+    world.deliver();
     postbox.empty();
     disk.fill(Lack::Bytes);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{:?}", world.last_line());
@@ -367,10 +354,10 @@ fn on_a_full_disk_the_login_works_and_its_notice_waits_for_sendmail_alone() {
         assert_eq!(due(&world), 1);
     }
     postbox.before("");
-    deliver(&world);
+    world.deliver();
     postbox.expect(1);
     assert_eq!(due(&world), 0);
-    deliver(&world);
+    world.deliver();
     postbox.expect(1);
 }
 
@@ -385,7 +372,7 @@ fn on_a_full_disk_a_notice_that_one_of_two_got_goes_to_the_other_once_there_is_r
     let arguments =
         ["generate", "--format", "json", "--email", "one@example.org", "--email", "two@example.org"];
     let sheet = sheet(world.admin(&[&arguments[..], &[&me()]].concat()));
-    deliver(&world);
+    world.deliver();
     postbox.empty();
     disk.fill(Lack::Bytes);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{:?}", world.last_line());
@@ -397,7 +384,7 @@ fn on_a_full_disk_a_notice_that_one_of_two_got_goes_to_the_other_once_there_is_r
     disk.make_room();
     postbox.empty();
     postbox.before("");
-    deliver(&world);
+    world.deliver();
     let recipients = postbox.handed().into_iter().map(|handed| handed.arguments[1].clone());
     let mut recipients: Vec<_> = recipients.collect();
     recipients.sort_unstable();
@@ -414,7 +401,7 @@ fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
     let disk = Disk::with_store(&world, FileSystem::Ext4);
     let postbox = Postbox::of(&world, false);
     let sheet = world.generate();
-    deliver(&world);
+    world.deliver();
     postbox.empty();
     disk.fill(Lack::Bytes);
     let before = fs::read(world.file()).unwrap();
@@ -425,12 +412,12 @@ fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
         assert_eq!(fs::read(world.file()).unwrap(), before, "{change:?}");
     }
     assert_eq!(world.other_files(), [""; 0], "no letter, and nothing is left over");
-    deliver(&world);
+    world.deliver();
     postbox.expect(0);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     disk.make_room();
     assert!(world.admin(&["revoke", &me()]).status.success());
-    deliver(&world);
+    world.deliver();
     let subjects = postbox.subjects();
     assert_eq!(subjects.len(), 2, "{subjects:#?}");
     assert!(

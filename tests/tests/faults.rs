@@ -1,10 +1,10 @@
 //! System calls that fail, as strace makes them: each denies, says why, and is answered like a wrong code where the
 //! code was right.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use backupcodes_tests::level::{CRITICAL, ERROR};
-use backupcodes_tests::strace::injected;
+use backupcodes_tests::strace::{injected, tampering};
 use backupcodes_tests::{World, built, feed, me, pam, text};
 
 #[test]
@@ -20,9 +20,7 @@ fn a_write_that_is_cut_short_denies() {
 /// `generate` whose flush of this number fails: the new file's is the first, those of the notice follow (the letter, the
 /// outbox, what the outbox lies in), and the directory's is the fifth.
 fn generate_without_flush(world: &World, number: u32, format: &str) -> Output {
-    let mut strace = Command::new("strace");
-    strace.args(["-o", "/dev/null", "-e", "trace=fsync"]);
-    strace.args(["-e", &format!("inject=fsync:error=EIO:when={number}")]);
+    let mut strace = tampering(&format!("fsync:error=EIO:when={number}"));
     strace.arg(built("backupcodes-admin")).arg("--config").arg(world.path("conf"));
     feed(strace.args(["generate", "--yes", "--format", format, &me()]), "")
 }

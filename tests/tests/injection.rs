@@ -91,7 +91,7 @@ impl Scene {
         let code = scene.generate(&me(), 31).codes.remove(0);
         scene.log_in(&scene.world.attempt(&[(&code).into()]));
         scene.due = fs::read_to_string(scene.world.file()).unwrap();
-        scene.deliver();
+        scene.world.deliver();
         let message = scene.messages(1).remove(0);
         scene.lines = message.text.lines().count();
         check(&message, TO, scene.lines);
@@ -103,18 +103,13 @@ impl Scene {
         let count = count.to_string();
         let options = ["generate", "--yes", "--format", "json", "--count", &count, "--email", TO, "--", user];
         let sheet = sheet(self.world.admin(&options));
-        self.deliver();
+        self.world.deliver();
         self.postbox.empty();
         sheet
     }
 
     fn log_in(&self, attempt: &Attempt) {
         assert_eq!(attempt.run().codes, [pam::SUCCESS], "{:?}", self.world.last_line());
-    }
-
-    fn deliver(&self) {
-        let output = self.world.admin(&["notify"]);
-        assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
     }
 
     /// All that has come, which is so much; each went to the one that it names.
@@ -171,7 +166,7 @@ fn host_terminal_and_service_as_the_application_tells_them() {
                 scene.log_in(&attempt);
             }
         }
-        scene.deliver();
+        scene.world.deliver();
         scene.check(names.len() * place.len());
     }
 }
@@ -188,7 +183,7 @@ fn the_name_of_the_host() {
     let mut told_on = |name: &[u8]| {
         nix::unistd::sethostname(OsStr::from_bytes(&name[..name.len().min(64)])).unwrap();
         scene.log_in(&scene.world.attempt(&[(&codes.next().unwrap()).into()]));
-        scene.deliver();
+        scene.world.deliver();
     };
     told_on(b"web1");
     let message = scene.postbox.handed().remove(0).message;
@@ -213,7 +208,7 @@ fn names_of_users_in_every_notice() {
         writeln!(passwd, "{user}:x:{uid}:{uid}:g\r%s\u{202e}\"<evil@example.org>,room:/:/bin/sh").unwrap();
     }
     assert!(scene.world.admin(&["revoke", "--", &me()]).status.success());
-    scene.deliver();
+    scene.world.deliver();
     scene.postbox.empty();
     // The same for all as for a plain name, which comes first.
     let mut expected = None;
@@ -230,7 +225,7 @@ fn names_of_users_in_every_notice() {
         admin(&options);
         admin(&["email", "--", user, "b@example.org"]);
         admin(&["revoke", "--", user]);
-        scene.deliver();
+        scene.world.deliver();
         let messages = scene.messages(6);
         let mut lines = Vec::new();
         for message in &messages {
@@ -266,7 +261,7 @@ fn names_and_addresses_in_a_set_that_was_made_by_hand() {
     for key in ["user", "set"] {
         for name in &texts {
             scene.rewrite(key, &quoted(name));
-            scene.deliver();
+            scene.world.deliver();
         }
         scene.check(texts.len());
     }
@@ -275,7 +270,7 @@ fn names_and_addresses_in_a_set_that_was_made_by_hand() {
         scene.rewrite("user", &format!("{}\nemail = []", quoted(name)));
         let set = fs::read_to_string(scene.world.file()).unwrap();
         fs::write(scene.world.file(), set.replace(&format!("email = [\"{TO}\"]\n"), "")).unwrap();
-        scene.deliver();
+        scene.world.deliver();
     }
     for message in scene.messages(texts.len()) {
         assert_eq!(names_of(&message), HEADERS, "{message:#?}");
@@ -287,7 +282,7 @@ fn names_and_addresses_in_a_set_that_was_made_by_hand() {
     }
     for name in &texts {
         scene.rewrite("email", &format!("[{}, \"{TO}\"]", quoted(name)));
-        scene.deliver();
+        scene.world.deliver();
         // None of these is an address.
         let messages = scene.postbox.read();
         assert_eq!(messages.len(), 1, "{name:?}");

@@ -10,15 +10,14 @@ use std::time::Duration;
 use backupcodes_tests::chance::Chance;
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::postbox::{Handed, Postbox};
+use backupcodes_tests::strace::tampering;
 use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, feed, pam, sandbox_of_root, sheet};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// A delivery that is killed when it calls this for the first time.
 fn killed_at(world: &World, call: &str) {
-    let mut strace = Command::new("strace");
-    strace.args(["-o", "/dev/null", "-e", &format!("trace={call}")]);
-    strace.args(["-e", &format!("inject={call}:signal=KILL:when=1")]);
+    let mut strace = tampering(&format!("{call}:signal=KILL:when=1"));
     strace.arg(built("backupcodes-admin")).arg("--config").arg(world.path("conf")).arg("notify");
     let output = feed(&mut strace, "");
     assert!(!output.status.success() && output.stderr.is_empty(), "it was killed: {output:?}");

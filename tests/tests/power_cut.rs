@@ -14,6 +14,7 @@ use backupcodes_tests::chance::Chance;
 use backupcodes_tests::disk::FileSystem;
 use backupcodes_tests::logged_disk::{Log, LoggedDisk};
 use backupcodes_tests::mounted::Mounted;
+use backupcodes_tests::strace::tampering;
 use backupcodes_tests::{Sheet, World, built, feed, me, pam, race_in, sandbox_of_root, sheet, text};
 
 #[test]
@@ -261,9 +262,8 @@ impl Story<'_> {
 
 /// A command whose calls of this name do nothing and are said to be done.
 fn without(call: &str) -> Command {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}")]);
-    strace.args(["-e", &format!("inject={call}:retval=0")]);
+    let mut strace = tampering(&format!("{call}:retval=0"));
+    strace.arg("-f");
     strace
 }
 

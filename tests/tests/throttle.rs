@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use backupcodes_tests::level::{ERROR, WARNING};
+use backupcodes_tests::strace::tampering;
 use backupcodes_tests::{Attempt, Sheet, World, built, feed, me, pam, race, refuses, set_mode, text};
 
 /// Hashes that cost little, and the throttle as it is without a configuration.
@@ -145,10 +146,9 @@ fn an_answer_that_is_no_code_is_not_counted() {
 fn whoever_is_killed_while_the_hash_runs_has_counted() {
     let Some((world, _, wrong)) = world() else { return };
     let attempts = serde_json::to_string(&[world.attempt(&[(&wrong[0]).into()])]).unwrap();
-    let mut strace = Command::new("strace");
     // The first call that is the hash's own, and nobody else's.
-    strace.args(["-f", "-o", "/dev/null", "-e", "trace=madvise", "-e", "inject=madvise:signal=KILL"]);
-    let output = feed(strace.arg(built("pamhost")), &attempts);
+    let mut strace = tampering("madvise:signal=KILL");
+    let output = feed(strace.arg("-f").arg(built("pamhost")), &attempts);
     assert_eq!(text(&output.stdout), "[null]", "the host was killed");
     assert_eq!(counted(&world, "192.0.2.7"), 1);
 }

@@ -166,11 +166,11 @@ impl World {
 
     fn attempt(&self, scene: &Scene, answer: &[u8]) -> Result<(Accepted, Mark), Refusal> {
         let store = FileStore::new(self.folder.path().join("sets"));
-        let config = Config { runtime_directory: self.folder.path().join("run"), ..Config::default() };
+        let throttle = Throttle::new(&self.config());
         let account = scene.account(self);
         let request = Request { account: Some(&account), answer, cost: cost() };
         let count = || {
-            let counted = Throttle::new(&config).count(KEY, scene.now);
+            let counted = throttle.count(KEY, scene.now);
             let counted = counted.map_err(|error| Refusal::Uncounted(error.to_string()))?;
             counted.refused.map_or(Ok(()), |wait| Err(Refusal::Throttled(counted.before, wait)))?;
             Ok(counted)
