@@ -2,6 +2,8 @@
 # of this host is changed but that folder.
 # shellcheck shell=bash
 
+# shellcheck source=tests/steps.bash
+. tests/steps.bash
 target=$PWD/target
 
 # make_root NAME RELEASE PACKAGE...: the root target/NAME/root, if it is not there yet. Until this script ends no other one
@@ -23,7 +25,7 @@ codename() {
 # executable NAME: that of an acceptance test, in the release build's folder.
 executable() {
     local path
-    path=$(cargo test --quiet --release --locked --package backupcodes-tests --test "$1" --no-run --message-format=json |
+    path=$("${cargo_test[@]}" --test "$1" --no-run --message-format=json |
         sed -n "s/.*\"executable\":\"\([^\"]*\/$1-[0-9a-f]*\)\".*/\1/p")
     [ -x "$path" ] || fail "cargo has built no test $1"
     echo "deps/${path##*/}"
