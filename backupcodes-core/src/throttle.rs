@@ -85,7 +85,10 @@ impl Throttle {
 
     fn count_one(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
         let folder = Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
-        let is_done = |stat: &FileStat| self.rules.wait(count_of(stat), changed(stat), now).is_none();
+        // Where keys close, a count means something until it is cleared: with it gone, who has many addresses starts anew.
+        let is_done = |stat: &FileStat| {
+            self.rules.most == 0 && self.rules.wait(count_of(stat), changed(stat), now).is_none()
+        };
         let KeyFile { fd, stat, name } = open_key(&folder, key, is_done)?;
         let path = folder.path_of(&name);
         let before = append(&fd, count_of(&stat)).map_err(StoreError::system(&path, "count in"))?;
@@ -249,6 +252,21 @@ mod tests {
         assert_eq!(world.1.clear("alice").unwrap(), 1);
         assert_eq!(world.1.throttled("alice", late).unwrap(), []);
         assert_eq!(world.fail(ALICE, AT_ONCE), (0, false));
+    }
+
+    #[test]
+    fn where_keys_close_many_places_give_no_more_looks_than_66_keys_have() {
+        let world = world(Rules { free: 1000, first_delay: 0, most: 4, ..RULES });
+        let looks = |source, after| {
+            let key = Key { source, ..ALICE };
+            (0..6).filter(|_| !world.fail(key, after).1).count()
+        };
+        let sources: Vec<_> = (0..200).map(|at| format!("2001:db8::{at:x}")).collect();
+        let first: usize = sources.iter().map(|source| looks(Some(source), AT_ONCE)).sum();
+        assert_eq!(first, 65 * 4, "64 keys and the one that is shared");
+        let years = Duration::from_secs(100_000_000);
+        assert_eq!(sources.iter().map(|source| looks(Some(source), years)).sum::<usize>(), 0);
+        assert_eq!((looks(None, AT_ONCE), looks(None, years)), (4, 0));
     }
 
     #[test]

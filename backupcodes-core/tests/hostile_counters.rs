@@ -110,7 +110,17 @@ proptest! {
         prop_assert_eq!(quiet.refused, None, "after {} failures", quiet.before);
     }
 
-    /// The same where nobody comes meanwhile: a clock that was set back by more than the longest delay gives itself
+    /// Whatever the counter holds, whatever time it was and is: where keys close, it is closed if and only if it has counted that many.
+    #[test]
+    fn no_clock_opens_a_key_that_is_closed(
+        rules in rules(), most in 1..200_u32, length in lengths(), last in times(), jumped in times(),
+    ) {
+        let world = World::new(Rules { most, ..rules });
+        world.counter(length, last);
+        prop_assert_eq!(world.count(jumped).refused == Some(Wait::Unlock), length >= most.into());
+    }
+
+    /// Where nobody comes meanwhile: a clock that was set back by more than the longest delay gives itself
     /// away, and one that was set back by less makes one wait so much longer.
     #[test]
     fn a_clock_that_is_set_back_makes_nobody_wait_for_it(
