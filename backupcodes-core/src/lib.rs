@@ -2,7 +2,7 @@
 //!
 //! The way of one attempt: [`code`] reads what was typed, [`throttle`] counts it, [`store`] finds the user's [`set`],
 //! [`hash`] runs Argon2id once, in one of the host's [`slots`], and [`attempt`] joins them to a verdict that is given
-//! only after the code is spent on disk.
+//! only after the code is spent on disk. [`login`] is all of it, with what the log is told.
 #![forbid(unsafe_code)]
 
 pub mod account;
@@ -14,11 +14,13 @@ pub mod config;
 mod directory;
 pub mod hash;
 mod lock;
+pub mod login;
 pub mod mark;
 mod name;
 #[cfg(feature = "notice")]
 pub mod notice;
 pub mod outbox;
+pub mod place;
 pub mod set;
 pub mod slots;
 pub mod store;

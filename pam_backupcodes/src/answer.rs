@@ -1,6 +1,7 @@
 //! Where the answer comes from, and what of it goes to the next module.
 
 use backupcodes_core::code::Code;
+use backupcodes_core::login::Level;
 use pam::constants::PamResultCode::{self, PAM_AUTH_ERR};
 use pam::constants::{PAM_PROMPT_ECHO_OFF, PAM_PROMPT_ECHO_ON};
 use pam::items::AuthTok;
@@ -8,7 +9,7 @@ use pam::module::PamHandle;
 use pam::secret::SecretBytes;
 
 use crate::attempt::{No, converse, no_conversation};
-use crate::ffi::{Level, hand_on};
+use crate::ffi::hand_on;
 use crate::options::Options;
 
 /// An answer of fewer characters is no backup code, however it was mistyped: a code has 15 at least.

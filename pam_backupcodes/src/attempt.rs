@@ -4,13 +4,10 @@ use std::ffi::CStr;
 use std::fmt::Display;
 
 use backupcodes_core::account::Account;
-use backupcodes_core::attempt::{Accepted, Match, Refusal, Request, judge};
-use backupcodes_core::clock;
+use backupcodes_core::attempt::Accepted;
 use backupcodes_core::config::Config;
-use backupcodes_core::mark::Mark;
-use backupcodes_core::slots::InSlot;
-use backupcodes_core::store::{FileStore, Store};
-use backupcodes_core::throttle::{Counted, Throttle};
+use backupcodes_core::login::{self, Answer, Host, Level, Login};
+use backupcodes_core::store::FileStore;
 use pam::constants::PamResultCode::{
     self, PAM_AUTH_ERR, PAM_AUTHINFO_UNAVAIL, PAM_CONV_AGAIN, PAM_CONV_ERR, PAM_IGNORE, PAM_INCOMPLETE,
     PAM_SERVICE_ERR, PAM_SUCCESS, PAM_SYSTEM_ERR, PAM_USER_UNKNOWN,
@@ -21,10 +18,9 @@ use pam::items::User;
 use pam::module::{PamHandle, PamResult};
 use pam::secret::SecretBytes;
 
-use crate::ffi::{FreshMemory, Level, has_memory, log, undisturbed};
+use crate::ffi::{FreshMemory, has_memory, log, undisturbed};
 use crate::options::Options;
-use crate::place::Place;
-use crate::{answer, notify, reminder};
+use crate::{answer, notify, place, reminder};
 
 /// Asks for a code, and says yes only once it is spent on stable storage.
 pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> PamResultCode {
@@ -51,11 +47,11 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
         return Err(unavailable("no memory for an attempt; see the limits of the program (ulimit -v)"));
     }
     let config = Config::load(options.conf.as_deref()).map_err(unusable)?;
-    let store = FileStore::new(&config.directory);
-    store.judge_reach().map_err(unavailable)?;
+    FileStore::new(&config.directory).judge_reach().map_err(unavailable)?;
     let account = account(pamh)?;
-    let place = Place::of(pamh, account.as_ref());
-    if options.nullok && has_no_set(&store, account.as_ref()) {
+    let place = place::of(pamh, account.as_ref());
+    let login = Login { config: &config, account: account.as_ref(), place: &place };
+    if options.nullok && login.has_no_set() {
         return Err(No(
             PAM_IGNORE,
             Level::Debug,
@@ -71,19 +67,7 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
         );
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
-    let request = Request { account: account.as_ref(), answer, cost: config.hash.cost };
-    let count = || count(&config, &place);
-    let mut memory = InSlot::new(&config, FreshMemory::default());
-    let judged = judge(&store, request, count, &mut memory);
-    // Neither memory nor slot is kept while the set is locked.
-    drop(memory);
-    let (found, counted) = judged.map_err(|refusal| refused(&refusal, &place))?;
-    let accepted = spend(found, &counted, &place)?;
-    let Accepted { slot, set, left } = &accepted;
-    log(pamh, Level::Notice, &format!("accepted code {slot} of set {set}, {left} left; {place}"));
-    if let Err(error) = counted.clear() {
-        log(pamh, Level::Warning, &format!("failures are not counted as they should be: {error}; {place}"));
-    }
+    let accepted = login.attempt(answer, &ThisHost(pamh)).map_err(told)?;
     if config.notify.spawn {
         if let Err(error) = notify::start(options.conf.as_deref()) {
             log(pamh, Level::Warning, &format!("the notice of this use stays due: {error}; {place}"));
@@ -92,9 +76,34 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     reminder::leave(pamh, &accepted);
     if !options.quiet && flags & PAM_SILENT == 0 {
         // A text that does not arrive takes no one's login away.
-        let _ = converse(pamh, PAM_TEXT_INFO, &reminder::after_use(*slot, *left, config.codes.low));
+        let Accepted { slot, left, .. } = accepted;
+        let _ = converse(pamh, PAM_TEXT_INFO, &reminder::after_use(slot, left, config.codes.low));
     }
     Ok(())
+}
+
+/// The host process that the module was loaded into.
+struct ThisHost<'a>(&'a PamHandle);
+
+impl Host for ThisHost<'_> {
+    type Memory = FreshMemory;
+
+    fn undisturbed<T>(&self, f: impl FnOnce() -> T) -> Result<T, String> {
+        undisturbed(f)
+    }
+
+    fn log(&self, level: Level, line: &str) {
+        log(self.0, level, line);
+    }
+}
+
+fn told(login::No { answer, level, reason }: login::No) -> No {
+    let code = match answer {
+        Answer::Refused => PAM_AUTH_ERR,
+        Answer::UserUnknown => PAM_USER_UNKNOWN,
+        Answer::Unavailable => PAM_AUTHINFO_UNAVAIL,
+    };
+    No(code, level, reason)
 }
 
 fn unusable(reason: impl Display) -> No {
@@ -117,22 +126,6 @@ pub(crate) fn account(pamh: &mut PamHandle) -> Result<Option<Account>, No> {
     Account::by_name(&name).map_err(unavailable)
 }
 
-/// Only a proof counts: any error leads on to the prompt, and fails there.
-fn has_no_set(store: &dyn Store, account: Option<&Account>) -> bool {
-    account.is_some_and(|account| matches!(store.read(&account.name), Ok(None)))
-}
-
-/// Counts the attempt where it cannot be disturbed: a file size limit of the caller's is no way around it.
-fn count(config: &Config, place: &Place) -> Result<Counted, Refusal> {
-    let counted = undisturbed(|| Throttle::new(config).count(place.key(), clock::precise()))
-        .map_err(Refusal::Uncounted)?
-        .map_err(|error| Refusal::Uncounted(error.to_string()))?;
-    match counted.refused {
-        Some(wait) => Err(Refusal::Throttled(counted.before, wait)),
-        None => Ok(counted),
-    }
-}
-
 /// Says `text` to the user, or asks.
 pub(crate) fn converse(
     pamh: &PamHandle,
@@ -151,32 +144,4 @@ pub(crate) fn no_conversation(what: &str, code: PamResultCode) -> No {
             No(PAM_CONV_ERR, Level::Error, format!("the application did not ask for the {what}: {code:?}"))
         }
     }
-}
-
-fn refused(refusal: &Refusal, place: &Place) -> No {
-    let (code, level) = match refusal {
-        Refusal::Malformed
-        | Refusal::NoSlot(_)
-        | Refusal::Spent(..)
-        | Refusal::Damaged(_)
-        | Refusal::Wrong(_) => (PAM_AUTH_ERR, Level::Notice),
-        Refusal::NoSet => (PAM_AUTH_ERR, Level::Debug),
-        Refusal::NoUser => (PAM_USER_UNKNOWN, Level::Notice),
-        Refusal::Throttled(..) => (PAM_AUTH_ERR, Level::Warning),
-        Refusal::Uncounted(_) | Refusal::Store(_) | Refusal::Hash(_) => (PAM_AUTHINFO_UNAVAIL, Level::Error),
-    };
-    No(code, level, format!("refused: {refusal}; {place}"))
-}
-
-/// A spend that fails is answered like a wrong code: who can make it fail must not learn that the code was right.
-fn spend(found: Match<'_>, counted: &Counted, place: &Place) -> Result<Accepted, No> {
-    let slot = found.slot();
-    let mark = Mark::new(clock::now(), counted.before, &place.service, place.source());
-    let failed = |error: &dyn Display| {
-        let reason = format!(
-            "refused: code {slot} was right but could not be spent, and may be lost: {error}; {place}"
-        );
-        No(PAM_AUTH_ERR, Level::Critical, reason)
-    };
-    undisturbed(|| found.spend(&mark)).map_err(|error| failed(&error))?.map_err(|error| failed(&error))
 }

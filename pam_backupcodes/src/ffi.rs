@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, Once};
 
+use backupcodes_core::login::Level;
 use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
 use zeroize::Zeroizing;
@@ -85,17 +86,6 @@ fn log_panic(pamh: &PamHandle, outcome: &str, at: &str) {
     let _ = guard(|| log(pamh, Level::Critical, &reason));
 }
 
-/// Weights of the log, as syslog(3) names them.
-#[derive(Clone, Copy)]
-#[repr(i32)]
-pub(crate) enum Level {
-    Critical = libc::LOG_CRIT,
-    Error = libc::LOG_ERR,
-    Warning = libc::LOG_WARNING,
-    Notice = libc::LOG_NOTICE,
-    Debug = libc::LOG_DEBUG,
-}
-
 #[link(name = "pam")]
 unsafe extern "C" {
     fn pam_syslog(pamh: *const PamHandle, priority: c_int, format: *const c_char, ...);
@@ -107,8 +97,15 @@ unsafe extern "C" {
 /// Writes one line to the log, by the means of the PAM library. Control characters, NUL among them, are replaced.
 pub(crate) fn log(pamh: &PamHandle, level: Level, line: &str) {
     let Ok(line) = CString::new(line.replace(char::is_control, "?")) else { return };
+    let priority = match level {
+        Level::Critical => libc::LOG_CRIT,
+        Level::Error => libc::LOG_ERR,
+        Level::Warning => libc::LOG_WARNING,
+        Level::Notice => libc::LOG_NOTICE,
+        Level::Debug => libc::LOG_DEBUG,
+    };
     // SAFETY: the handle is a live one, and format and argument are C strings that outlive the call.
-    unsafe { pam_syslog(pamh, level as c_int, c"%s".as_ptr(), line.as_ptr()) }
+    unsafe { pam_syslog(pamh, priority, c"%s".as_ptr(), line.as_ptr()) }
 }
 
 /// Puts `answer` where the next module looks for it, PAM_AUTHTOK, or empties that place.
