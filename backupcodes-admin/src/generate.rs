@@ -3,16 +3,12 @@
 use std::collections::BTreeSet;
 
 use backupcodes_core::account::Account;
-use backupcodes_core::clock;
-use backupcodes_core::code::{Code, Slot};
+use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
-use backupcodes_core::hash::{CodeHash, HeapMemory};
-use backupcodes_core::notice::{Event, Writer};
-use backupcodes_core::outbox::Letter;
+use backupcodes_core::hash::HeapMemory;
+use backupcodes_core::issue::{self, NewSet};
 use backupcodes_core::set::{CodeSet, Label};
-use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
-use backupcodes_core::throttle::Throttle;
-use rand::rngs::SysRng;
+use backupcodes_core::store::{Expected, FileStore, ReplaceError};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -62,11 +58,7 @@ fn generate(
     printer: &mut Printer,
 ) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
-    let old = match store.read(&account.name) {
-        Ok(old) => old.ok_or(Expected::Nothing),
-        Err(error) if error.can_be_replaced() => Err(Expected::Unusable),
-        Err(error) => return Err(error.into()),
-    };
+    let old = issue::present(&store, &account.name)?;
     let expected = old.as_ref().map_or_else(|expected| *expected, |set| Expected::Set(&set.label.set));
     // A set of an account that is no more is worth nothing, and its addresses are none of this user's.
     let own = old.as_ref().ok().filter(|set| set.label.judge_owner(&account).is_ok());
@@ -77,7 +69,8 @@ fn generate(
     }
     let email = own.map_or_else(Vec::new, |set| set.label.email.clone());
     let email = if arguments.email.is_empty() { email } else { arguments.email.clone() };
-    let new = New::make(config, arguments.count, &account, email, memory)?;
+    let count = arguments.count.unwrap_or(config.codes.count);
+    let new = NewSet::make(config, count, &account, email, memory)?;
     let mut shown = false;
     let writer = output::writer(config, &printer.host);
     let mut announce = || {
@@ -85,12 +78,10 @@ fn generate(
         shown = true;
         Ok(())
     };
-    let mut letters = |last: Option<&CodeSet>| letters(&writer, last, &account, &new);
-    let replaced = store.replace(&account.name, expected, Some(&new.file), &mut announce, &mut letters);
-    match replaced {
+    match new.put(&store, &account, expected, &writer, &mut announce) {
         Ok(()) => {
             // The set is good all the same.
-            if let Err(error) = Throttle::new(config).clear(&account.name) {
+            if let Err(error) = issue::forget_failures(config, &account.name) {
                 output::complain(&format_args!(
                     "the failures of {} are still counted: {error}; then: backupcodes-admin unlock {0}",
                     account.name
@@ -103,27 +94,6 @@ fn generate(
     }
 }
 
-/// What is told of a new set, and of the one that it replaces as it is in the end.
-fn letters(writer: &Writer<'_>, last: Option<&CodeSet>, account: &Account, new: &New) -> Vec<Letter> {
-    let (label, total) = (&new.label, new.codes.len());
-    // Whoever had the name before this account is told of none of its sets.
-    let own = last.filter(|set| set.label.judge_owner(account).is_ok());
-    let mut letters = last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
-    let Some(Label { set: old, email, .. }) = own.map(|set| &set.label) else {
-        letters.extend(writer.letters(label, &label.email, label.created, Event::Made { total }));
-        return letters;
-    };
-    let lost = own.map_or(0, CodeSet::left);
-    let (before, after) = (writer.addresses(&label.user, email), writer.addresses(&label.user, &label.email));
-    let event = Event::Replaced { old, lost, total };
-    letters.extend(writer.letters(label, &[before.as_slice(), &after].concat(), label.created, event));
-    if before != after {
-        let before = Label { email: before, ..label.clone() };
-        letters.extend(writer.readdressed(&before, &label.email, (total, total), label.created));
-    }
-    letters
-}
-
 fn may_replace(set: &CodeSet) -> Result<bool, Failure> {
     let (left, Label { user, set, .. }) = (set.left(), &set.label);
     if !terminal::is_there() {
@@ -132,33 +102,6 @@ fn may_replace(set: &CodeSet) -> Result<bool, Failure> {
     let question =
         format!("{user} has {left} unspent codes (set {set}). A new set makes them worthless. Replace them?");
     terminal::agrees(&question).map_err(Failure::Input)
-}
-
-/// A new set, not yet in place.
-struct New {
-    label: Label,
-    codes: Vec<Code>,
-    file: String,
-}
-
-impl New {
-    fn make(
-        config: &Config,
-        count: Option<u8>,
-        account: &Account,
-        email: Vec<String>,
-        memory: &mut HeapMemory,
-    ) -> Result<Self, Failure> {
-        let label = Label::new(account, clock::now(), email, &mut SysRng).map_err(Failure::Random)?;
-        let (mut codes, mut hashes) = (Vec::new(), Vec::new());
-        for slot in (1..=count.unwrap_or(config.codes.count)).filter_map(Slot::new) {
-            let code = Code::generate(slot, config.codes.length, &mut SysRng).map_err(Failure::Random)?;
-            hashes.push(CodeHash::create(&code, config.hash.cost, &mut SysRng, memory)?);
-            codes.push(code);
-        }
-        let file = CodeSet::render(&label, &hashes);
-        Ok(Self { label, codes, file })
-    }
 }
 
 /// Prints one set after the other, as sheets or as one JSON list.
@@ -177,7 +120,7 @@ struct Json<'a> {
 }
 
 impl Printer {
-    fn print(&mut self, new: &New) -> std::io::Result<()> {
+    fn print(&mut self, new: &NewSet) -> std::io::Result<()> {
         let first = self.printed == 0;
         output::write(|out| match self.format {
             Format::Text => {

@@ -13,6 +13,8 @@ pub mod code;
 pub mod config;
 mod directory;
 pub mod hash;
+#[cfg(feature = "notice")]
+pub mod issue;
 mod lock;
 pub mod login;
 pub mod mark;

@@ -1,0 +1,214 @@
+//! The broker's client, for processes that cannot reach the store themselves: varlink, which is JSON with a NUL behind each
+//! message, over a UNIX socket.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, send, socket,
+};
+use nix::unistd::geteuid;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::lock::Deadline;
+use crate::trust::PathBufDisplay;
+
+/// The varlink interface.
+pub const INTERFACE: &str = "org.backupcodes.Broker";
+/// The most bytes of a message, either way: that of a set of 31 long codes has some 4 KiB.
+pub const LARGEST: usize = 16 << 10;
+
+/// A connection to the broker.
+pub struct Broker {
+    path: PathBuf,
+    socket: OwnedFd,
+    /// What has come behind the last message.
+    rest: Zeroizing<Vec<u8>>,
+}
+
+/// The broker gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// It is not there.
+    #[error(
+        "{path}: no broker ({errno}), which a program that is not root needs; expected its socket: systemctl enable --now \
+         backupcodes-broker.socket, or run backupcodes-broker"
+    )]
+    Absent {
+        /// The socket.
+        path: PathBufDisplay,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// It is somebody else's.
+    #[error("{path}: the broker runs with uid {uid}; expected root; see who owns its directory")]
+    NotRoot {
+        /// The socket.
+        path: PathBufDisplay,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// It does not answer.
+    #[error("{path}: the broker does not answer ({errno}); see its log: journalctl -u backupcodes-broker")]
+    Silent {
+        /// The socket.
+        path: PathBufDisplay,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// What it said is no answer.
+    #[error("{path}: not an answer of the broker ({reason}); are module and broker of one version?")]
+    Garbled {
+        /// The socket.
+        path: PathBufDisplay,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It refused the call.
+    #[error("the broker says {error}{}", reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    Refused {
+        /// The varlink error, without the interface where that is the broker's.
+        error: String,
+        /// What it says.
+        reason: Option<String>,
+    },
+}
+
+/// One message of the broker's.
+pub struct Reply {
+    /// What it says.
+    pub parameters: Map<String, Value>,
+    /// Whether one more follows.
+    pub continues: bool,
+}
+
+impl Broker {
+    /// Connects to the socket of a broker that runs as root, or as this user.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub fn connect(path: &Path, patience: Duration) -> Result<Self, BrokerError> {
+        let absent = |errno| BrokerError::Absent { path: path.into(), errno };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(absent)?;
+        let address = UnixAddr::new(path).map_err(absent)?;
+        let deadline = Deadline::after(patience);
+        // EAGAIN: so many others are waiting for it that there is no place in its queue.
+        while let Err(errno) = connect(socket.as_raw_fd(), &address) {
+            if errno != Errno::EAGAIN || !deadline.wait(PAUSE) {
+                return Err(absent(errno));
+            }
+        }
+        let uid = getsockopt(&socket, PeerCredentials).map_err(absent)?.uid();
+        if uid != 0 && uid != geteuid().as_raw() {
+            return Err(BrokerError::NotRoot { path: path.into(), uid });
+        }
+        Ok(Self { path: path.into(), socket, rest: Zeroizing::default() })
+    }
+
+    /// Calls a method, and waits for the first reply. `more` asks for several.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub fn call(
+        &mut self,
+        method: &str,
+        parameters: &Value,
+        more: bool,
+        patience: Duration,
+    ) -> Result<Reply, BrokerError> {
+        // As large as it can get, so that no piece of it is left behind where it grew.
+        let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
+        let garbled = |error: serde_json::Error| self.garbled(&error);
+        let head = format!("{{\"method\":\"{INTERFACE}.{method}\",\"more\":{more},\"parameters\":");
+        message.extend_from_slice(head.as_bytes());
+        serde_json::to_writer(&mut *message, parameters).map_err(garbled)?;
+        message.extend_from_slice(b"}\0");
+        self.send(&message, patience)?;
+        self.reply(patience)
+    }
+
+    /// Waits for a reply.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub fn reply(&mut self, patience: Duration) -> Result<Reply, BrokerError> {
+        let message = self.receive(patience)?;
+        let mut reply: Map<String, Value> =
+            serde_json::from_slice(&message).map_err(|error| self.garbled(&error))?;
+        let parameters = match reply.remove("parameters") {
+            Some(Value::Object(parameters)) => parameters,
+            None => Map::new(),
+            Some(_) => return Err(self.garbled(&"its parameters are no object")),
+        };
+        if let Some(error) = reply.get("error") {
+            let error = error.as_str().unwrap_or("an error without a name");
+            let own = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.'));
+            let reason = parameters.get("reason").and_then(Value::as_str).map(plain);
+            return Err(BrokerError::Refused { error: plain(own.unwrap_or(error)), reason });
+        }
+        Ok(Reply { parameters, continues: reply.get("continues") == Some(&Value::Bool(true)) })
+    }
+
+    fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), BrokerError> {
+        let deadline = Deadline::after(patience);
+        while !message.is_empty() {
+            // No SIGPIPE in a host that is not ours.
+            match send(self.socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
+                Ok(sent) => message = message.get(sent..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, deadline)?,
+                Err(errno) => return Err(self.silent(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One message, without the NUL.
+    fn receive(&mut self, patience: Duration) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
+        let deadline = Deadline::after(patience);
+        loop {
+            if let Some(end) = self.rest.iter().position(|&byte| byte == 0) {
+                let message = Zeroizing::new(self.rest.get(..end).unwrap_or_default().to_vec());
+                self.rest.drain(..=end);
+                return Ok(message);
+            }
+            let mut piece = Zeroizing::new([0; 4096]);
+            match recv(self.socket.as_raw_fd(), piece.as_mut_slice(), MsgFlags::empty()) {
+                Ok(0) => return Err(self.silent(Errno::ECONNRESET)),
+                Ok(length) if self.rest.len().saturating_add(length) <= LARGEST => {
+                    self.rest.reserve_exact(LARGEST.saturating_sub(self.rest.len()));
+                    self.rest.extend_from_slice(piece.get(..length).unwrap_or_default());
+                }
+                Ok(_) => return Err(self.garbled(&format_args!("more than {LARGEST} bytes"))),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLIN, deadline)?,
+                Err(errno) => return Err(self.silent(errno)),
+            }
+        }
+    }
+
+    fn wait(&self, what: PollFlags, deadline: Deadline) -> Result<(), BrokerError> {
+        let left = deadline.left();
+        let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.socket.as_fd(), what)], timeout) {
+            Ok(0) if left.is_zero() => Err(self.silent(Errno::ETIMEDOUT)),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(self.silent(errno)),
+        }
+    }
+
+    fn silent(&self, errno: Errno) -> BrokerError {
+        BrokerError::Silent { path: self.path.as_path().into(), errno }
+    }
+
+    fn garbled(&self, reason: &dyn std::fmt::Display) -> BrokerError {
+        BrokerError::Garbled { path: self.path.as_path().into(), reason: plain(&reason.to_string()) }
+    }
+}

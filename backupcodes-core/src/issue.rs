@@ -1,0 +1,106 @@
+//! A new set of a user, from its making to its place, with the notices of it.
+
+use rand::rngs::{SysError, SysRng};
+
+use crate::account::Account;
+use crate::clock;
+use crate::code::{Code, Slot};
+use crate::config::Config;
+use crate::hash::{CodeHash, CreateError, Memory};
+use crate::notice::{Event, Writer};
+use crate::outbox::Letter;
+use crate::set::{CodeSet, Label};
+use crate::store::{Expected, ReplaceError, Store, StoreError};
+use crate::throttle::Throttle;
+
+/// A new set, not yet in place.
+pub struct NewSet {
+    /// Whose it is.
+    pub label: Label,
+    /// Its codes, in the order of their slots.
+    pub codes: Vec<Code>,
+    file: String,
+}
+
+impl NewSet {
+    /// Makes `count` codes for the account, whose notices go to `email`.
+    ///
+    /// # Errors
+    /// A hash could not be computed, or there were no random numbers.
+    pub fn make(
+        config: &Config,
+        count: u8,
+        account: &Account,
+        email: Vec<String>,
+        memory: &mut impl Memory,
+    ) -> Result<Self, CreateError<SysError>> {
+        let label = Label::new(account, clock::now(), email, &mut SysRng).map_err(CreateError::Random)?;
+        let (mut codes, mut hashes) = (Vec::new(), Vec::new());
+        for slot in (1..=count).filter_map(Slot::new) {
+            let code = Code::generate(slot, config.codes.length, &mut SysRng).map_err(CreateError::Random)?;
+            hashes.push(CodeHash::create(&code, config.hash.cost, &mut SysRng, memory)?);
+            codes.push(code);
+        }
+        let file = CodeSet::render(&label, &hashes);
+        Ok(Self { label, codes, file })
+    }
+
+    /// Puts the set in the place of what is `expected` there. `announce` shows the codes when all is ready and nothing has
+    /// changed yet; notices are in the outbox before anything changes.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the old set is as it was, but where the error says otherwise.
+    pub fn put(
+        &self,
+        store: &dyn Store,
+        account: &Account,
+        expected: Expected<'_>,
+        writer: &Writer<'_>,
+        announce: &mut dyn FnMut() -> std::io::Result<()>,
+    ) -> Result<(), ReplaceError> {
+        let mut letters = |last: Option<&CodeSet>| self.letters(writer, last, account);
+        store.replace(&account.name, expected, Some(&self.file), announce, &mut letters)
+    }
+
+    /// What is told of the new set, and of the one that it replaces as it is in the end.
+    fn letters(&self, writer: &Writer<'_>, last: Option<&CodeSet>, account: &Account) -> Vec<Letter> {
+        let (label, total) = (&self.label, self.codes.len());
+        // Whoever had the name before this account is told of none of its sets.
+        let own = last.filter(|set| set.label.judge_owner(account).is_ok());
+        let mut letters = last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
+        let Some(Label { set: old, email, .. }) = own.map(|set| &set.label) else {
+            letters.extend(writer.letters(label, &label.email, label.created, Event::Made { total }));
+            return letters;
+        };
+        let lost = own.map_or(0, CodeSet::left);
+        let (before, after) =
+            (writer.addresses(&label.user, email), writer.addresses(&label.user, &label.email));
+        let event = Event::Replaced { old, lost, total };
+        letters.extend(writer.letters(label, &[before.as_slice(), &after].concat(), label.created, event));
+        if before != after {
+            let before = Label { email: before, ..label.clone() };
+            letters.extend(writer.readdressed(&before, &label.email, (total, total), label.created));
+        }
+        letters
+    }
+}
+
+/// The set that is there, or what else a new one would replace.
+///
+/// # Errors
+/// What is there may not be replaced.
+pub fn present(store: &dyn Store, user: &str) -> Result<Result<CodeSet, Expected<'static>>, StoreError> {
+    match store.read(user) {
+        Ok(old) => Ok(old.ok_or(Expected::Nothing)),
+        Err(error) if error.can_be_replaced() => Ok(Err(Expected::Unusable)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Forgets the user's failures, as a new set does.
+///
+/// # Errors
+/// They are still counted; the set is good all the same.
+pub fn forget_failures(config: &Config, user: &str) -> Result<(), StoreError> {
+    Throttle::new(config).clear(user).map(drop)
+}
