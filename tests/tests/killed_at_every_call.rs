@@ -58,7 +58,12 @@ fn all(stop: &Stop) -> bool {
 /// are numbered must be the same each time; what they find changes nothing.
 fn looks(stop: &Stop) -> bool {
     const WAITS_NOT: u64 = libc::WNOHANG as u64;
-    stop.call == libc::SYS_poll || stop.call == libc::SYS_wait4 && stop.arguments[2] & WAITS_NOT != 0
+    match stop.call {
+        // The second one goes on with the first, where the child's end came between.
+        libc::SYS_poll | libc::SYS_restart_syscall => true,
+        libc::SYS_wait4 => stop.arguments[2] & WAITS_NOT != 0,
+        _ => false,
+    }
 }
 
 /// What was killed, at so many stops, among which are these calls.
