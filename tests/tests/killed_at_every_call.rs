@@ -4,6 +4,7 @@
 //! The short form kills behind each call in which something changes that others see; the long one at every call.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
@@ -254,8 +255,13 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn remove(folder: &Path) {
-    if folder.exists() {
-        fs::remove_dir_all(folder).unwrap();
+    while let Err(error) = fs::remove_dir_all(folder) {
+        match error.kind() {
+            ErrorKind::NotFound => break,
+            // A delivery that is about to become one is not waited for.
+            ErrorKind::DirectoryNotEmpty => {}
+            _ => panic!("{}: {error}", folder.display()),
+        }
     }
 }
 
@@ -286,6 +292,7 @@ fn sweep_attempts(form: Form) {
         for slot in 0..15 {
             let (code, other) = (&codes[slot], 30 - slot);
             let before = hashes(&world.store());
+            world.wait_until_idle();
             remove(&world.path("run"));
             let attempt = serde_json::to_string(&[world.attempt(&[code.into()])]).unwrap();
             let (stop, output) = killed_at(
