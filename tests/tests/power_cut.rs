@@ -73,7 +73,7 @@ fn survives(kind: FileSystem, size: &Size) {
     let alone = story.alone(size);
     story.beside_a_neighbour(size);
     let kept = story.events.len();
-    let controls = story.without_flushes(kind);
+    let controls = story.without_flushes();
     let end = disk.now();
     let Story { mounted, sheets, events, .. } = story;
     drop(mounted);
@@ -120,9 +120,9 @@ fn survives(kind: FileSystem, size: &Size) {
     // This test sees what flushes nothing, or too late.
     for (number, error) in controls {
         let failure = lab.failure_at(number, lab.events[number].after);
-        assert!(failure.contains(error) && failure.is_empty() == error.is_empty(), "{error}: {failure}");
+        assert!(failure.contains(error), "{error}: {failure}");
     }
-    // What was flushed too late is there in the end.
+    // What was flushed too late for the yes is there in the end.
     let last = lab.events.len() - 1;
     assert_eq!(lab.failure_at(last, end), "");
 }
@@ -182,8 +182,9 @@ impl Story<'_> {
         });
     }
 
-    /// The same acts without a flush each: their numbers, and what must be seen to be wrong when they are done.
-    fn without_flushes(&mut self, kind: FileSystem) -> Vec<(usize, &'static str)> {
+    /// Acts without one of their flushes, or with a late one: their numbers, and what must be seen to be wrong when they are
+    /// done. The last is the late one.
+    fn without_flushes(&mut self) -> Vec<(usize, &'static str)> {
         let mut controls = Vec::new();
         let mut expect = |story: &Self, error| {
             controls.push((story.events.len() - 1, error));
@@ -192,13 +193,12 @@ impl Story<'_> {
         self.mounted.sync();
         self.generate_without_flush(DIRECTORY);
         expect(self, "expected set Some");
-        self.generate_without_flush(FILE);
-        expect(self, "unreadable");
+        // In nobody's place: what is renamed over another file ext4 writes of itself (auto_da_alloc), at times soon enough.
         self.revoke();
         self.generate_without_flush(FILE);
-        expect(self, "unreadable");
+        expect(self, "not a set of codes: format is missing");
         self.spend_with_a_late_flush(7);
-        expect(self, "it is unspent, and now returns 0");
+        controls.push((self.events.len() - 1, "it is unspent, and now returns 0"));
         controls
     }
 

@@ -16,29 +16,45 @@ use backupcodes_tests::strace::tampering;
 use backupcodes_tests::{Sheet, World, built, feed, me, pam, sandbox_of_root, set_mode, text};
 
 #[test]
-#[ignore = "over a minute: tests/long"]
 fn each_use_is_told_after_power_cuts_in_its_delivery_on_ext4() {
-    is_told(FileSystem::Ext4);
+    is_told(FileSystem::Ext4, SHORT);
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
 fn each_use_is_told_after_power_cuts_in_its_delivery_on_xfs() {
-    is_told(FileSystem::Xfs);
+    is_told(FileSystem::Xfs, SHORT);
+}
+
+#[test]
+fn each_use_is_told_after_power_cuts_in_its_delivery_on_btrfs() {
+    is_told(FileSystem::Btrfs, SHORT);
 }
 
 #[test]
 #[ignore = "over a minute: tests/long"]
-fn each_use_is_told_after_power_cuts_in_its_delivery_on_btrfs() {
-    is_told(FileSystem::Btrfs);
+fn each_use_is_told_after_200_power_cuts_in_its_delivery_on_ext4() {
+    is_told(FileSystem::Ext4, LONG);
+}
+
+#[test]
+#[ignore = "over a minute: tests/long"]
+fn each_use_is_told_after_200_power_cuts_in_its_delivery_on_xfs() {
+    is_told(FileSystem::Xfs, LONG);
+}
+
+#[test]
+#[ignore = "over a minute: tests/long"]
+fn each_use_is_told_after_200_power_cuts_in_its_delivery_on_btrfs() {
+    is_told(FileSystem::Btrfs, LONG);
 }
 
 /// Gets what the user gets.
 const COPY: &str = "copy@example.org";
-/// Cuts in each delivery, at random moments.
-const CUTS: usize = 60;
+/// Cuts in each of two deliveries, at random moments.
+const SHORT: usize = 8;
+const LONG: usize = 100;
 
-fn is_told(kind: FileSystem) {
+fn is_told(kind: FileSystem, cuts: usize) {
     let Some(sandbox) = sandbox_of_root() else { return };
     let Some(world) = World::new("") else { return };
     let disk = LoggedDisk::new(&sandbox, kind);
@@ -72,12 +88,11 @@ fn is_told(kind: FileSystem) {
     for (before, after) in [first, second] {
         let moments = lab.log.moments(before, after, 4);
         lab.look_at(after, Stays::Nothing).unwrap();
-        for cut in 0..CUTS {
+        for cut in 0..cuts {
             let moment = moments[chance.index(moments.len())];
             let stays = if cut % 2 == 0 { Stays::Nothing } else { Stays::Random(&mut chance) };
             lab.look_at(moment, stays).unwrap();
         }
-        println!("{} moments", moments.len());
     }
     println!("{} notices told once more, {} told after the cut alone", lab.again, lab.late);
     assert!(lab.again > 0 && lab.late > 0);
