@@ -81,15 +81,18 @@ fn survives(kind: FileSystem, size: &Size) {
     let told = start.elapsed();
 
     for number in 0..kept {
-        let done = lab.events[number].after;
-        lab.look_at(number, done, Stays::Nothing);
+        let Event { before, after, .. } = lab.events[number];
+        lab.look_at(number, after, Stays::Nothing);
         if size.pauses {
-            lab.look_at(number, done, Stays::All);
+            lab.look_at(number, after, Stays::All);
+            let moments = lab.log.moments(before, after, 0);
+            let Some(last) = moments.into_iter().rfind(|&moment| moment < after) else { continue };
+            lab.look_at(number, last, Stays::All);
         }
     }
     for number in 0..alone {
         let Event { act: Act::Spend(_), before, after } = lab.events[number] else { continue };
-        let Some(marked) = lab.log.when(before, after, is_set) else { panic!("no mark was written") };
+        let Some(marked) = lab.log.when(before, after, is_set) else { continue };
         for (sectors, first) in [(1, true), (1, false), (2, true), (2, false)] {
             lab.look_at(number, marked, Stays::Torn { sectors, first });
         }
