@@ -70,7 +70,9 @@ impl Directory {
     /// `None` where there is none.
     fn open(parent: impl AsFd, name: &Path, path: &Path, kind: Kind) -> Result<Option<Self>, StoreError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let fd = match openat(parent, name, flags, Mode::empty()) {
+        // Behind a link, a slash at the end would be followed for all that.
+        let name: PathBuf = name.components().collect();
+        let fd = match openat(parent, &name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
