@@ -22,15 +22,8 @@ impl Stopped {
     pub fn start(host: &mut Command, attempt: &Attempt) -> Self {
         let mut host = host.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         serde_json::to_writer(host.stdin.take().unwrap(), &[attempt]).unwrap();
-        let start = Instant::now();
-        loop {
-            let process = last_child(host.id());
-            if stands_still(process) {
-                return Self { host, process: Pid::from_raw(process.try_into().unwrap()) };
-            }
-            assert!(start.elapsed() < PATIENCE, "no host stops");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let process = wait_for_stop(host.id());
+        Self { host, process }
     }
 
     /// Lets it go on to its end.
@@ -39,6 +32,18 @@ impl Stopped {
         let output = self.host.wait_with_output().unwrap();
         let mut outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).unwrap();
         outcomes.pop().flatten().expect("the host lives on")
+    }
+}
+
+fn wait_for_stop(host: u32) -> Pid {
+    let start = Instant::now();
+    loop {
+        let process = last_child(host);
+        if stands_still(process) {
+            return Pid::from_raw(process.try_into().unwrap());
+        }
+        assert!(start.elapsed() < PATIENCE, "no host stops");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

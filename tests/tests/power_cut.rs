@@ -52,9 +52,12 @@ fn what_let_in_is_spent_and_sets_are_whole_after_200_power_cuts_on_btrfs() {
     survives(FileSystem::Btrfs, &LONG);
 }
 
+/// Some of the acts.
+type Choice = fn(Act) -> bool;
+
 struct Size {
     /// Cuts at random moments around these acts.
-    random: &'static [(fn(Act) -> bool, usize)],
+    random: &'static [(Choice, usize)],
     /// Whether the kernel gets the time to write of itself what it has, in which up to 35 s go by.
     pauses: bool,
 }
