@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, close, fsync, unlinkat};
 
-use crate::lock::{Deadline, lock};
+use crate::lock::{Deadline, Locked, lock};
 use crate::store::StoreError;
 use crate::trust::{self, CAREFUL, Kind};
 
@@ -210,7 +210,7 @@ impl Directory {
     ///
     /// # Errors
     /// It is held by another for too long.
-    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Flock<OwnedFd>, StoreError> {
+    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Locked, StoreError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY;
         lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
     }

@@ -191,6 +191,17 @@ fn a_count_that_has_no_room_or_cannot_be_forgotten_locks_nobody_out_and_the_code
     }
 }
 
+/// Whatever is spent is on the disk by then.
+#[test]
+fn a_lock_that_cannot_be_given_back_changes_nothing() {
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    let attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+    let outcome = injected_at(&world.file(), attempt, "flock:error=EIO:when=2");
+    assert_eq!(outcome.codes, [pam::SUCCESS], "{:#?}", world.log());
+    assert_eq!(sheet.codes.iter().filter(|code| world.try_answer(code) == pam::SUCCESS).count(), 9);
+}
+
 #[test]
 fn a_disk_that_is_read_only_denies_until_it_is_writable_again() {
     if sandbox_of_root().is_none() {
