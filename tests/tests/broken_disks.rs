@@ -199,7 +199,7 @@ fn a_lock_that_cannot_be_given_back_changes_nothing() {
     let attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     let outcome = injected_at(&world.file(), attempt, "flock:error=EIO:when=2");
     assert_eq!(outcome.codes, [pam::SUCCESS], "{:#?}", world.log());
-    assert_eq!(sheet.codes.iter().filter(|code| world.try_answer(code) == pam::SUCCESS).count(), 9);
+    assert_eq!(sheet.codes.iter().filter(|code| world.try_answer(*code) == pam::SUCCESS).count(), 9);
 }
 
 #[test]

@@ -1,12 +1,13 @@
-//! A clock that stood at 1970 or 2106 when a code was used, or when sendmail refused its notice, neither keeps the notice back
-//! until then nor throws it away before its time.
+//! A clock that stands at 1970 or 2106 lets no code in twice and makes nobody wait for it. One that stood there when a code was
+//! used, or when sendmail refused its notice, neither keeps the notice back until then nor throws it away before its time.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backupcodes_tests::postbox::Postbox;
-use backupcodes_tests::{World, me, pam, text};
+use backupcodes_tests::{CHEAP, World, built, me, pam, race_in, text};
 
 const IN_1970: Date = Date("1970-01-01T00:00:00Z", 0);
 const IN_2106: Date = Date("2106-02-07T06:28:16Z", 1 << 32);
@@ -122,5 +123,34 @@ fn what_bears_a_wrong_date_is_given_up_after_30_days_of_refusals_and_no_sooner()
         scene.counted_at(SystemTime::now() - DAY);
         let said = scene.is_refused(0, "day 30");
         assert_eq!(said.matches(" is given up").count(), 2, "{said}");
+    }
+}
+
+/// What comes of an answer at that time.
+fn answer_at(world: &World, answer: &str, Date(_, seconds): Date) -> i32 {
+    let mut host = Command::new(built("pamhost"));
+    host.env("LD_PRELOAD", built("examples/libbroken_clock.so")).env("CLOCK_SAYS", seconds.to_string());
+    let outcome = race_in(&mut host, &[world.attempt(&[answer.into()])]).pop().unwrap();
+    outcome.expect("the host lives on").codes[0]
+}
+
+#[test]
+fn a_code_works_once_whatever_the_clock_says_and_nobody_waits_until_then() {
+    let Some(world) = World::new("") else { return };
+    world.configure(&CHEAP.replace("free = 1000000", "free = 1\nfirst_delay = 60"));
+    let (old, sheet) = (world.generate(), world.generate());
+    let dates = [IN_1970, IN_2106];
+    for (code, date) in sheet.codes.iter().zip(dates) {
+        // It fails just now, by the clock of the file system.
+        assert_eq!(world.try_answer(&old.codes[0]), pam::AUTH_ERR);
+        assert_eq!(world.try_answer(code), pam::AUTH_ERR, "it has to wait");
+        assert_eq!(answer_at(&world, code, date), pam::SUCCESS, "{date:?}: {:?}", world.last_line());
+        for again in dates {
+            assert_eq!(answer_at(&world, code, again), pam::AUTH_ERR, "{date:?}, {again:?}");
+        }
+    }
+    let spent = world.status()["codes"].clone();
+    for (code, date) in spent.as_array().unwrap().iter().zip(dates) {
+        assert_eq!(code["time"], date.0);
     }
 }
