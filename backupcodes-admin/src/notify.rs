@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use backupcodes_core::clock::{self, Time};
+use backupcodes_core::clock;
 use backupcodes_core::code::Slot;
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::{Mail, Mark};
@@ -30,8 +30,8 @@ use crate::output;
 
 /// For so long after a refusal a user's refused letters rest.
 const REST: Duration = Duration::from_secs(24 * 60 * 60);
-/// A letter that is refused for so long is given up.
-const GIVEN_UP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A letter that is refused for so many days is given up.
+const GIVEN_UP: u32 = 30;
 
 /// Delivers until nothing is left that was not tried.
 pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
@@ -46,6 +46,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
         hung: HashSet::new(),
         failed: 0,
     };
+    delivery.store.outbox().sweep();
     loop {
         match Turn::take(&config.runtime_directory) {
             Ok(Some(turn)) => delivery.turn = Some(turn),
@@ -174,20 +175,22 @@ impl Delivery<'_> {
         if letter.is_refused && self.rests(&letter.user) {
             return;
         }
+        // From before it is refused, so that its day is over when the user's rest is.
+        let now = clock::now();
         let seen_to = match self.hand_over(&letter) {
             Handed::Later(_) | Handed::Hung(_) => return,
             Handed::Refused(_) if !self.is_used(&letter.user, &letter.to) => outbox.remove(name),
-            // Under its other name it is no news.
-            Handed::Refused(_) if age(letter.time) <= GIVEN_UP => {
-                outbox.refuse(name).map(|name| self.tried.extend([Due::Letter(name)]))
-            }
-            Handed::Refused(_) => {
-                self.fail(&format!(
-                    "a notice about the codes of {} for {} is given up",
-                    letter.user, letter.to
-                ));
-                outbox.remove(name)
-            }
+            Handed::Refused(_) => match outbox.refuse(name, now) {
+                Ok(refused) if refused.days >= GIVEN_UP => {
+                    self.fail(&format!(
+                        "a notice about the codes of {} for {} is given up",
+                        letter.user, letter.to
+                    ));
+                    outbox.remove(&refused.name)
+                }
+                // Under its other name it is no news.
+                kept => kept.map(|refused| self.tried.extend([Due::Letter(refused.name)])),
+            },
             Handed::Over => outbox.remove(name),
         };
         if let Err(error) = seen_to {
@@ -209,7 +212,10 @@ impl Delivery<'_> {
             return rests;
         }
         let refusal = self.store.outbox().refusal(user).unwrap_or_default();
-        let rests = refusal.is_some_and(|refusal| age(refusal.time) < REST);
+        let now = clock::now().seconds();
+        // What was refused in the future, when the clock was wrong, does not rest until then.
+        let age = refusal.and_then(|refusal| now.checked_sub(refusal.time.seconds()));
+        let rests = age.is_some_and(|age| age < REST.as_secs());
         self.rests.insert(user.into(), rests);
         rests
     }
@@ -293,10 +299,6 @@ impl Delivery<'_> {
         self.failed = self.failed.saturating_add(1);
         log::error(what);
     }
-}
-
-fn age(time: Time) -> Duration {
-    Duration::from_secs(clock::now().seconds().saturating_sub(time.seconds()))
 }
 
 fn due(set: &CodeSet, slot: Slot) -> Due {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, close, fsync, unlinkat};
 
-use crate::lock::{Deadline, lock};
+use crate::lock::{Deadline, Locked, lock};
 use crate::store::StoreError;
 use crate::trust::{self, CAREFUL, Kind};
 
@@ -70,7 +70,9 @@ impl Directory {
     /// `None` where there is none.
     fn open(parent: impl AsFd, name: &Path, path: &Path, kind: Kind) -> Result<Option<Self>, StoreError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let fd = match openat(parent, name, flags, Mode::empty()) {
+        // Behind a link, a slash at the end would be followed for all that.
+        let name: PathBuf = name.components().collect();
+        let fd = match openat(parent, &name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
@@ -208,7 +210,7 @@ impl Directory {
     ///
     /// # Errors
     /// It is held by another for too long.
-    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Flock<OwnedFd>, StoreError> {
+    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Locked, StoreError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY;
         lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
     }

@@ -1,11 +1,11 @@
 //! Locks that are waited for with an end.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::FlockArg;
 
 use crate::store::StoreError;
 
@@ -48,12 +48,29 @@ impl Deadline {
     }
 }
 
+/// An open file whose `flock` is held until this is dropped.
+pub(crate) struct Locked(OwnedFd);
+
+impl AsFd for Locked {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // A child of the host's may have the file open as well, so that closing it does not unlock it. If even that fails, all
+        // is done and said already.
+        let _ = flock(&self.0, FlockArg::Unlock);
+    }
+}
+
 /// Takes the `flock` of an open file. (POSIX locks would vanish when any other descriptor of the file closes in the
 /// host.) It is polled, so that no signal of the host has to end the wait.
 ///
 /// # Errors
 /// [`StoreError::Busy`] after the deadline, or what the system says.
-pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result<Flock<OwnedFd>, StoreError> {
+pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result<Locked, StoreError> {
     loop {
         file = match try_lock(file).map_err(StoreError::system(path, "lock"))? {
             Ok(locked) => return Ok(locked),
@@ -67,10 +84,18 @@ pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn try_lock(file: OwnedFd) -> Result<Result<Flock<OwnedFd>, OwnedFd>, Errno> {
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(locked) => Ok(Ok(locked)),
-        Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(Err(file)),
-        Err((_, errno)) => Err(errno),
+pub(crate) fn try_lock(file: OwnedFd) -> Result<Result<Locked, OwnedFd>, Errno> {
+    match flock(&file, FlockArg::LockExclusiveNonblock) {
+        Ok(()) => Ok(Ok(Locked(file))),
+        Err(Errno::EWOULDBLOCK | Errno::EINTR) => Ok(Err(file)),
+        Err(errno) => Err(errno),
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "nix's Flock panics where unlocking fails, which would tell that a code was right"
+)]
+fn flock(file: &OwnedFd, how: FlockArg) -> Result<(), Errno> {
+    nix::fcntl::flock(file.as_raw_fd(), how)
 }

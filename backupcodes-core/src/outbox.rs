@@ -2,16 +2,18 @@
 //! set file itself holds.
 //!
 //! A file is named `<user>@<time>-<random>`, and holds the recipient in its first line and the message behind it; what
-//! sendmail refused has `-refused` behind that. One more a user, `<user>@refused`, tells what sendmail refused last. There is no lock, which a delivery that is frozen would keep:
-//! no two files get one name.
+//! sendmail refused has `-refused<days>` behind that. One more a user, `<user>@refused`, tells what sendmail
+//! refused last. There is no lock, which a delivery that is frozen would keep: no two files get one name.
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -25,8 +27,10 @@ use crate::trust::{self, Kind};
 const FOLDER: &str = "outbox";
 /// What follows the user in the name of a refusal.
 const REFUSED: &str = "refused";
-/// How the name of a letter ends that was refused.
+/// How the name of a letter goes on that was refused; the number of days follows.
 const REFUSED_LETTER: &str = "-refused";
+/// Seconds.
+const DAY: u64 = 24 * 60 * 60;
 /// Most bytes of a user in a name: it ends with a time and a number.
 const USER: usize = 200;
 /// Nobody takes so long over a letter.
@@ -56,6 +60,15 @@ pub struct Refusal {
     pub to: String,
     /// How sendmail ended, and what it said.
     pub said: String,
+}
+
+/// A letter that stays though it was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name from now on.
+    pub name: String,
+    /// How many days it has been refused for, at the least.
+    pub days: u32,
 }
 
 /// How many letters about a user wait.
@@ -96,7 +109,7 @@ impl Outbox {
         }
         let sets = Directory::of_sets(&self.sets)?;
         let directory = sets.inner(FOLDER)?;
-        sweep(&directory);
+        remove_unfinished(&directory);
         let mut put = || {
             for letter in letters {
                 let name = new_name(&directory, letter)?;
@@ -114,6 +127,13 @@ impl Outbox {
                 posted.withdraw();
                 Err(error)
             }
+        }
+    }
+
+    /// Removes what crashes left unfinished. What cannot be removed now is by another run.
+    pub fn sweep(&self) {
+        if let Ok(Some(directory)) = self.find() {
+            remove_unfinished(&directory);
         }
     }
 
@@ -143,7 +163,7 @@ impl Outbox {
                 time: Time::of_seconds(seconds),
                 to: to.into(),
                 message: message.into(),
-                is_refused: name.ends_with(REFUSED_LETTER),
+                is_refused: refused_days(kind).is_some(),
             })
         };
         letter().map(Some).ok_or_else(|| {
@@ -161,19 +181,25 @@ impl Outbox {
         directory.flush()
     }
 
-    /// Keeps a letter as one that was refused. Its name comes back.
+    /// Keeps a letter as one that was refused `now`.
+    ///
+    /// Its name counts the days of that, and its file's time tells when the last one began: a clock that was wrong once adds
+    /// one day at most, where a date would make a letter of 1970 too old at once. A day that began in the future does not end.
     ///
     /// # Errors
-    /// It cannot be renamed: it stays one that was not.
-    pub fn refuse(&self, name: &str) -> Result<String, StoreError> {
-        if name.ends_with(REFUSED_LETTER) {
-            return Ok(name.into());
-        }
-        let refused = format!("{name}{REFUSED_LETTER}");
-        if let Some(directory) = self.find()? {
-            directory.rename(name, &refused)?;
-        }
-        Ok(refused)
+    /// It cannot be renamed: it is as it was.
+    pub fn refuse(&self, name: &str, now: Time) -> Result<Refused, StoreError> {
+        let directory = Directory::of_sets(&self.sets)?.inner(FOLDER)?;
+        let (letter, days) = match refused_days(name) {
+            None => (name, 0),
+            Some((letter, days)) if is_day_over(&directory, name, now) => (letter, days.saturating_add(1)),
+            Some((_, days)) => return Ok(Refused { name: name.into(), days }),
+        };
+        let new = format!("{letter}{REFUSED_LETTER}{days}");
+        // In this order: a crash between makes the day longer, never shorter.
+        set_changed(&directory, name, now)?;
+        directory.rename(name, &new)?;
+        Ok(Refused { name: new, days })
     }
 
     /// Sends on what was refused for addresses that are not among the user's `addresses` any more, to the `new` ones of
@@ -213,7 +239,7 @@ impl Outbox {
         for name in self.names()? {
             let Some((user, kind)) = user_of(&name) else { continue };
             let waiting = users.entry(user).or_default();
-            let count = if kind.ends_with(REFUSED_LETTER) { &mut waiting.refused } else { &mut waiting.due };
+            let count = if refused_days(kind).is_some() { &mut waiting.refused } else { &mut waiting.due };
             *count = count.saturating_add(1);
         }
         Ok(users)
@@ -299,7 +325,7 @@ fn user_of(name: &str) -> Option<(String, &str)> {
 
 fn new_name(directory: &Directory, letter: &Letter) -> Result<String, StoreError> {
     let random = SysRng.try_next_u64().map_err(|_| directory.failed("name a file in")(Errno::EIO))?;
-    let refused = if letter.is_refused { REFUSED_LETTER } else { "" };
+    let refused = if letter.is_refused { format!("{REFUSED_LETTER}0") } else { String::new() };
     Ok(format!("{}{:010x}-{random:016x}{refused}", prefix(&letter.user), letter.time.seconds()))
 }
 
@@ -308,18 +334,44 @@ fn unfinished(name: &str) -> String {
     format!(".{name}")
 }
 
-/// Removes what crashes left unfinished. What cannot be removed is, by another run.
-fn sweep(directory: &Directory) {
+/// The name that a letter had before it was refused, and for how many days it has been. `None`: it was not.
+fn refused_days(name: &str) -> Option<(&str, u32)> {
+    let (letter, days) = name.rsplit_once(REFUSED_LETTER)?;
+    Some((letter, days.parse().ok()?))
+}
+
+/// Whether a day has passed since the last one was counted.
+fn is_day_over(directory: &Directory, name: &str, now: Time) -> bool {
+    let since = changed(directory, name).map(Time::from);
+    let age = since.and_then(|since| now.seconds().checked_sub(since.seconds()));
+    age.is_some_and(|age| age >= DAY)
+}
+
+/// Removes what crashes left unfinished, but not what somebody may be writing.
+fn remove_unfinished(directory: &Directory) {
     let now = precise();
     let is_old = |name: &String| {
-        let changed = directory.stat(name).ok().and_then(|stat| u64::try_from(stat.st_mtime).ok());
-        let changed = changed.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-        changed.is_some_and(|changed| now.duration_since(changed).is_ok_and(|age| age > UNFINISHED))
+        changed(directory, name).is_some_and(|changed| {
+            // Who wrote in the future did so before the clock was set right.
+            now.duration_since(changed).unwrap_or_else(|ahead| ahead.duration()) > UNFINISHED
+        })
     };
     let names = directory.names().unwrap_or_default();
     for name in names.iter().filter(|name| name.starts_with('.')).filter(|name| is_old(name)) {
         let _ = directory.remove(name);
     }
+}
+
+/// When a file in here was changed. One from before 1970 was then.
+fn changed(directory: &Directory, name: &str) -> Option<SystemTime> {
+    let seconds = u64::try_from(directory.stat(name).ok()?.st_mtime).unwrap_or_default();
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+fn set_changed(directory: &Directory, name: &str, now: Time) -> Result<(), StoreError> {
+    let time = TimeSpec::from_duration(Duration::from_secs(now.seconds()));
+    utimensat(&directory.fd, name, &time, &time, UtimensatFlags::NoFollowSymlink)
+        .map_err(StoreError::system(&directory.path_of(name), "set the time of"))
 }
 
 #[cfg(test)]
@@ -359,8 +411,10 @@ mod tests {
         let read: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
         let [late, early, bob] = letters;
         assert_eq!(read, [bob, early, late.clone(), late]);
-        let refused = outbox.refuse(&names[1]).unwrap();
-        assert_eq!(outbox.refuse(&refused).unwrap(), refused);
+        let now = Time::of_seconds(9);
+        let refused = outbox.refuse(&names[1], now).unwrap();
+        assert_eq!(outbox.refuse(&refused.name, now).unwrap(), refused);
+        let refused = refused.name;
         assert!(outbox.read(&refused).unwrap().unwrap().is_refused);
         let waiting = outbox.waiting().unwrap();
         assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 2, refused: 1 });
@@ -369,6 +423,55 @@ mod tests {
         names.iter().for_each(|name| outbox.remove(name).unwrap());
         assert!(outbox.names().unwrap().is_empty());
         assert_eq!(outbox.read(&names[0]).unwrap(), None);
+    }
+
+    /// What comes of a refusal at each of these times, in days.
+    fn days(outbox: &Outbox, name: &mut String, times: &[u64]) -> Vec<u32> {
+        let refuse = |&seconds: &u64| {
+            let refused = outbox.refuse(name, Time::of_seconds(seconds)).unwrap();
+            assert_eq!(outbox.names().unwrap(), [refused.name.as_str()]);
+            assert!(outbox.read(&refused.name).unwrap().unwrap().is_refused);
+            assert_eq!(outbox.waiting().unwrap()["a-refused"], Waiting { due: 0, refused: 1 });
+            *name = refused.name;
+            refused.days
+        };
+        times.iter().map(refuse).collect()
+    }
+
+    #[test]
+    fn each_day_on_which_a_letter_is_refused_counts_once_whatever_the_clock_says() {
+        const TODAY: u64 = 1_790_000_000;
+        const IN_2106: u64 = 4_294_967_296;
+        for (times, expected) in [
+            (
+                &[TODAY, TODAY + 1, TODAY + DAY - 1, TODAY + DAY, TODAY + 2 * DAY - 1][..],
+                &[0, 0, 0, 1, 1][..],
+            ),
+            (&[TODAY, TODAY + 10 * DAY, TODAY + 10 * DAY, TODAY + 11 * DAY], &[0, 1, 1, 2]),
+            // Without a clock at the start, and again and again after it.
+            (&[0, 100, TODAY, TODAY + 1], &[0, 0, 1, 1]),
+            (&[TODAY, 0, TODAY + 2, 0, TODAY + 3, TODAY + DAY], &[0, 0, 0, 0, 0, 1]),
+            // It was ahead, once or from the first.
+            (&[TODAY, IN_2106, TODAY + DAY, TODAY + 99 * DAY, IN_2106 + DAY], &[0, 1, 1, 1, 2]),
+            (&[IN_2106, TODAY, TODAY + 99 * DAY], &[0, 0, 0]),
+        ] {
+            for time in [0, TODAY, IN_2106] {
+                let sets = sets();
+                let outbox = Outbox::of(sets.path());
+                let mut names = outbox.put(&[letter("a-refused", time, "x")]).unwrap().names();
+                assert_eq!(days(&outbox, &mut names[0], times), expected, "{times:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_letter_that_is_refused_before_it_waits_has_its_first_day_then() {
+        let sets = sets();
+        let outbox = Outbox::of(sets.path());
+        let refused = Letter { is_refused: true, ..letter("a-refused", 0, "x") };
+        let mut names = outbox.put(&[refused]).unwrap().names();
+        let now = Time::from(precise()).seconds();
+        assert_eq!(days(&outbox, &mut names[0], &[now, now + DAY + 60, now + 3 * DAY]), [0, 1, 2]);
     }
 
     #[test]
@@ -411,17 +514,29 @@ mod tests {
     fn what_crashes_left_unfinished_is_no_letter_and_goes() {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
-        let _stays = outbox.put(&[letter("alice", 1, "x")]).unwrap();
-        let [old, new] =
-            [".alice@0000000001-00", ".bob@refused"].map(|name| sets.path().join(FOLDER).join(name));
-        for (file, age) in [(&old, 3700), (&new, 3500)] {
-            let file = std::fs::File::create(file).unwrap();
-            file.set_modified(precise() - Duration::from_secs(age)).unwrap();
+        let file = |name: &str, changed| {
+            let path = sets.path().join(FOLDER).join(name);
+            std::fs::File::create(&path).unwrap().set_modified(changed).unwrap();
+            path
+        };
+        let sweeps: [fn(&Outbox); 2] =
+            [Outbox::sweep, |outbox| drop(outbox.put(&[letter("alice", 1, "x")]).unwrap().names())];
+        outbox.sweep();
+        assert!(!sets.path().join(FOLDER).exists(), "where nothing waits, nothing is made");
+        sweeps[1](&outbox);
+        for (sweep, letters) in sweeps.iter().zip([1, 2]) {
+            let seconds = |age| precise() - Duration::from_secs(age);
+            let old = [
+                (".alice@0000000001-00", seconds(3700)),
+                (".dora@refused", UNIX_EPOCH),
+                (".emil@refused", UNIX_EPOCH + Duration::from_secs(u64::from(u32::MAX))),
+            ];
+            let old = old.map(|(name, changed)| file(name, changed));
+            let new = file(".bob@refused", seconds(3500));
+            sweep(&outbox);
+            assert_eq!(outbox.names().unwrap().len(), letters);
+            assert!(old.iter().all(|old| !old.exists()) && new.exists());
         }
-        assert_eq!(outbox.names().unwrap().len(), 1);
-        let _stays = outbox.put(&[letter("alice", 1, "x")]).unwrap();
-        assert_eq!(outbox.names().unwrap().len(), 2);
-        assert!(!old.exists() && new.exists());
     }
 
     #[test]

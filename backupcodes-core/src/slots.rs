@@ -4,19 +4,18 @@
 //! has waited 5 s goes ahead without one, and so does whoever cannot reach them, so that no stopped process can keep
 //! others out. A storm that takes the host longer than 5 s gets past the bound: to keep owners out would be worse.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use argon2::Block;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, OFlag};
+use nix::fcntl::OFlag;
 use nix::unistd::{SysconfVar, getpid, sysconf};
 
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::hash::{Memory, OutOfMemory};
-use crate::lock::{Deadline, try_lock};
+use crate::lock::{Deadline, Locked, try_lock};
 use crate::store::PATIENCE;
 
 /// Between two looks at the slots: a hash takes some ten milliseconds. In a storm it grows, for looking costs as well.
@@ -30,7 +29,7 @@ pub const MOST_SLOTS: u32 = 1024;
 pub struct InSlot<M> {
     memory: M,
     slots: Slots,
-    held: Option<Flock<OwnedFd>>,
+    held: Option<Locked>,
 }
 
 impl<M: Memory> InSlot<M> {
@@ -68,7 +67,7 @@ struct Slots {
 
 impl Slots {
     /// A slot, if one is free within the time.
-    fn take(&self) -> Option<Flock<OwnedFd>> {
+    fn take(&self) -> Option<Locked> {
         let deadline = Deadline::after(PATIENCE);
         let directory = Directory::runtime(&self.runtime).ok()?.inner(FOLDER).ok()?;
         // Not all begin at the same one.

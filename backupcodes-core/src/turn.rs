@@ -1,16 +1,15 @@
 //! One delivery at a time, so that a notice goes out once; but a delivery that stands still keeps no other back for long.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::fcntl::{Flock, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, fstat, futimens};
 use nix::sys::time::TimeSpec;
 
 use crate::clock::precise;
 use crate::directory::{Directory, same};
-use crate::lock::{Deadline, try_lock};
+use crate::lock::{Deadline, Locked, try_lock};
 use crate::store::{PATIENCE, StoreError};
 use crate::trust::Kind;
 
@@ -24,7 +23,7 @@ const NAME: &str = "turn";
 
 /// The right to deliver, until it is dropped.
 pub struct Turn {
-    file: Flock<OwnedFd>,
+    file: Locked,
 }
 
 impl Turn {
@@ -67,8 +66,8 @@ impl Turn {
     pub fn goes_on(&self) -> bool {
         let now = precise().duration_since(UNIX_EPOCH).map_or(TimeSpec::UTIME_NOW, TimeSpec::from_duration);
         // Without it others go ahead in 5 minutes.
-        let _ = futimens(&*self.file, &now, &now);
-        fstat(&*self.file).is_ok_and(|stat| stat.st_nlink > 0)
+        let _ = futimens(&self.file, &now, &now);
+        fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 }
 
@@ -131,7 +130,7 @@ mod tests {
         let runtime = tempfile::tempdir().unwrap();
         let stopped = Turn::take(runtime.path()).unwrap().unwrap();
         let long_ago = TimeSpec::from_duration(Duration::from_secs(1000));
-        futimens(&*stopped.file, &long_ago, &long_ago).unwrap();
+        futimens(&stopped.file, &long_ago, &long_ago).unwrap();
         let taken: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> =
                 (0..16).map(|_| scope.spawn(|| Turn::take(runtime.path()).unwrap())).collect();

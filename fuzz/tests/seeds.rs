@@ -3,21 +3,32 @@
 use std::fs;
 use std::path::Path;
 
-fn replay(target: fn(&[u8]) -> bool, name: &str) {
+/// All seeds get to the heart of the matter, a code that is spent or a key that is closed, but these, which are there for
+/// what is refused or seen to before.
+fn replay(target: fn(&[u8]) -> bool, name: &str, but: &[&str]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
-    let seeds: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let seeds = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     target(b"");
-    let deep = seeds.iter().filter(|seed| target(&fs::read(seed).unwrap())).count();
-    assert!(deep > 0, "{name}: none of {} seeds gets to the heart of the matter any more", seeds.len());
+    let shallow = seeds.filter(|seed| !target(&fs::read(seed).unwrap()));
+    let mut shallow: Vec<_> = shallow.map(|seed| seed.file_name().unwrap().to_owned()).collect();
+    shallow.sort_unstable();
+    assert_eq!(shallow, but, "seeds of {name} that do not get deep");
 }
 
 macro_rules! replay {
-    ($($target:ident)*) => {$(
+    ($($target:ident but $but:tt)*) => {$(
         #[test]
         fn $target() {
-            replay(backupcodes_fuzz::$target, stringify!($target));
+            replay(backupcodes_fuzz::$target, stringify!($target), &$but);
         }
     )*};
 }
 
-replay! { code set throttle configuration arguments attempt }
+replay! {
+    code but ["verification"]
+    set but ["used"]
+    throttle but ["hostile_names", "in_its_place"]
+    configuration but ["escaped_key", "refused"]
+    arguments but ["unknown"]
+    attempt but ["cut", "new_account", "of_bob", "throttled"]
+}

@@ -124,32 +124,29 @@ pub enum Victim {
 }
 
 /// Starts `command` and kills it at its stop of this number, counted from 0, among those that `counts`. A process that is killed
-/// on its way into a call does not make it. `None`: it ended before, which is seen to be in good order.
+/// on its way into a call does not make it. The stop comes back, or `None` where it ended before.
 pub fn killed_at(
     command: &mut Command,
     input: &str,
     victim: Victim,
     counts: fn(&Stop) -> bool,
     number: usize,
-) -> Option<Output> {
+) -> (Option<Stop>, Output) {
     let child = start_traced(command, input);
     let mut led = Traced::led(&child, victim);
     let mut left = number;
-    loop {
-        let Some(stop) = led.next_stop() else {
-            led.let_its_parent_know(victim);
-            let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "{output:?}");
-            return None;
-        };
+    let killed = loop {
+        let Some(stop) = led.next_stop() else { break None };
         if counts(&stop) {
-            let Some(fewer) = left.checked_sub(1) else { break };
+            let Some(fewer) = left.checked_sub(1) else { break Some(stop) };
             left = fewer;
         }
+    };
+    if killed.is_some() {
+        kill(led.pid, Signal::SIGKILL).unwrap();
     }
-    kill(led.pid, Signal::SIGKILL).unwrap();
     led.let_its_parent_know(victim);
-    Some(child.wait_with_output().unwrap())
+    (killed, child.wait_with_output().unwrap())
 }
 
 /// A process that stops when it has become the program.

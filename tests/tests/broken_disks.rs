@@ -3,10 +3,10 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use backupcodes_tests::disk::{Disk, FileSystem, Lack, must};
-use backupcodes_tests::level::{CRITICAL, ERROR, NOTICE};
+use backupcodes_tests::level::{CRITICAL, ERROR, NOTICE, WARNING};
 use backupcodes_tests::strace::injected;
 use backupcodes_tests::{Attempt, Outcome, World, built, me, pam, sandbox_of_root, set_mode, sheet};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -78,30 +78,128 @@ impl Codes {
 
 #[test]
 fn eio_at_any_step_denies_both_alike_and_the_code_works_at_most_once_after_it() {
+    let Some(world) = World::new("") else { return };
+    // A file is opened and named by its directory, and used by its descriptor.
+    let [store, file] = [&world.store(), &world.file()];
     // The calls of an attempt with a right code, in their order.
     let steps = [
-        ("openat:error=EIO:when=1", Stage::Look, "cannot open (EIO", 1),
-        ("openat:error=EIO:when=2", Stage::Look, "cannot open (EIO", 1),
-        ("pread64:error=EIO:when=1", Stage::Look, "cannot read (EIO", 1),
-        ("pread64:error=EIO:when=2", Stage::Look, "cannot read (EIO", 1),
-        ("openat:error=EIO:when=3", Stage::Spend, "cannot open (EIO", 1),
-        ("openat:error=EIO:when=4", Stage::Spend, "cannot open (EIO", 1),
-        ("pread64:error=EIO:when=3", Stage::Spend, "cannot read (EIO", 1),
-        ("openat:error=EIO:when=5", Stage::Spend, "cannot open for writing (EIO", 1),
-        ("pwrite64:error=EIO", Stage::Spend, "cannot write (EIO", 1),
-        ("pwrite64:error=ENOSPC", Stage::Spend, "cannot write (ENOSPC", 1),
+        ("openat:error=EIO:when=1", store, Stage::Look, "cannot open (EIO", 1),
+        ("newfstatat:error=EIO:when=1", store, Stage::Look, "cannot be looked at (EIO", 1),
+        ("openat:error=EIO:when=2", store, Stage::Look, "cannot open (EIO", 1),
+        ("newfstatat:error=EIO:when=1", file, Stage::Look, "cannot be looked at (EIO", 1),
+        ("pread64:error=EIO:when=1", file, Stage::Look, "cannot read (EIO", 1),
+        ("pread64:error=EIO:when=2", file, Stage::Look, "cannot read (EIO", 1),
+        ("openat:error=EIO:when=3", store, Stage::Spend, "cannot open (EIO", 1),
+        ("newfstatat:error=EIO:when=2", store, Stage::Spend, "cannot be looked at (EIO", 1),
+        ("openat:error=EIO:when=4", store, Stage::Spend, "cannot open (EIO", 1),
+        ("newfstatat:error=EIO:when=2", file, Stage::Spend, "cannot be looked at (EIO", 1),
+        ("flock:error=EIO:when=1", file, Stage::Spend, "cannot lock (EIO", 1),
+        ("newfstatat:error=EIO:when=3", store, Stage::Spend, "cannot look at (EIO", 1),
+        ("pread64:error=EIO:when=3", file, Stage::Spend, "cannot read (EIO", 1),
+        ("pread64:error=EIO:when=4", file, Stage::Spend, "cannot read (EIO", 1),
+        ("openat:error=EIO:when=5", store, Stage::Spend, "cannot open for writing (EIO", 1),
+        ("newfstatat:error=EIO:when=3", file, Stage::Spend, "cannot find again (ESTALE", 1),
+        ("pwrite64:error=EIO", file, Stage::Spend, "cannot write (EIO", 1),
+        ("pwrite64:error=ENOSPC", file, Stage::Spend, "cannot write (ENOSPC", 1),
         // Not tried again, and final: what is in memory is the mark, what is on the disk nobody knows.
-        ("fdatasync:error=EIO:when=1", Stage::Spend, "cannot flush (EIO", 0),
+        ("fdatasync:error=EIO:when=1", file, Stage::Spend, "cannot flush (EIO", 0),
     ];
-    let Some(world) = World::new("") else { return };
-    for (codes, (inject, stage, reason, left)) in Codes::all_of(&world, steps.len()).iter().zip(steps) {
-        // A file is opened by its name in the store, and used by its descriptor.
-        let path = if inject.starts_with("openat") { world.store() } else { world.file() };
-        let options = ["-P", path.to_str().unwrap()];
-        let attempt = |attempt| injected(&options, &built("pamhost"), attempt, inject);
-        codes.are_denied_by(&world, attempt, stage, reason);
+    for (codes, (inject, path, stage, reason, left)) in Codes::all_of(&world, steps.len()).iter().zip(steps) {
+        codes.are_denied_by(&world, |attempt| injected_at(path, attempt, inject), stage, reason);
         assert_eq!(codes.times_accepted(&world), left, "{inject}");
     }
+}
+
+/// What comes of an attempt whose calls on this path are tampered with.
+fn injected_at(path: &Path, attempt: Attempt, inject: &str) -> Outcome {
+    injected(&["-P", path.to_str().unwrap()], &built("pamhost"), attempt, inject)
+}
+
+/// Where failures are counted of the user who runs the tests: the runtime directory, what is in it, and in the end the
+/// file.
+fn counters(world: &World) -> [PathBuf; 4] {
+    let run = world.path("run");
+    let all = run.join("throttle");
+    let mine = all.join(me());
+    let file = mine.join(format!("{}@192.0.2.7", world.service));
+    [run, all, mine, file]
+}
+
+#[test]
+fn eio_at_any_step_of_the_count_denies_both_alike_and_leaves_the_code_good() {
+    let Some(world) = World::new("") else { return };
+    let [run, all, mine, file] = &counters(&world);
+    // The calls of a count where nothing is there yet, in their order.
+    let steps = [
+        ("openat:error=EIO:when=1", run, "cannot open (EIO"),
+        ("mkdirat:error=EIO:when=1", run, "cannot make (EIO"),
+        ("openat:error=EIO:when=2", run, "cannot open (EIO"),
+        ("newfstatat:error=EIO:when=1", run, "cannot be looked at (EIO"),
+        ("fchmod:error=EIO:when=1", run, "cannot make (EIO"),
+        ("openat:error=EIO:when=3", run, "cannot open (EIO"),
+        ("mkdirat:error=EIO:when=2", run, "cannot make (EIO"),
+        ("openat:error=EIO:when=4", run, "cannot open (EIO"),
+        ("newfstatat:error=EIO:when=1", all, "cannot be looked at (EIO"),
+        ("fchmod:error=EIO:when=1", all, "cannot make (EIO"),
+        ("openat:error=EIO:when=1", all, "cannot open (EIO"),
+        ("mkdirat:error=EIO:when=1", all, "cannot make (EIO"),
+        ("openat:error=EIO:when=2", all, "cannot open (EIO"),
+        ("newfstatat:error=EIO:when=1", mine, "cannot be looked at (EIO"),
+        ("fchmod:error=EIO:when=1", mine, "cannot make (EIO"),
+        ("openat:error=EIO:when=1", mine, "cannot open (EIO"),
+        ("openat:error=EIO:when=2", mine, "cannot list (EIO"),
+        ("newfstatat:error=EIO:when=2", mine, "cannot list (EIO"),
+        ("getdents64:error=EIO:when=1", mine, "cannot list (EIO"),
+        ("getdents64:error=EIO:when=2", mine, "cannot list (EIO"),
+        ("openat:error=EIO:when=3", mine, "cannot open (EIO"),
+        ("fchmod:error=EIO:when=1", file, "cannot open (EIO"),
+        ("newfstatat:error=EIO:when=1", file, "cannot be looked at (EIO"),
+        ("write:error=EIO:when=1", file, "cannot count in (EIO"),
+        ("write:retval=0:when=1", file, "cannot count in (EIO"),
+        ("lseek:error=EIO:when=1", file, "cannot count in (EIO"),
+    ];
+    for (codes, (inject, path, reason)) in Codes::all_of(&world, steps.len()).iter().zip(steps) {
+        let attempt = |attempt| {
+            let _ = fs::remove_dir_all(run);
+            injected_at(path, attempt, inject)
+        };
+        codes.are_denied_by(&world, attempt, Stage::Look, reason);
+        assert!(world.last_line().text.contains("the attempt cannot be counted"), "{:?}", world.last_line());
+        assert_eq!(codes.times_accepted(&world), 1, "{inject}");
+    }
+}
+
+#[test]
+fn a_count_that_has_no_room_or_cannot_be_forgotten_locks_nobody_out_and_the_code_works_once() {
+    let Some(world) = World::new("") else { return };
+    let [_, _, mine, file] = &counters(&world);
+    let steps = [
+        ("write:error=ENOSPC", file, "cannot count in (ENOSPC"),
+        ("write:error=EDQUOT", file, "cannot count in (EDQUOT"),
+        ("unlinkat:error=EIO", mine, "cannot remove (EIO"),
+    ];
+    for (codes, (inject, path, reason)) in Codes::all_of(&world, steps.len()).iter().zip(steps) {
+        let before = world.log().len();
+        let outcome = injected_at(path, world.attempt(&[(&codes.right).into()]), inject);
+        let log = world.log().split_off(before);
+        assert_eq!(outcome.codes, [pam::SUCCESS], "{log:#?}");
+        assert_eq!(log.iter().map(|line| line.level).collect::<Vec<_>>(), [NOTICE, WARNING], "{log:#?}");
+        let warning = &log[1].text;
+        assert!(warning.contains("failures are not counted as they should be"), "{warning}");
+        assert!(warning.contains(reason), "{warning}");
+        assert_eq!(codes.times_accepted(&world), 0, "{inject}");
+    }
+}
+
+/// Whatever is spent is on the disk by then.
+#[test]
+fn a_lock_that_cannot_be_given_back_changes_nothing() {
+    let Some(world) = World::new("") else { return };
+    let sheet = world.generate();
+    let attempt = world.attempt(&[(&sheet.codes[0]).into()]);
+    let outcome = injected_at(&world.file(), attempt, "flock:error=EIO:when=2");
+    assert_eq!(outcome.codes, [pam::SUCCESS], "{:#?}", world.log());
+    assert_eq!(sheet.codes.iter().filter(|code| world.try_answer(*code) == pam::SUCCESS).count(), 9);
 }
 
 #[test]

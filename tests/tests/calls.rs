@@ -1,5 +1,7 @@
 //! What the module and the tool ask of the kernel, as strace sees it.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use backupcodes_tests::strace::calls;
@@ -109,7 +111,7 @@ fn in_a_setuid_host_the_lock_is_held_with_ids_that_the_caller_cannot_signal() {
     let output = feed(strace.arg(&host), &attempts);
     assert!(text(&output.stdout).contains("\"codes\":[0]"), "{output:?}");
     // The attempt was counted before, in the same way.
-    let trace = text(&std::fs::read(trace).unwrap());
+    let trace = text(&fs::read(trace).unwrap());
     let trace = trace.split_once("setresuid(65534, 0, 0)").expect("ids that are given back").1;
     let at = |what: &str| trace.find(what).unwrap_or_else(|| panic!("no {what} in {trace}"));
     let order = [
@@ -175,22 +177,72 @@ fn json_is_out_before_the_set_takes_its_place() {
 #[test]
 fn files_are_opened_with_care() {
     let Some(world) = World::new("") else { return };
+    world.notify("spawn = false\nsendmail = [\"/bin/true\"]");
     let sheet = world.generate();
-    let mut opened = attempt(&world, &sheet.codes[0], "openat");
-    opened.extend(calls(world.admin_command().args(["generate", "--yes", &me()]), "", "openat").0);
-    let folder = world.folder.path().to_str().unwrap().to_string();
-    opened.retain(|call| call.contains(&folder) && !call.contains("pam.d"));
-    assert!(opened.len() > 8, "{opened:#?}");
+    let which = "?open,openat,?openat2,?creat";
+    let mut opened = attempt(&world, &sheet.codes[0], which);
+    let me = me();
+    for arguments in [
+        ["generate", "--yes", &me].as_slice(),
+        &["verify", &me],
+        &["email", &me, "me@example.org"],
+        &["notify"],
+        &["status", &me],
+        &["unlock", &me],
+        &["revoke", &me],
+        &["notify"],
+    ] {
+        opened.extend(calls(world.admin_command().args(arguments), "", which).0);
+    }
+    let folders = [world.store(), world.path("run")].map(|folder| folder.to_str().unwrap().to_owned());
+    opened.retain(|call| folders.iter().any(|folder| call.contains(folder)));
+    let [letter, new_letter] = ["", "."].map(|dot| format!("outbox>, \"{dot}{me}@"));
+    for place in [
+        "store\", ",
+        ".toml\", ",
+        "store>, \".new\", ",
+        "\"outbox\", ",
+        &letter,
+        &new_letter,
+        "run\", ",
+        "\"throttle\", ",
+        "@192.0.2.7\", ",
+        "\"slots\", ",
+        "slots>, ",
+        "\"notify\", ",
+        "\"turn\", ",
+    ] {
+        assert!(opened.iter().any(|call| call.contains(place)), "no {place} in {opened:#?}");
+    }
     for call in opened {
-        assert!(call.contains("O_CLOEXEC"), "{call}");
-        if call.contains(".new") {
-            assert!(
-                call.contains("O_CREAT|O_EXCL|") && call.contains("O_NOFOLLOW|O_CLOEXEC, 0600"),
-                "{call}"
-            );
-        } else if call.contains(".toml") {
-            let care = ["O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"];
-            assert!(care.iter().all(|flag| call.contains(flag)), "{call}");
+        assert!(call.starts_with("openat("), "{call}");
+        // A directory that is open is opened once more, for its names or its lock: "." is never a link.
+        let by_name = if call.contains(">, \".\", ") { "O_DIRECTORY" } else { "O_NOFOLLOW" };
+        let care = [by_name, "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"];
+        assert!(care.iter().all(|flag| call.contains(flag)), "{call}");
+        assert!(!call.contains("O_CREAT") || call.contains(", 0600) = "), "{call}");
+        let is_new = call.contains(".new\"") || call.contains(&new_letter);
+        assert!(!is_new || call.contains("O_CREAT|O_EXCL|"), "{call}");
+    }
+}
+
+#[test]
+fn a_link_to_a_directory_is_refused_however_it_is_written() {
+    let Some(world) = World::new("") else { return };
+    world.generate();
+    symlink(world.store(), world.path("link")).unwrap();
+    let status = |store: &str, run: &str| {
+        let [store, run] = [store, run].map(|name| world.folder.path().join(name));
+        let text = format!("directory = {store:?}\nruntime_directory = {run:?}\n");
+        fs::write(world.path("conf"), text).unwrap();
+        world.admin(&["status", &me()])
+    };
+    for slashed in ["store", "store/", "store/."] {
+        assert!(status(slashed, "run").status.success());
+    }
+    for link in ["link", "link/", "link/."] {
+        for output in [status(link, "run"), status("store", link)] {
+            assert!(text(&output.stderr).contains("no directory, or a link to one"), "{link}: {output:?}");
         }
     }
 }

@@ -4,7 +4,8 @@
 //! The short form kills behind each call in which something changes that others see; the long one at every call.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +13,19 @@ use backupcodes_tests::hosts::run;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::traced::{Stop, Victim, killed_at};
 use backupcodes_tests::{Sheet, World, built, me, pam, text};
+use serde_json::{Value, json};
+
+/// Where something is killed, and whether it starts a delivery at its end.
+#[derive(Clone, Copy)]
+struct Form {
+    counts: fn(&Stop) -> bool,
+    spawn: bool,
+}
+
+/// A delivery is started only by hand, as where units do it.
+const SHORT: Form = Form { counts: changes, spawn: false };
+/// A delivery is started as without a configuration: those calls come behind all others.
+const LONG: Form = Form { counts: all, spawn: true };
 
 /// A call in which something changes, behind it.
 fn changes(stop: &Stop) -> bool {
@@ -27,16 +41,43 @@ fn changes(stop: &Stop) -> bool {
         | libc::SYS_unlinkat
         | libc::SYS_renameat
         | libc::SYS_renameat2
+        | libc::SYS_utimensat
         | libc::SYS_fchmod => true,
-        libc::SYS_flock | libc::SYS_setresuid | libc::SYS_rt_sigprocmask | libc::SYS_wait4 => true,
+        libc::SYS_flock | libc::SYS_setresuid | libc::SYS_rt_sigprocmask => true,
+        libc::SYS_clone | libc::SYS_wait4 => !looks(stop),
         _ => false,
     };
     changes && !stop.is_entry
 }
 
 /// Any call, before and behind it.
-fn all(_: &Stop) -> bool {
-    true
+fn all(stop: &Stop) -> bool {
+    !looks(stop)
+}
+
+/// A call that only looks, and that is made so often that stops would be lost in it, or more often on a busy machine, where a stop
+/// would have another number each time. Its kill would be that behind the call before.
+fn looks(stop: &Stop) -> bool {
+    const WAITS_NOT: u64 = libc::WNOHANG as u64;
+    const FLAGS: [u64; 2] = [libc::F_GETFD as u64, libc::F_GETFL as u64];
+    match stop.call {
+        // Whether sendmail has ended. The second one goes on with the first, where the child's end came between.
+        libc::SYS_poll | libc::SYS_restart_syscall => true,
+        libc::SYS_wait4 => stop.arguments[2] & WAITS_NOT != 0,
+        // What the tests' host lends: descriptors and signals.
+        libc::SYS_fcntl => FLAGS.contains(&stop.arguments[1]),
+        libc::SYS_getpeername => true,
+        libc::SYS_rt_sigaction => stop.arguments[1] == 0,
+        _ => false,
+    }
+}
+
+/// What was killed, at so many stops, among which are these calls.
+fn report(what: &str, killed: &[Stop], calls: &[libc::c_long]) {
+    println!("{what}: killed at {} stops", killed.len());
+    for call in calls {
+        assert!(killed.iter().any(|stop| stop.call == *call), "{what} is not killed at call {call}");
+    }
 }
 
 /// A store with a set, of whose codes the first one is used and not told yet.
@@ -49,15 +90,30 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Option<Self> {
+    fn new(spawn: bool) -> Option<Self> {
+        let scene = Self::with_addresses(&[])?;
+        scene.world.deliver();
+        scene.use_first_code();
+        scene.world.notify(&scene.postbox.settings(spawn));
+        Some(scene)
+    }
+
+    /// The notices of the set are due, no code is used, and nobody starts a delivery.
+    fn with_addresses(addresses: &[&str]) -> Option<Self> {
         let world = World::new("")?;
         let postbox = Postbox::of(&world, false);
-        let sheet = world.generate();
-        world.deliver();
-        assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-        let scene = Self { kept: world.path("kept"), world, postbox, sheet };
-        scene.keep();
-        Some(scene)
+        let mut arguments = vec!["generate", "--yes", "--format", "json"];
+        arguments.extend(addresses.iter().flat_map(|address| ["--email", address]));
+        let me = me();
+        arguments.push(&me);
+        let sheet = backupcodes_tests::sheet(world.admin(&arguments));
+        Some(Self { kept: world.path("kept"), world, postbox, sheet })
+    }
+
+    /// And each blow meets the store as it is then.
+    fn use_first_code(&self) {
+        assert_eq!(self.world.try_answer(&self.sheet.codes[0]), pam::SUCCESS);
+        self.keep();
     }
 
     /// Each blow meets the store as it is now.
@@ -66,37 +122,51 @@ impl Scene {
     }
 
     /// Kills `backupcodes-admin` with these arguments at every stop that counts, and looks each time what has become of all.
-    fn sweep(&self, arguments: &[&str], counts: fn(&Stop) -> bool, look: impl Fn(&Output)) {
-        let mut stops = 0;
+    /// Where nothing is left to kill, it has ended with this status.
+    fn sweep(
+        &self,
+        arguments: &[&str],
+        counts: fn(&Stop) -> bool,
+        status: i32,
+        look: impl Fn(&Output),
+    ) -> Vec<Stop> {
+        let mut killed = Vec::new();
         loop {
             copy(&self.kept, &self.world.store());
+            remove(&self.world.path("run"));
             self.postbox.empty();
             let mut command = self.world.admin_command();
-            let Some(output) = killed_at(command.args(arguments), "", Victim::Itself, counts, stops) else {
-                break;
-            };
+            let (stop, output) = killed_at(command.args(arguments), "", Victim::Itself, counts, killed.len());
             self.world.wait_until_idle();
+            let Some(stop) = stop else {
+                assert_eq!(output.status.code(), Some(status), "{output:?}");
+                return killed;
+            };
             look(&output);
-            stops += 1;
+            self.world.wait_until_idle();
+            killed.push(stop);
         }
-        println!("{arguments:?}: killed at {stops} stops");
-        assert!(stops > 10, "{stops} stops");
     }
 
-    /// The set that is there now, which must be whole. `None`: there is none.
-    fn set(&self) -> Option<String> {
+    /// What is known of the set that is there now, which must be whole. `None`: there is none.
+    fn status(&self) -> Option<Value> {
         let output = self.world.admin(&["status", "--format", "json", &me()]);
         if output.status.code() == Some(1) && output.stdout == b"[]\n" {
             return None;
         }
-        assert!(output.status.success(), "{output:?}");
-        Some(self.world.status()["set"].as_str().unwrap().into())
+        Some(backupcodes_tests::status(&output))
     }
 
-    /// The set is the old one: its first code stays spent, and another one gets in.
+    /// The set is the old one: its first code stays spent, all others are as they were, and the next one gets in.
     fn assert_old_set_works(&self) {
+        let status = self.world.status();
+        assert_eq!(status["set"], self.sheet.set);
+        assert_codes(&status, |slot| slot == 0);
+        assert_eq!(hashes(&self.world.store()), hashes(&self.kept));
         assert_eq!(self.world.try_answer(&self.sheet.codes[0]), pam::AUTH_ERR, "it is spent");
         assert_eq!(self.world.try_answer(&self.sheet.codes[1]), pam::SUCCESS, "{:?}", self.world.last_line());
+        assert_codes(&self.world.status(), |slot| slot < 2);
+        assert_eq!(hashes(&self.world.store()), hashes(&self.kept)[1..]);
     }
 
     fn assert_old_set_is_dead(&self) {
@@ -105,8 +175,22 @@ impl Scene {
         }
     }
 
-    /// One more run of the same command leaves nothing behind, and then all that had to be told is.
-    fn assert_next_run_ends_well(&self, arguments: &[&str], status: &[i32], told: &[&str]) {
+    /// Who has no set, but a new one of which nobody has seen the codes, is locked out.
+    fn assert_new_set_is_shown_and_works(&self, status: &Value, output: &Output) {
+        // The list may not have come to its end, but the sheet has.
+        let list = text(&output.stdout);
+        let mut sheets =
+            serde_json::Deserializer::from_str(list.trim_start_matches('[')).into_iter::<Sheet>();
+        let sheet = sheets.next().and_then(Result::ok).expect("a sheet that was shown before it was good");
+        assert_eq!(status["set"], sheet.set);
+        assert_codes(status, |_| false);
+        assert_eq!(self.world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+        assert_codes(&self.world.status(), |slot| slot == 0);
+    }
+
+    /// One more run of the same command leaves nothing behind, and then all that had to be told is: beginnings of subjects, and
+    /// for each a recipient.
+    fn assert_next_run_ends_well(&self, arguments: &[&str], status: &[i32], told: &[Told]) {
         let old = SystemTime::now() - Duration::from_secs(3601);
         for name in self.leftovers() {
             // Until then somebody may be writing it.
@@ -114,14 +198,15 @@ impl Scene {
         }
         let output = self.world.admin(arguments);
         assert!(status.contains(&output.status.code().unwrap()), "{output:?}");
+        // What it has started has its turn.
+        self.world.wait_until_idle();
         assert!(self.leftovers().is_empty(), "{:?}", self.leftovers());
         self.world.deliver();
-        let subjects = self.postbox.subjects();
-        for subject in told {
-            assert!(
-                subjects.iter().any(|told| told.starts_with(subject)),
-                "not told: {subject}; {subjects:#?}"
-            );
+        let handed = self.postbox.handed();
+        let handed: Vec<_> = handed.iter().map(|one| (one.subject(), &one.arguments[1])).collect();
+        for Told { subject, to } in told {
+            let is_it = |(told, recipient): &(String, &String)| told.starts_with(subject) && *recipient == to;
+            assert!(handed.iter().any(is_it), "not told to {to}: {subject}; {handed:#?}");
         }
         assert!(self.world.other_files().is_empty(), "{:?}", self.world.other_files());
     }
@@ -135,151 +220,290 @@ impl Scene {
     }
 }
 
-fn copy(from: &PathBuf, to: &PathBuf) {
-    if to.exists() {
-        fs::remove_dir_all(to).unwrap();
-    }
+/// What somebody was told: how the subject begins, and the address.
+#[derive(Clone)]
+struct Told {
+    subject: String,
+    to: String,
+}
+
+/// All of these subjects, to each of these addresses.
+fn told(subjects: &[String], addresses: &[&str]) -> Vec<Told> {
+    let to_all = |subject: &String| {
+        let subject = subject.clone();
+        addresses.iter().map(move |&to| Told { subject: subject.clone(), to: to.into() })
+    };
+    subjects.iter().flat_map(to_all).collect()
+}
+
+/// Each code is there, and is spent or not; none is damaged.
+fn assert_codes(status: &Value, is_spent: impl Fn(usize) -> bool) {
+    let codes = status["codes"].as_array().unwrap();
+    let found: Vec<_> = codes.iter().map(|code| (&code["slot"], &code["state"])).collect();
+    let expected: Vec<_> = (0..codes.len())
+        .map(|slot| (json!(slot + 1), json!(if is_spent(slot) { "spent" } else { "unspent" })))
+        .collect();
+    assert!(found.iter().copied().eq(expected.iter().map(|(slot, state)| (slot, state))), "{status:#}");
+    let left = (0..codes.len()).filter(|&slot| !is_spent(slot)).count();
+    assert_eq!((&status["total"], &status["left"]), (&json!(codes.len()), &json!(left)), "{status:#}");
+}
+
+/// What stands in the file of the set for each code that is not spent: as long as that stays, the code works.
+fn hashes(store: &Path) -> Vec<String> {
+    let file = fs::read_to_string(store.join(format!("{}.toml", me()))).unwrap();
+    file.split('"').filter(|entry| entry.starts_with('$')).map(Into::into).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    remove(to);
     run(Command::new("cp").arg("-a").args([from, to]), "");
 }
 
-fn use_of_code_1() -> String {
-    format!("Backup code 1 of {} was used", me())
-}
-
-/// Kills an attempt with the next code of a set at each stop. Half of a set goes by this; of the other half every code must work.
-fn sweep_attempts(counts: fn(&Stop) -> bool) {
-    let Some(world) = World::new("") else { return };
-    let (mut stops, mut spent) = (0, 0);
-    let mut sheet: Option<Sheet> = None;
-    loop {
-        let set = sheet.get_or_insert_with(|| {
-            let arguments = ["generate", "--yes", "--count", "31", "--format", "json", &me()];
-            backupcodes_tests::sheet(world.admin(&arguments))
-        });
-        let code = set.codes.remove(0);
-        let slot = 30 - set.codes.len();
-        let attempt = serde_json::to_string(&[world.attempt(&[(&code).into()])]).unwrap();
-        let mut host = Command::new(built("pamhost"));
-        let killed = killed_at(&mut host, &attempt, Victim::ItsChild, counts, stops);
-        if let Some(output) = &killed {
-            stops += 1;
-            let is_spent = world.status()["codes"][slot]["state"] == "spent";
-            assert!(is_spent || text(&output.stdout) == "[null]", "let in, and not spent: {output:?}");
-            spent += usize::from(is_spent);
-            let again = world.try_answer(&code);
-            assert_eq!(again, if is_spent { pam::AUTH_ERR } else { pam::SUCCESS }, "stop {stops}");
-            assert_eq!(world.try_answer(&code), pam::AUTH_ERR, "a second time, stop {stops}");
-            let due = world.status()["due"].as_u64().unwrap();
-            assert!(due > slot as u64, "each use stays due: {due}");
-        }
-        if killed.is_none() || set.codes.len() == 15 {
-            for code in &sheet.take().unwrap().codes {
-                assert_eq!(world.try_answer(code), pam::SUCCESS, "stop {stops}: {:?}", world.last_line());
-            }
-            let counters = world.path("run/throttle").join(me());
-            assert_eq!(fs::read_dir(counters).unwrap().count(), 0, "failures that are still counted");
-        }
-        if killed.is_none() {
-            break;
+fn remove(folder: &Path) {
+    while let Err(error) = fs::remove_dir_all(folder) {
+        match error.kind() {
+            ErrorKind::NotFound => break,
+            // A delivery that is about to become one is not waited for.
+            ErrorKind::DirectoryNotEmpty => {}
+            _ => panic!("{}: {error}", folder.display()),
         }
     }
-    println!("an attempt: killed at {stops} stops, at {spent} of them it was spent");
-    assert!(stops > 10 && spent > 3 && spent < stops, "{stops} stops, {spent} spent");
 }
 
-fn sweep_replacing(counts: fn(&Stop) -> bool) {
-    let Some(scene) = Scene::new() else { return };
+fn use_of_code(number: usize) -> String {
+    format!("Backup code {number} of {} was used", me())
+}
+
+/// As su is, where the tests run as root: its caller is an ordinary user.
+fn host(setuid: Option<&Path>) -> Command {
+    let Some(host) = setuid else { return Command::new(built("pamhost")) };
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534"]).arg(host);
+    command
+}
+
+/// Kills an attempt with the next code of a set at each stop, after which one of the last codes gets in: so all get their turn
+/// but the one in the middle.
+fn sweep_attempts(form: Form) {
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, form.spawn);
+    let setuid = world.setuid_host();
+    let (mut killed, mut spent) = (Vec::new(), 0);
+    let mut is_over = false;
+    while !is_over {
+        let arguments = ["generate", "--yes", "--count", "31", "--format", "json", &me()];
+        let codes = backupcodes_tests::sheet(world.admin(&arguments)).codes;
+        let mut uses = Vec::new();
+        for slot in 0..15 {
+            let (code, other) = (&codes[slot], 30 - slot);
+            let before = hashes(&world.store());
+            world.wait_until_idle();
+            remove(&world.path("run"));
+            let attempt = serde_json::to_string(&[world.attempt(&[code.into()])]).unwrap();
+            let (stop, output) = killed_at(
+                &mut host(setuid.as_deref()),
+                &attempt,
+                Victim::ItsChild,
+                form.counts,
+                killed.len(),
+            );
+            let Some(stop) = stop else {
+                is_over = true;
+                break;
+            };
+            let status = world.status();
+            let is_spent = status["codes"][slot]["state"] == "spent";
+            assert!(is_spent || text(&output.stdout) == "[null]", "let in, and not spent: {output:?}");
+            spent += usize::from(is_spent);
+            assert_codes(&status, |at| uses.contains(&at) || at == slot && is_spent);
+            assert_eq!(hashes(&world.store()), before[usize::from(is_spent)..]);
+            let at = killed.len();
+            let again = world.try_answer(code);
+            assert_eq!(again, if is_spent { pam::AUTH_ERR } else { pam::SUCCESS }, "stop {at}");
+            assert_eq!(world.try_answer(code), pam::AUTH_ERR, "a second time, stop {at}");
+            assert_eq!(world.try_answer(&codes[other]), pam::SUCCESS, "stop {at}: {:?}", world.last_line());
+            uses.extend([slot, other]);
+            assert_codes(&world.status(), |at| uses.contains(&at));
+            let counters = world.path("run/throttle").join(me());
+            assert_eq!(fs::read_dir(counters).unwrap().count(), 0, "failures that are still counted");
+            killed.push(stop);
+        }
+        world.wait_until_idle();
+        world.deliver();
+        let subjects = postbox.subjects();
+        for number in uses.into_iter().map(|slot| slot + 1) {
+            let told = subjects.iter().any(|told| told.starts_with(&use_of_code(number)));
+            assert!(told, "not told: code {number}; {subjects:#?}");
+        }
+        postbox.empty();
+    }
+    let mut calls =
+        vec![libc::SYS_mkdirat, libc::SYS_fchmod, libc::SYS_openat, libc::SYS_pwrite64, libc::SYS_fdatasync];
+    calls.extend(setuid.map(|_| libc::SYS_setresuid));
+    calls.extend(form.spawn.then_some(libc::SYS_clone));
+    report("an attempt", &killed, &calls);
+    assert!(spent > 3 && spent < killed.len(), "{spent} of {} spent", killed.len());
+}
+
+/// Calls of whatever makes a new file, and where it then starts a delivery, that as well.
+fn replaces(form: Form) -> Vec<libc::c_long> {
+    let mut calls =
+        vec![libc::SYS_openat, libc::SYS_fchmod, libc::SYS_write, libc::SYS_fsync, libc::SYS_renameat];
+    calls.extend(form.spawn.then_some(libc::SYS_clone));
+    calls
+}
+
+fn sweep_replacing(form: Form) {
+    let Some(scene) = Scene::new(form.spawn) else { return };
     let generate = ["generate", "--yes", "--format", "json", &me()];
-    scene.sweep(&generate, counts, |output| {
-        if scene.set().as_ref() == Some(&scene.sheet.set) {
+    let killed = scene.sweep(&generate, form.counts, 0, |output| {
+        let status = scene.world.status();
+        if status["set"] == scene.sheet.set {
             scene.assert_old_set_works();
         } else {
-            assert_new_set_is_shown_and_works(&scene, output);
+            scene.assert_new_set_is_shown_and_works(&status, output);
             scene.assert_old_set_is_dead();
         }
         let replaced = format!("Backup codes of {} on ", me());
-        scene.assert_next_run_ends_well(&generate, &[0], &[&use_of_code_1(), &replaced]);
+        scene.assert_next_run_ends_well(&generate, &[0], &told(&[use_of_code(1), replaced], &[&me()]));
     });
+    report("generate", &killed, &replaces(form));
 }
 
-/// Who has no set, but a new one of which nobody has seen the codes, is locked out.
-fn assert_new_set_is_shown_and_works(scene: &Scene, output: &Output) {
-    // The list may not have come to its end, but the sheet has.
-    let list = text(&output.stdout);
-    let mut sheets = serde_json::Deserializer::from_str(list.trim_start_matches('[')).into_iter::<Sheet>();
-    let sheet = sheets.next().and_then(Result::ok).expect("a sheet that was shown before it was good");
-    assert_eq!(scene.set().as_ref(), Some(&sheet.set));
-    assert_eq!(scene.world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-}
-
-fn sweep_first_generate(counts: fn(&Stop) -> bool) {
-    let Some(scene) = Scene::new() else { return };
+fn sweep_first_generate(form: Form) {
+    let Some(scene) = Scene::new(form.spawn) else { return };
     fs::remove_dir_all(scene.world.store()).unwrap();
     fs::create_dir(scene.world.store()).unwrap();
     backupcodes_tests::set_mode(&scene.world.store(), 0o700);
     scene.keep();
     let generate = ["generate", "--yes", "--format", "json", &me()];
-    scene.sweep(&generate, counts, |output| {
-        if scene.set().is_some() {
-            assert_new_set_is_shown_and_works(&scene, output);
+    let killed = scene.sweep(&generate, form.counts, 0, |output| {
+        if let Some(status) = scene.status() {
+            scene.assert_new_set_is_shown_and_works(&status, output);
         }
-        scene.assert_next_run_ends_well(&generate, &[0], &[&format!("New backup codes for {}", me())]);
+        let new = format!("New backup codes for {}", me());
+        scene.assert_next_run_ends_well(&generate, &[0], &told(&[new], &[&me()]));
     });
+    let mut calls = replaces(form);
+    calls.push(libc::SYS_mkdirat);
+    report("a first generate", &killed, &calls);
 }
 
-fn sweep_revoke(counts: fn(&Stop) -> bool) {
-    let Some(scene) = Scene::new() else { return };
-    scene.sweep(&["revoke", &me()], counts, |_| {
-        match scene.set() {
-            Some(set) => {
-                assert_eq!(set, scene.sheet.set);
-                scene.assert_old_set_works();
-            }
+fn sweep_revoke(form: Form) {
+    let Some(scene) = Scene::new(form.spawn) else { return };
+    let killed = scene.sweep(&["revoke", &me()], form.counts, 0, |_| {
+        match scene.status() {
+            Some(_) => scene.assert_old_set_works(),
             None => scene.assert_old_set_is_dead(),
         }
         let revoked = format!("Backup codes of {} on ", me());
-        scene.assert_next_run_ends_well(&["revoke", &me()], &[0, 1], &[&use_of_code_1(), &revoked]);
+        let told = told(&[use_of_code(1), revoked], &[&me()]);
+        scene.assert_next_run_ends_well(&["revoke", &me()], &[0, 1], &told);
     });
+    report("revoke", &killed, &[&replaces(form)[..], &[libc::SYS_unlinkat]].concat());
 }
 
-fn sweep_email(counts: fn(&Stop) -> bool) {
-    let Some(scene) = Scene::new() else { return };
-    let email = ["email", &me(), "one@example.org", "two@example.org"];
-    scene.sweep(&email, counts, |_| {
+const ONE: &str = "one@example.org";
+const TWO: &str = "two@example.org";
+
+fn readdressed() -> String {
+    format!("Notices about backup codes of {} on ", me())
+}
+
+fn sweep_email(form: Form) {
+    let Some(scene) = Scene::new(form.spawn) else { return };
+    let email = ["email", &me(), ONE, TWO];
+    let killed = scene.sweep(&email, form.counts, 0, |_| {
         let addresses = &scene.world.status()["email"];
-        assert!(
-            addresses == &serde_json::json!([]) || addresses == &serde_json::json!(email[2..]),
-            "{addresses}"
-        );
+        assert!(addresses == &json!([]) || addresses == &json!([ONE, TWO]), "{addresses}");
         scene.assert_old_set_works();
-        let changed = format!("Notices about backup codes of {} on ", me());
-        scene.assert_next_run_ends_well(&email, &[0], &[&use_of_code_1(), &changed]);
+        let told = [told(&[use_of_code(1), readdressed()], &[&me()]), told(&[readdressed()], &[ONE, TWO])];
+        scene.assert_next_run_ends_well(&email, &[0], &told.concat());
     });
+    report("email", &killed, &replaces(form));
 }
 
-fn sweep_notify(counts: fn(&Stop) -> bool) {
-    let Some(scene) = Scene::new() else { return };
-    assert!(scene.world.admin(&["email", &me(), "one@example.org", "two@example.org"]).status.success());
+/// What a delivery does, whatever becomes of what it delivers.
+const DELIVERS: [libc::c_long; 6] = [
+    libc::SYS_mkdirat,
+    libc::SYS_openat,
+    libc::SYS_flock,
+    libc::SYS_clone,
+    libc::SYS_pwrite64,
+    libc::SYS_fdatasync,
+];
+
+fn sweep_notify(form: Form) {
+    let Some(scene) = Scene::new(false) else { return };
+    assert!(scene.world.admin(&["email", &me(), ONE, TWO]).status.success());
     scene.keep();
-    scene.sweep(&["notify"], counts, |_| {
+    let killed = scene.sweep(&["notify"], form.counts, 0, |_| {
         scene.assert_old_set_works();
-        let changed = format!("Notices about backup codes of {} on ", me());
-        scene.assert_next_run_ends_well(&["notify"], &[0], &[&use_of_code_1(), &changed]);
+        let all = [use_of_code(1), use_of_code(2), readdressed()];
+        let told = [told(&all, &[ONE, TWO]), told(&[use_of_code(1), readdressed()], &[&me()])];
+        scene.assert_next_run_ends_well(&["notify"], &[0], &told.concat());
         assert_eq!(scene.world.status()["due"], 0);
     });
+    report("a delivery", &killed, &[&DELIVERS[..], &[libc::SYS_unlinkat]].concat());
+}
+
+/// One address is not to be had now, and the other one never; letters and a use are due to both.
+fn sweep_refusals(form: Form) {
+    const REFUSES: &str = "case $3 in one@*) exit 75 ;; *) exit 67 ;; esac";
+    let Some(scene) = Scene::with_addresses(&[ONE, TWO]) else { return };
+    scene.use_first_code();
+    scene.postbox.before(REFUSES);
+    let killed = scene.sweep(&["notify"], form.counts, 3, |_| {
+        scene.assert_old_set_works();
+        let before = scene.world.admin(&["notify"]);
+        assert_eq!(before.status.code(), Some(3), "{before:?}");
+        let status = scene.world.status();
+        assert!(scene.postbox.subjects().is_empty(), "nobody takes any");
+        assert_eq!(status["refused"]["address"], TWO, "{status:#}");
+        assert!(status["due"].as_u64() >= Some(3), "those to the other one: {status:#}");
+        assert_mailed(&status, &[json!(false), json!(false)]);
+        // It is mended, and what was refused need not rest any longer.
+        scene.postbox.before("");
+        assert!(scene.world.admin(&["email", &me(), ONE, TWO]).status.success());
+        let all = [use_of_code(1), use_of_code(2), format!("New backup codes for {}", me())];
+        scene.assert_next_run_ends_well(&["notify"], &[0], &told(&all, &[ONE, TWO]));
+        assert_eq!(scene.world.status()["due"], 0);
+        scene.postbox.before(REFUSES);
+    });
+    let refuses = [libc::SYS_renameat, libc::SYS_utimensat, libc::SYS_fsync, libc::SYS_fchmod];
+    report("a delivery that is refused", &killed, &[&DELIVERS[..], &refuses].concat());
+}
+
+/// What `status` says of the first codes: whether a notice of each use is out.
+fn assert_mailed(status: &Value, mailed: &[Value]) {
+    let codes = status["codes"].as_array().unwrap();
+    assert!(codes.iter().zip(mailed).all(|(code, mailed)| code["mailed"] == *mailed), "{status:#}");
+}
+
+#[test]
+fn a_delivery_with_nothing_due_removes_what_crashes_left_but_not_what_somebody_may_be_writing() {
+    let Some(scene) = Scene::new(false) else { return };
+    scene.world.deliver();
+    let [old, new] = [(".old@0000000001-00", 3700), (".new@0000000001-00", 3500)].map(|(name, age)| {
+        let path = scene.world.store().join("outbox").join(name);
+        File::create(&path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        path
+    });
+    scene.world.deliver();
+    assert!(!old.exists() && new.exists());
 }
 
 macro_rules! short_and_long {
     ($sweep:ident, $short:ident, $long:ident) => {
         #[test]
         fn $short() {
-            $sweep(changes);
+            $sweep(SHORT);
         }
 
         #[test]
         #[ignore = "over a minute: tests/long"]
         fn $long() {
-            $sweep(all);
+            $sweep(LONG);
         }
     };
 }
@@ -313,4 +537,9 @@ short_and_long!(
     sweep_notify,
     a_delivery_that_is_killed_where_something_changes,
     a_delivery_that_is_killed_at_any_call
+);
+short_and_long!(
+    sweep_refusals,
+    a_delivery_to_addresses_that_refuse_that_is_killed_where_something_changes,
+    a_delivery_to_addresses_that_refuse_that_is_killed_at_any_call
 );

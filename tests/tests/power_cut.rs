@@ -3,19 +3,21 @@
 //! A file system lies on a disk that logs what is written to it. After some logins and new sets, what a power cut at this
 //! or that moment may have left is made of the log, mounted, and looked at through the command line and by logins.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::chance::Chance;
 use backupcodes_tests::disk::FileSystem;
-use backupcodes_tests::logged_disk::{Log, LoggedDisk};
+use backupcodes_tests::logged_disk::LoggedDisk;
 use backupcodes_tests::mounted::Mounted;
+use backupcodes_tests::power_cut::{Act, Event, Lab, SECTOR, Stays, is_set};
+use backupcodes_tests::stopped::Stopped;
 use backupcodes_tests::strace::tampering;
-use backupcodes_tests::{Sheet, World, built, feed, me, pam, race_in, sandbox_of_root, sheet, text};
+use backupcodes_tests::{Sheet, World, built, feed, me, pam, sandbox_of_root, sheet};
 
 #[test]
 fn what_let_in_is_spent_and_sets_are_whole_after_a_power_cut_on_ext4() {
@@ -50,15 +52,19 @@ fn what_let_in_is_spent_and_sets_are_whole_after_200_power_cuts_on_btrfs() {
     survives(FileSystem::Btrfs, &LONG);
 }
 
+/// Some of the acts.
+type Choice = fn(Act) -> bool;
+
 struct Size {
-    /// Cuts at random moments.
-    random: usize,
+    /// Cuts at random moments around these acts.
+    random: &'static [(Choice, usize)],
     /// Whether the kernel gets the time to write of itself what it has, in which up to 35 s go by.
     pauses: bool,
 }
 
-const SHORT: Size = Size { random: 8, pauses: false };
-const LONG: Size = Size { random: 200, pauses: true };
+const SHORT: Size = Size { random: &[(|_| true, 8)], pauses: false };
+const LONG: Size =
+    Size { random: &[(Act::is_spend, 200), (Act::is_generate, 200), (|_| true, 50)], pauses: true };
 
 fn survives(kind: FileSystem, size: &Size) {
     let Some(sandbox) = sandbox_of_root() else { return };
@@ -67,100 +73,73 @@ fn survives(kind: FileSystem, size: &Size) {
     let disk = LoggedDisk::new(&sandbox, kind);
     let mounted = Mounted::first(&world, &disk.file(), kind).unwrap();
     let mut story = Story { world: &world, disk: &disk, mounted, sheets: Vec::new(), events: Vec::new() };
-    let pause = |seconds| {
-        std::thread::sleep(if size.pauses {
-            Duration::from_secs(seconds)
-        } else {
-            Duration::from_millis(50)
-        });
-    };
-
-    story.generate();
-    story.spend_across_sectors();
-    pause(6);
-    story.readdress();
-    story.generate();
-    story.spend(0);
-    story.revoke();
-    story.generate();
-    pause(35);
-    story.spend(4);
-    let alone = story.events.len();
-
-    let stop = AtomicBool::new(false);
-    let neighbour = story.mounted.path("neighbour");
-    std::thread::scope(|scope| {
-        scope.spawn(|| be_a_neighbour(&neighbour, &stop));
-        let _stop = Stop(&stop);
-        for _ in 0..2 {
-            pause(2);
-            story.generate();
-            for place in 1..4 {
-                story.spend(place);
-                pause(2);
-            }
-            story.readdress();
-            story.revoke();
-        }
-        story.generate();
-    });
+    let alone = story.alone(size);
+    story.beside_a_neighbour(size);
     let kept = story.events.len();
-
-    story.mounted.sync();
-    story.generate_without_flushes();
-    story.mounted.sync();
-    story.spend_without_flush(7);
-
+    let controls = story.without_flushes();
+    let end = disk.now();
     let Story { mounted, sheets, events, .. } = story;
     drop(mounted);
-    let log = disk.log();
-    let image = disk.path("cut");
-    let mut lab = Lab {
-        world: &world,
-        image,
-        log,
-        sheets,
-        events,
-        failures: Vec::new(),
-        states: 0,
-        halves: [0; 2],
-        damaged: 0,
-    };
+    let mut lab = Lab::new(&world, disk.path("cut"), disk.log(), sheets, events);
     let told = start.elapsed();
 
     for number in 0..kept {
-        let done = lab.events[number].after;
-        lab.look_at(number, done, Stays::Nothing);
+        let Event { before, after, .. } = lab.events[number];
+        lab.look_at(number, after, Stays::Nothing);
         if size.pauses {
-            lab.look_at(number, done, Stays::All);
+            lab.look_at(number, after, Stays::All);
+            let moments = lab.log.moments(before, after, 0);
+            let Some(last) = moments.into_iter().rfind(|&moment| moment < after) else { continue };
+            lab.look_at(number, last, Stays::All);
         }
     }
     for number in 0..alone {
         let Event { act: Act::Spend(_), before, after } = lab.events[number] else { continue };
-        let Some(marked) = lab.log.when(before, after, is_set) else { panic!("no mark was written") };
+        let Some(marked) = lab.log.when(before, after, is_set) else { continue };
         for (sectors, first) in [(1, true), (1, false), (2, true), (2, false)] {
             lab.look_at(number, marked, Stays::Torn { sectors, first });
         }
     }
     let mut chance = Chance(7);
     let kept_time = lab.events[0].before..=lab.events[kept].before;
-    for _ in 0..size.random {
-        let number = chance.index(kept);
-        let Event { before, after, .. } = lab.events[number];
-        let mut moments = lab.log.moments(before, after, 10);
-        // Before them there is no store, and behind them nothing is flushed that should be.
-        moments.retain(|moment| kept_time.contains(moment));
-        lab.look_at(number, moments[chance.index(moments.len())], Stays::Random(&mut chance));
+    for &(is_one, count) in size.random {
+        let numbers: Vec<_> = (0..kept).filter(|&number| is_one(lab.events[number].act)).collect();
+        for _ in 0..count {
+            let number = numbers[chance.index(numbers.len())];
+            let Event { before, after, .. } = lab.events[number];
+            let mut moments = lab.log.moments(before, after, 10);
+            // Before them there is no store, and behind them nothing is flushed that should be.
+            moments.retain(|moment| kept_time.contains(moment));
+            lab.look_at(number, moments[chance.index(moments.len())], Stays::Random(&mut chance));
+        }
     }
     lab.tell(told, start.elapsed());
     assert!(lab.failures.is_empty(), "{:#?}", lab.failures);
     assert!(lab.damaged > 0, "no mark was torn");
+    if size.pauses {
+        for is_one in [Act::is_spend, Act::is_generate] {
+            let halves = lab.halves(is_one);
+            assert!(halves.iter().all(|&count| count > 0), "in the middle, not done and done: {halves:?}");
+        }
+    }
 
-    // This test sees what flushes nothing.
-    for (number, error) in [(kept, "expected set Some"), (kept + 1, "it is unspent, and now returns 0")] {
-        lab.look_at(number, lab.events[number].after, Stays::Nothing);
-        let failure = lab.failures.pop().unwrap_or_default();
-        assert!(failure.contains(error), "{failure}");
+    // This test sees what flushes nothing, or too late.
+    for (number, error) in controls {
+        let failure = lab.failure_at(number, lab.events[number].after);
+        assert!(failure.contains(error), "{error}: {failure}");
+    }
+    // What was flushed too late for the yes is there in the end.
+    let last = lab.events.len() - 1;
+    assert_eq!(lab.failure_at(last, end), "");
+}
+
+impl Size {
+    fn pause(&self, seconds: u64) {
+        std::thread::sleep(if self.pauses {
+            Duration::from_secs(seconds)
+        } else {
+            Duration::from_millis(50)
+        });
     }
 }
 
@@ -173,31 +152,69 @@ struct Story<'a> {
     events: Vec<Event>,
 }
 
-/// An act, the moment before it, and that when it was said to be done.
-struct Event {
-    act: Act,
-    before: u64,
-    after: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    /// A new set, by its number.
-    Generate(usize),
-    /// A code of the set lets in, by its place on the sheet.
-    Spend(usize),
-    Readdress,
-    Revoke,
-}
-
 impl Story<'_> {
+    /// The first acts, with nothing else on the disk. How many they are.
+    fn alone(&mut self, size: &Size) -> usize {
+        self.generate();
+        self.spend_across_sectors();
+        size.pause(6);
+        self.readdress();
+        self.generate();
+        self.spend(0);
+        self.revoke();
+        self.generate();
+        size.pause(35);
+        self.spend(4);
+        self.events.len()
+    }
+
+    fn beside_a_neighbour(&mut self, size: &Size) {
+        let stop = AtomicBool::new(false);
+        let neighbour = self.mounted.path("neighbour");
+        std::thread::scope(|scope| {
+            scope.spawn(|| be_a_neighbour(&neighbour, &stop));
+            let _stop = Stop(&stop);
+            for _ in 0..2 {
+                size.pause(2);
+                self.generate();
+                for place in 1..4 {
+                    self.spend(place);
+                    size.pause(2);
+                }
+                self.readdress();
+                self.revoke();
+            }
+            self.generate();
+        });
+    }
+
+    /// Acts without one of their flushes, or with a late one: their numbers, and what must be seen to be wrong when they are
+    /// done. The last is the late one.
+    fn without_flushes(&mut self) -> Vec<(usize, &'static str)> {
+        let mut controls = Vec::new();
+        let mut expect = |story: &Self, error| {
+            controls.push((story.events.len() - 1, error));
+            story.mounted.sync();
+        };
+        self.mounted.sync();
+        self.generate_without_flush(DIRECTORY);
+        expect(self, "expected set Some");
+        // In nobody's place: what is renamed over another file ext4 writes of itself (auto_da_alloc), at times soon enough.
+        self.revoke();
+        self.generate_without_flush(FILE);
+        expect(self, "not a set of codes: format is missing");
+        self.spend_with_a_late_flush(7);
+        controls.push((self.events.len() - 1, "it is unspent, and now returns 0"));
+        controls
+    }
+
     fn generate(&mut self) {
         let command = self.world.admin_command();
         self.generate_by(command);
     }
 
-    fn generate_without_flushes(&mut self) {
-        let mut strace = without("fsync");
+    fn generate_without_flush(&mut self, number: u32) {
+        let mut strace = without(&format!("fsync:retval=0:when={number}"));
         strace.arg(built("backupcodes-admin")).arg("--config").arg(self.world.path("conf"));
         self.generate_by(strace);
     }
@@ -210,20 +227,25 @@ impl Story<'_> {
     }
 
     fn spend(&mut self, place: usize) {
-        self.spend_in(&mut Command::new(built("pamhost")), place);
+        self.spend_in(&mut Command::new(built("pamhost")), place, || {});
     }
 
-    fn spend_without_flush(&mut self, place: usize) {
-        self.spend_in(without("fdatasync").arg(built("pamhost")), place);
+    fn spend_with_a_late_flush(&mut self, place: usize) {
+        let file = self.world.file();
+        let flush = || File::open(file).unwrap().sync_all().unwrap();
+        self.spend_in(without("fdatasync:retval=0").arg(built("pamhost")), place, flush);
     }
 
-    fn spend_in(&mut self, host: &mut Command, place: usize) {
+    /// The act is done when `pam_authenticate` has returned; `after` that, the host goes on.
+    fn spend_in(&mut self, host: &mut Command, place: usize, after: impl FnOnce()) {
         let code = &self.sheets.last().unwrap().codes[place];
-        let attempt = self.world.attempt(&[code.into()]);
+        let mut attempt = self.world.attempt(&[code.into()]);
+        attempt.calls.push("stop".into());
         let before = self.disk.now();
-        let outcome = race_in(host, &[attempt]).pop().flatten().unwrap();
+        let stopped = Stopped::start(host, &attempt);
         self.note(Act::Spend(place), before);
-        assert_eq!(outcome.codes, [pam::SUCCESS], "{:?}", self.world.last_line());
+        after();
+        assert_eq!(stopped.go_on().codes, [pam::SUCCESS, 0], "{:?}", self.world.last_line());
     }
 
     /// Spends the codes of a new set whose entries lie in two sectors, so that a mark can be torn.
@@ -260,9 +282,14 @@ impl Story<'_> {
     }
 }
 
-/// A command whose calls of this name do nothing and are said to be done.
-fn without(call: &str) -> Command {
-    let mut strace = tampering(&format!("{call}:retval=0"));
+/// The flushes of `generate`, by their number: the new file's is the first. Those of the notice follow, and the directory's
+/// is the last.
+const FILE: u32 = 1;
+const DIRECTORY: u32 = 5;
+
+/// A command whose calls do nothing, and are said to be done.
+fn without(calls: &str) -> Command {
+    let mut strace = tampering(calls);
     strace.arg("-f");
     strace
 }
@@ -287,233 +314,4 @@ impl Drop for Stop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// What a disk writes whole.
-const SECTOR: usize = 512;
-/// What file systems count on being written whole: ext4 and btrfs do not mount where this much of them is torn.
-const BLOCK: usize = 4096;
-
-/// What stays of writes that were not flushed.
-#[derive(Debug)]
-enum Stays<'a> {
-    Nothing,
-    All,
-    /// Of each: nothing, all, or a part.
-    Random(&'a mut Chance),
-    /// All, but of a set only its first sectors, or those behind.
-    Torn {
-        sectors: usize,
-        first: bool,
-    },
-}
-
-impl Stays<'_> {
-    fn part(&mut self, data: &[u8]) -> Range<usize> {
-        let all = 0..data.len();
-        let parts = |cut: usize, first| if first { 0..cut } else { cut..data.len() };
-        match self {
-            Self::Nothing => 0..0,
-            Self::All => all,
-            Self::Random(chance) => {
-                let whole = if is_set(data) { SECTOR } else { BLOCK };
-                let cut = chance.index(data.len() / whole + 1) * whole;
-                [0..0, all, parts(cut, true), parts(cut, false)][chance.index(4)].clone()
-            }
-            Self::Torn { sectors, first } if is_set(data) => parts(*sectors * SECTOR, *first),
-            Self::Torn { .. } => all,
-        }
-    }
-}
-
-fn is_set(data: &[u8]) -> bool {
-    data.starts_with(b"format = 1\n")
-}
-
-/// Where cuts are made.
-struct Lab<'a> {
-    world: &'a World,
-    image: PathBuf,
-    log: Log,
-    sheets: Vec<Sheet>,
-    events: Vec<Event>,
-    failures: Vec<String>,
-    states: usize,
-    /// States in the middle of an act: as if it had not begun, and as if it were done.
-    halves: [usize; 2],
-    damaged: usize,
-}
-
-impl Lab<'_> {
-    fn look_at(&mut self, number: usize, moment: u64, mut stays: Stays) {
-        self.states += 1;
-        let promise = Promise::at(moment, &self.events);
-        self.log.cut(moment, &self.image, &mut |data| stays.part(data));
-        let mounted = Mounted::again(self.world, &self.image);
-        match mounted.and_then(|_mounted| look(self.world, &self.sheets, &promise)) {
-            Ok(seen) => {
-                self.damaged += usize::from(seen.damaged);
-                if promise.acting.is_some() {
-                    self.halves[usize::from(seen.done)] += 1;
-                }
-            }
-            Err(error) => {
-                let act = self.events[number].act;
-                self.failures.push(format!("{error} ({act:?}, moment {moment}, {stays:?}, {promise:?})"));
-            }
-        }
-    }
-
-    fn tell(&self, told: Duration, all: Duration) {
-        let counts = self.events.iter().map(|event| {
-            let [writes, flushes] = self.log.count(event.before, event.after);
-            format!("{:?} {writes}+{flushes}", event.act)
-        });
-        println!(
-            "{} states, {:?} in the middle of an act (not done, done), {} marks damaged; {told:?} + {:?}; writes + \
-             flushes: {}",
-            self.states,
-            self.halves,
-            self.damaged,
-            all - told,
-            counts.collect::<Vec<_>>().join(", ")
-        );
-    }
-}
-
-/// What a state must be like.
-#[derive(Debug, Default)]
-struct Promise {
-    /// The set, by its number.
-    set: Option<usize>,
-    /// Its codes that have let in.
-    spent: Vec<usize>,
-    /// What may have been done or not.
-    acting: Option<Act>,
-    /// How many sets there have been.
-    sets: usize,
-    /// How many notices there are at least.
-    notices: usize,
-}
-
-impl Promise {
-    fn at(moment: u64, events: &[Event]) -> Self {
-        let mut promise = Self::default();
-        for event in events {
-            if moment < event.after {
-                promise.acting = (event.before < moment).then_some(event.act);
-                break;
-            }
-            promise.notices += 1;
-            match event.act {
-                Act::Generate(number) => {
-                    promise = Self { set: Some(number), spent: Vec::new(), sets: number + 1, ..promise };
-                }
-                Act::Spend(place) => promise.spent.push(place),
-                Act::Readdress => {}
-                Act::Revoke => promise.set = None,
-            }
-        }
-        promise
-    }
-
-    /// The sets that may be there.
-    fn possible(&self) -> [Option<usize>; 2] {
-        match self.acting {
-            Some(Act::Generate(number)) => [self.set, Some(number)],
-            Some(Act::Revoke) => [self.set, None],
-            _ => [self.set; 2],
-        }
-    }
-}
-
-/// What was seen of a state.
-struct Seen {
-    /// A mark is torn.
-    damaged: bool,
-    /// The act in whose middle it is was done.
-    done: bool,
-}
-
-/// Looks at what a power cut has left. What breaks the promise comes back.
-fn look(world: &World, sheets: &[Sheet], promise: &Promise) -> Result<Seen, String> {
-    let output = world.admin(&["status", "--format", "json", &me()]);
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let found = match output.status.code() {
-        Some(0) => {
-            Some(sheets.iter().position(|sheet| status[0]["set"] == sheet.set).ok_or("a set of nobody's")?)
-        }
-        Some(1) => None,
-        _ => return Err(format!("unreadable: {}", text(&output.stderr))),
-    };
-    if !promise.possible().contains(&found) {
-        return Err(format!("set {found:?}, expected set {:?}", promise.set));
-    }
-    let mut seen = Seen { damaged: false, done: found != promise.set };
-    // Of a set that was not yet promised no code was used.
-    let (spent, acting) = match promise.acting {
-        _ if seen.done => (&[][..], None),
-        Some(Act::Spend(place)) => (&promise.spent[..], Some(place)),
-        _ => (&promise.spent[..], None),
-    };
-    let no_codes = Vec::new();
-    let codes = status[0]["codes"].as_array().unwrap_or(&no_codes);
-    let returned = |place: usize| world.try_answer(&sheets[found.unwrap()].codes[place]);
-    let mut unspent = None;
-    for (place, code) in codes.iter().enumerate() {
-        let state = code["state"].as_str().unwrap();
-        if spent.contains(&place) {
-            let now = returned(place);
-            if state != "spent" || now != pam::AUTH_ERR {
-                return Err(format!("code {place} has let in; it is {state}, and now returns {now}"));
-            }
-        } else if acting == Some(place) {
-            (seen.damaged, seen.done) = (state == "damaged", state != "unspent");
-            let first = if seen.done { pam::AUTH_ERR } else { pam::SUCCESS };
-            let twice = [returned(place), returned(place)];
-            if twice != [first, pam::AUTH_ERR] {
-                return Err(format!("code {place} was being spent; it is {state}, and returns {twice:?}"));
-            }
-        } else if state == "unspent" {
-            unspent = Some(place);
-        } else {
-            return Err(format!("code {place} was never used; it is {state}"));
-        }
-    }
-    let due = codes.iter().filter(|code| code["mailed"] == false).count();
-    let notices = due + letters(world)?;
-    if notices < promise.notices {
-        return Err(format!("{notices} notices, expected {}", promise.notices));
-    }
-    if let Some(place) = unspent {
-        let twice = [returned(place), returned(place)];
-        if twice != [pam::SUCCESS, pam::AUTH_ERR] {
-            return Err(format!("code {place} was never used, and returns {twice:?}"));
-        }
-    }
-    for (number, sheet) in sheets.iter().enumerate().skip(promise.sets.saturating_sub(2)).take(3) {
-        if Some(number) != found && world.try_answer(&sheet.codes[9]) != pam::AUTH_ERR {
-            return Err(format!("a code of set {number} lets in, and the set is not there"));
-        }
-    }
-    // What is left half done is in nobody's way.
-    let new = world.generate();
-    if world.try_answer(&new.codes[0]) != pam::SUCCESS {
-        return Err("a set that is made after the cut does not let in".into());
-    }
-    Ok(seen)
-}
-
-/// How many letters wait, each of which must be whole.
-fn letters(world: &World) -> Result<usize, String> {
-    let outbox = world.store().join("outbox");
-    let mut count = 0;
-    for name in world.other_files().iter().filter(|name| !name.starts_with('.')) {
-        let letter = fs::read_to_string(outbox.join(name)).map_err(|error| format!("{name}: {error}"))?;
-        if !letter.contains("\nSubject: ") || !letter.contains("\n\n") || !letter.ends_with('\n') {
-            return Err(format!("a part of a letter, {name}: {letter:?}"));
-        }
-        count += 1;
-    }
-    Ok(count)
 }

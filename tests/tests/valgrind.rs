@@ -1,10 +1,12 @@
 //! Memory as valgrind sees it, for each row of the table of return codes: no error, and no leak by a call.
 
 use std::fs;
+use std::panic::catch_unwind;
 use std::process::Command;
+use std::slice;
 
 use backupcodes_tests::{
-    Answer, Attempt, World, built, feed, me, mistyped, pam, race_in, set_mode, sheet, text,
+    Answer, Attempt, Outcome, World, built, feed, me, mistyped, pam, race_in, set_mode, sheet, text,
 };
 use nix::fcntl::{Flock, FlockArg};
 
@@ -113,35 +115,52 @@ fn no_row_of_the_table_of_return_codes_has_an_error_of_memory_or_a_leak() {
 
 #[test]
 fn twice_as_many_attempts_in_one_process_leave_no_more_memory_in_use() {
-    let in_use = || {
-        let rows = [
+    leaves_as_much(|| {
+        Some(vec![
             Row::right("", pam::SUCCESS)?,
             Row::new("", pam::AUTH_ERR, |_| "correct horse battery staple".into())?,
             Row::right("no-such-option", pam::SERVICE_ERR)?,
-        ];
-        Some(rows.map(|row| row.attempt).into())
-    };
-    leaves_as_much(in_use);
+        ])
+    });
 }
 
 #[test]
 #[ignore = "over a minute: tests/long"]
 fn twice_as_many_attempts_of_any_row_leave_no_more_memory_in_use() {
-    leaves_as_much(|| Some(table()?.into_iter().map(|row| row.attempt).collect()));
+    leaves_as_much(table);
 }
 
-/// Whether each of these attempts leaves as much memory in use when it is made four times as when it is made eight times.
-fn leaves_as_much(attempts: impl Fn() -> Option<Vec<Attempt>>) {
-    let in_use = |times| {
-        let mut attempts = attempts()?;
-        attempts.iter_mut().for_each(|attempt| attempt.times = times);
-        let output = feed(&mut valgrind(&[]), &serde_json::to_string(&attempts).unwrap());
-        let report = text(&output.stderr);
-        let in_use = report.lines().filter_map(|line| line.split_once("in use at exit: "));
-        let mut in_use: Vec<_> = in_use.map(|(_, blocks)| blocks.to_owned()).collect();
-        assert_eq!(in_use.len(), attempts.len() + 1, "{report}");
-        in_use.sort_unstable();
-        Some(in_use)
-    };
-    assert_eq!(in_use(4), in_use(8));
+/// Whether each of these rows leaves as much memory in use when it is tried four times as when it is tried eight times.
+fn leaves_as_much(rows: impl Fn() -> Option<Vec<Row>>) {
+    let [Some(four), Some(eight)] = [rows(), rows()] else { return };
+    assert_eq!(in_use(4, &four), in_use(8, &eight));
+}
+
+/// What each of these rows leaves in use when it is tried so many times.
+fn in_use(times: usize, rows: &[Row]) -> Vec<String> {
+    let attempts: Vec<_> = rows.iter().map(|row| Attempt { times, ..row.attempt.clone() }).collect();
+    let output = feed(&mut valgrind(&[]), &serde_json::to_string(&attempts).unwrap());
+    let outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).unwrap();
+    for (row, outcome) in rows.iter().zip(outcomes) {
+        assert_eq!(outcome.expect("the host lives on").codes[0], row.code, "{:#?}", row.world.log());
+    }
+    let report = text(&output.stderr);
+    let in_use = report.lines().filter_map(|line| line.split_once("in use at exit: "));
+    let mut in_use: Vec<_> = in_use.map(|(_, blocks)| blocks.to_owned()).collect();
+    assert_eq!(in_use.len(), rows.len() + 1, "{report}");
+    in_use.sort_unstable();
+    in_use
+}
+
+#[test]
+fn valgrind_sees_a_module_that_reads_what_it_has_freed_and_loses_what_it_has_not() {
+    let Some(row) = Row::right("", pam::PERM_DENIED) else { return };
+    let line = format!("auth required {}\n", built("examples/libbad_memory.so").display());
+    fs::write(row.world.path("pam.d").join(&row.world.service), line).unwrap();
+    let complaint = catch_unwind(|| race_in(&mut valgrind(&["--quiet"]), slice::from_ref(&row.attempt)));
+    let complaint = complaint.unwrap_err().downcast::<String>().unwrap();
+    assert!(complaint.contains("Invalid read of size 1"), "{complaint}");
+    assert!(complaint.contains(" are definitely lost"), "{complaint}");
+    let rows = [row];
+    assert_ne!(in_use(4, &rows), in_use(8, &rows));
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd::{AccessFlags, faccessat, fdatasync, geteuid};
 
@@ -18,7 +18,7 @@ use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
 use crate::code::Slot;
 use crate::directory::{Directory, NewFile, same};
 use crate::hash::CodeHash;
-use crate::lock::{Deadline, lock};
+use crate::lock::{Deadline, Locked, lock};
 use crate::mark::{Mail, Mark};
 use crate::name::{escaped, unescaped};
 use crate::outbox::{Letter, Outbox};
@@ -267,7 +267,7 @@ struct SetFile<F> {
 }
 
 impl SetFile<OwnedFd> {
-    fn lock(self, deadline: Deadline) -> Result<SetFile<Flock<OwnedFd>>, StoreError> {
+    fn lock(self, deadline: Deadline) -> Result<SetFile<Locked>, StoreError> {
         let Self { fd, path, name, stat } = self;
         Ok(SetFile { fd: lock(fd, &path, deadline)?, path, name, stat })
     }
@@ -277,7 +277,7 @@ impl SetFile<OwnedFd> {
     }
 }
 
-impl SetFile<Flock<OwnedFd>> {
+impl SetFile<Locked> {
     /// What is read under the lock is what is there: all who write hold it, but for the words of notices.
     fn read(&self) -> Result<CodeSet, StoreError> {
         read(&self.path, self.fd.as_fd())
@@ -385,8 +385,10 @@ mod tests {
         assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
         write(&text, 0o644);
         assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
-        let busy =
-            Flock::lock(std::fs::File::open(directory.path()).unwrap(), nix::fcntl::FlockArg::LockExclusive);
+        let busy = nix::fcntl::Flock::lock(
+            std::fs::File::open(directory.path()).unwrap(),
+            nix::fcntl::FlockArg::LockExclusive,
+        );
         let refused = store.replace("bob", Expected::Nothing, Some(&text), &mut || Ok(()), &mut |_| vec![]);
         drop(busy.unwrap());
         assert!(

@@ -1,0 +1,143 @@
+//! What a power cut must leave, and a look whether it has.
+
+use std::fs;
+
+use super::{Act, Event};
+use crate::{Sheet, World, me, pam, text};
+
+/// What a state must be like.
+#[derive(Debug, Default)]
+pub(super) struct Promise {
+    /// The set, by its number.
+    set: Option<usize>,
+    /// Its codes that have let in.
+    spent: Vec<usize>,
+    /// What may have been done or not.
+    pub(super) acting: Option<Act>,
+    /// How many sets there have been.
+    sets: usize,
+    /// How many notices there are at least.
+    notices: usize,
+}
+
+impl Promise {
+    pub(super) fn at(moment: u64, events: &[Event]) -> Self {
+        let mut promise = Self::default();
+        for event in events {
+            if moment < event.after {
+                promise.acting = (event.before < moment).then_some(event.act);
+                break;
+            }
+            promise.notices += 1;
+            match event.act {
+                Act::Generate(number) => {
+                    promise = Self { set: Some(number), spent: Vec::new(), sets: number + 1, ..promise };
+                }
+                Act::Spend(place) => promise.spent.push(place),
+                Act::Readdress => {}
+                Act::Revoke => promise.set = None,
+            }
+        }
+        promise
+    }
+
+    /// The sets that may be there.
+    fn possible(&self) -> [Option<usize>; 2] {
+        match self.acting {
+            Some(Act::Generate(number)) => [self.set, Some(number)],
+            Some(Act::Revoke) => [self.set, None],
+            _ => [self.set; 2],
+        }
+    }
+}
+
+/// What was seen of a state.
+pub(super) struct Seen {
+    /// A mark is torn.
+    pub(super) damaged: bool,
+    /// The act in whose middle it is was done.
+    pub(super) done: bool,
+}
+
+/// Looks at what a power cut has left. What breaks the promise comes back.
+pub(super) fn look(world: &World, sheets: &[Sheet], promise: &Promise) -> Result<Seen, String> {
+    let output = world.admin(&["status", "--format", "json", &me()]);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let found = match output.status.code() {
+        Some(0) => {
+            Some(sheets.iter().position(|sheet| status[0]["set"] == sheet.set).ok_or("a set of nobody's")?)
+        }
+        Some(1) => None,
+        _ => return Err(format!("unreadable: {}", text(&output.stderr))),
+    };
+    if !promise.possible().contains(&found) {
+        return Err(format!("set {found:?}, expected set {:?}", promise.set));
+    }
+    let mut seen = Seen { damaged: false, done: found != promise.set };
+    // Of a set that was not yet promised no code was used.
+    let (spent, acting) = match promise.acting {
+        _ if seen.done => (&[][..], None),
+        Some(Act::Spend(place)) => (&promise.spent[..], Some(place)),
+        _ => (&promise.spent[..], None),
+    };
+    let no_codes = Vec::new();
+    let codes = status[0]["codes"].as_array().unwrap_or(&no_codes);
+    let returned = |place: usize| world.try_answer(&sheets[found.unwrap()].codes[place]);
+    let mut unspent = None;
+    for (place, code) in codes.iter().enumerate() {
+        let state = code["state"].as_str().unwrap();
+        if spent.contains(&place) {
+            let now = returned(place);
+            if state != "spent" || now != pam::AUTH_ERR {
+                return Err(format!("code {place} has let in; it is {state}, and now returns {now}"));
+            }
+        } else if acting == Some(place) {
+            (seen.damaged, seen.done) = (state == "damaged", state != "unspent");
+            let first = if seen.done { pam::AUTH_ERR } else { pam::SUCCESS };
+            let twice = [returned(place), returned(place)];
+            if twice != [first, pam::AUTH_ERR] {
+                return Err(format!("code {place} was being spent; it is {state}, and returns {twice:?}"));
+            }
+        } else if state == "unspent" {
+            unspent = Some(place);
+        } else {
+            return Err(format!("code {place} was never used; it is {state}"));
+        }
+    }
+    let due = codes.iter().filter(|code| code["mailed"] == false).count();
+    let notices = due + letters(world)?;
+    if notices < promise.notices {
+        return Err(format!("{notices} notices, expected {}", promise.notices));
+    }
+    if let Some(place) = unspent {
+        let twice = [returned(place), returned(place)];
+        if twice != [pam::SUCCESS, pam::AUTH_ERR] {
+            return Err(format!("code {place} was never used, and returns {twice:?}"));
+        }
+    }
+    for (number, sheet) in sheets.iter().enumerate().skip(promise.sets.saturating_sub(2)).take(3) {
+        if Some(number) != found && world.try_answer(&sheet.codes[9]) != pam::AUTH_ERR {
+            return Err(format!("a code of set {number} lets in, and the set is not there"));
+        }
+    }
+    // What is left half done is in nobody's way.
+    let new = world.generate();
+    if world.try_answer(&new.codes[0]) != pam::SUCCESS {
+        return Err("a set that is made after the cut does not let in".into());
+    }
+    Ok(seen)
+}
+
+/// How many letters wait, each of which must be whole.
+fn letters(world: &World) -> Result<usize, String> {
+    let outbox = world.store().join("outbox");
+    let mut count = 0;
+    for name in world.other_files().iter().filter(|name| !name.starts_with('.')) {
+        let letter = fs::read_to_string(outbox.join(name)).map_err(|error| format!("{name}: {error}"))?;
+        if !letter.contains("\nSubject: ") || !letter.contains("\n\n") || !letter.ends_with('\n') {
+            return Err(format!("a part of a letter, {name}: {letter:?}"));
+        }
+        count += 1;
+    }
+    Ok(count)
+}

@@ -1,0 +1,69 @@
+//! A host that stands still between two calls of libpam.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::{Attempt, Outcome};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where one of its calls is `stop`.
+pub struct Stopped {
+    host: Child,
+    process: Pid,
+}
+
+impl Stopped {
+    /// Starts the host with this attempt, and waits until it has come to its `stop`.
+    pub fn start(host: &mut Command, attempt: &Attempt) -> Self {
+        let mut host = host.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        serde_json::to_writer(host.stdin.take().unwrap(), &[attempt]).unwrap();
+        let process = wait_for_stop(host.id());
+        Self { host, process }
+    }
+
+    /// Lets it go on to its end.
+    pub fn go_on(self) -> Outcome {
+        kill(self.process, Signal::SIGCONT).unwrap();
+        let output = self.host.wait_with_output().unwrap();
+        let mut outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).unwrap();
+        outcomes.pop().flatten().expect("the host lives on")
+    }
+}
+
+fn wait_for_stop(host: u32) -> Pid {
+    let start = Instant::now();
+    loop {
+        let process = last_child(host);
+        if stands_still(process) {
+            return Pid::from_raw(process.try_into().unwrap());
+        }
+        assert!(start.elapsed() < PATIENCE, "no host stops");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The attempt is made in a child of the host, which may itself be strace's.
+fn last_child(mut process: u32) -> u32 {
+    loop {
+        let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+        let Ok(child) = children.unwrap_or_default().trim().parse() else { return process };
+        process = child;
+    }
+}
+
+/// strace stops a process at other moments too: why, is the last number of its state.
+fn stands_still(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let Some((_, state)) = stat.split_once("(pamhost) ") else { return false };
+    let reason = state.trim().rsplit(' ').next().and_then(|reason| reason.parse::<i32>().ok());
+    match state.as_bytes().first() {
+        Some(b'T') => true,
+        Some(b't') => reason.is_some_and(|reason| reason & 0x7f == Signal::SIGSTOP as i32),
+        _ => false,
+    }
+}
