@@ -1,7 +1,6 @@
 //! The broker's client, for processes that cannot reach the store themselves: varlink, which is JSON with a NUL behind each
 //! message, over a UNIX socket.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use nix::unistd::geteuid;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::lock::Deadline;
+use crate::lock::{Deadline, PAUSE};
 use crate::trust::PathBufDisplay;
 
 /// The varlink interface.
@@ -183,7 +182,9 @@ impl Broker {
             match recv(self.socket.as_raw_fd(), piece.as_mut_slice(), MsgFlags::empty()) {
                 Ok(0) => return Err(self.silent(Errno::ECONNRESET)),
                 Ok(length) if self.rest.len().saturating_add(length) <= LARGEST => {
-                    self.rest.reserve_exact(LARGEST.saturating_sub(self.rest.len()));
+                    // At once, so that no piece of it is left behind where it grew.
+                    let room = LARGEST.saturating_sub(self.rest.len());
+                    self.rest.reserve_exact(room);
                     self.rest.extend_from_slice(piece.get(..length).unwrap_or_default());
                 }
                 Ok(_) => return Err(self.garbled(&format_args!("more than {LARGEST} bytes"))),
@@ -211,4 +212,9 @@ impl Broker {
     fn garbled(&self, reason: &dyn std::fmt::Display) -> BrokerError {
         BrokerError::Garbled { path: self.path.as_path().into(), reason: plain(&reason.to_string()) }
     }
+}
+
+/// What comes from another process cannot end a line of the log.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, "?")
 }

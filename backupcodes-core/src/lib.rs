@@ -8,6 +8,8 @@
 pub mod account;
 pub mod address;
 pub mod attempt;
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod clock;
 pub mod code;
 pub mod config;

@@ -10,7 +10,7 @@ use nix::fcntl::FlockArg;
 use crate::store::StoreError;
 
 /// Between two tries: a spend holds the lock for about one flush.
-const PAUSE: Duration = Duration::from_millis(2);
+pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 
 /// How long is waited, and until when.
 #[derive(Clone, Copy)]
@@ -35,6 +35,12 @@ impl Deadline {
         } else {
             Err(StoreError::Busy { path: path.into(), seconds: self.patience.as_secs() })
         }
+    }
+
+    /// What is left of the time.
+    #[cfg(feature = "broker")]
+    pub(crate) fn left(self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
     }
 
     /// Waits for `pause`, and says whether there was time for it.

@@ -13,6 +13,8 @@ pub struct Place {
     pub host: Option<String>,
     /// The terminal.
     pub tty: String,
+    /// The service that failures are counted by, where that is another one.
+    pub counted_as: Option<String>,
 }
 
 impl Place {
@@ -29,7 +31,8 @@ impl Place {
     /// What failures from here are counted by.
     #[must_use]
     pub fn key(&self) -> Key<'_> {
-        Key { user: self.user.as_deref(), service: &self.service, source: self.host.as_deref() }
+        let service = self.counted_as.as_ref().unwrap_or(&self.service);
+        Key { user: self.user.as_deref(), service, source: self.host.as_deref() }
     }
 }
 

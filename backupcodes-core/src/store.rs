@@ -113,16 +113,6 @@ pub enum StoreError {
         /// What the system said.
         errno: Errno,
     },
-    /// Only root can reach the directory.
-    #[error(
-        "{path}: out of reach of uid {uid}; expected root; only a program that runs as root can check a code"
-    )]
-    NotRoot {
-        /// The directory.
-        path: PathBufDisplay,
-        /// The effective uid.
-        uid: u32,
-    },
     /// Somebody else held the lock for too long.
     #[error("{path}: locked by another process for {seconds} s; see who holds it: lslocks")]
     Busy {

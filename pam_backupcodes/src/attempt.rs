@@ -20,7 +20,7 @@ use pam::secret::SecretBytes;
 
 use crate::ffi::{FreshMemory, has_memory, log, undisturbed};
 use crate::options::Options;
-use crate::{answer, notify, place, reminder};
+use crate::{answer, broker, notify, place, reminder};
 
 /// Asks for a code, and says yes only once it is spent on stable storage.
 pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> PamResultCode {
@@ -47,11 +47,19 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
         return Err(unavailable("no memory for an attempt; see the limits of the program (ulimit -v)"));
     }
     let config = Config::load(options.conf.as_deref()).map_err(unusable)?;
-    FileStore::new(&config.directory).judge_reach().map_err(unavailable)?;
+    let wants_broker = FileStore::new(&config.directory).wants_broker();
+    if wants_broker {
+        // Nobody is asked for what cannot be judged.
+        broker::is_there(&config.broker).map_err(unavailable)?;
+    }
     let account = account(pamh)?;
     let place = place::of(pamh, account.as_ref());
     let login = Login { config: &config, account: account.as_ref(), place: &place };
-    if options.nullok && login.has_no_set() {
+    let name = account.as_ref().map_or("", |account| &account.name);
+    let has_no_set = || {
+        if wants_broker { broker::has_no_set(&config.broker, name) } else { login.has_no_set() }
+    };
+    if options.nullok && has_no_set() {
         return Err(No(
             PAM_IGNORE,
             Level::Debug,
@@ -67,8 +75,14 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
         );
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
-    let accepted = login.attempt(answer, &ThisHost(pamh)).map_err(told)?;
-    if config.notify.spawn {
+    let accepted = if wants_broker {
+        broker::attempt(&config.broker, name, answer, &place)
+    } else {
+        login.attempt(answer, &ThisHost(pamh))
+    };
+    let accepted = accepted.map_err(told)?;
+    // The broker starts a delivery of its own.
+    if config.notify.spawn && !wants_broker {
         if let Err(error) = notify::start(options.conf.as_deref()) {
             log(pamh, Level::Warning, &format!("the notice of this use stays due: {error}; {place}"));
         }

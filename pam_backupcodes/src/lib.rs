@@ -6,6 +6,7 @@
 
 mod answer;
 mod attempt;
+mod broker;
 #[expect(unsafe_code, reason = "the one room for it: libpam, memory by the page, signals and ids")]
 mod ffi;
 mod limits;

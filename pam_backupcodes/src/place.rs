@@ -13,6 +13,7 @@ pub(crate) fn of(pamh: &PamHandle, account: Option<&Account>) -> Place {
         service: item::<Service<'_>>(pamh),
         host: Some(host).filter(|host| !is_this_host(host)),
         tty: item::<Tty<'_>>(pamh),
+        counted_as: None,
     }
 }
 

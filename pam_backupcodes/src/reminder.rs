@@ -71,7 +71,7 @@ fn text(
     }
     let account = account(pamh).map_err(|No(_, _, reason)| reason)?;
     let store = FileStore::new(&config.directory);
-    let Some(account) = account.filter(|_| store.judge_reach().is_ok()) else { return Ok(None) };
+    let Some(account) = account.filter(|_| !store.wants_broker()) else { return Ok(None) };
     let set = store.read(&account.name).map_err(|error| error.to_string())?;
     let own = set.filter(|set| set.label.judge_owner(&account).is_ok());
     Ok(own

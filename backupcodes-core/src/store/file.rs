@@ -110,17 +110,16 @@ impl FileStore {
         Outbox::of(&self.directory)
     }
 
-    /// Whether this process can reach the directory at all, which an ordinary user's cannot.
-    ///
-    /// # Errors
-    /// [`StoreError::NotRoot`].
-    pub fn judge_reach(&self) -> Result<(), StoreError> {
-        let uid = geteuid();
+    /// Whether this process is to ask the broker: it may not enter the directory, which an ordinary user may not, or it
+    /// sees it read-only, as in a sandbox. What else may be wrong with it is for the attempt to find out.
+    #[must_use]
+    pub fn wants_broker(&self) -> bool {
         let all = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
-        if !uid.is_root() && faccessat(AT_FDCWD, &self.directory, all, AtFlags::AT_EACCESS).is_err() {
-            return Err(StoreError::NotRoot { path: self.directory.as_path().into(), uid: uid.as_raw() });
+        match faccessat(AT_FDCWD, &self.directory, all, AtFlags::AT_EACCESS) {
+            Ok(()) => false,
+            Err(Errno::EROFS) => true,
+            Err(_) => !geteuid().is_root(),
         }
-        Ok(())
     }
 }
 

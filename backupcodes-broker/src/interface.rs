@@ -1,0 +1,261 @@
+//! The methods of `org.backupcodes.Broker`. The text beside this file says what they are for.
+
+use backupcodes_core::account::AccountError;
+use backupcodes_core::attempt::{Accepted, Refusal, Request, judge};
+use backupcodes_core::broker::INTERFACE;
+use backupcodes_core::clock;
+use backupcodes_core::config::Config;
+use backupcodes_core::hash::HeapMemory;
+use backupcodes_core::login::{Answer, Host, Level, Login, No};
+use backupcodes_core::place::Place;
+use backupcodes_core::set::State;
+use backupcodes_core::slots::InSlot;
+use backupcodes_core::store::{FileStore, Store, StoreError};
+use backupcodes_core::throttle::Throttle;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use varlink::{Call, CallTrait, Interface, Reply};
+
+use crate::caller::{Caller, For};
+use crate::log::log;
+
+/// What a caller may call.
+pub(crate) struct Methods {
+    config: Config,
+    caller: Caller,
+}
+
+/// An error of the interface.
+enum Error {
+    NoSet,
+    NotYours,
+    /// Why, for root and the log.
+    Unavailable(String),
+    /// The varlink error for parameters that are none.
+    Parameters(String),
+}
+
+type Outcome = Result<Value, Error>;
+
+/// What failures of callers that are not root are counted by, whatever service they say they are: it must not be theirs to
+/// make others wait.
+const COUNTED_AS: &str = "broker";
+
+// What is typed stands in the memory of this process, which serves nobody else and is left behind by no core dump.
+#[derive(Deserialize)]
+struct OfUser {
+    user: String,
+}
+
+#[derive(Deserialize)]
+struct Verify {
+    user: String,
+    answer: String,
+}
+
+#[derive(Deserialize)]
+struct Check {
+    user: String,
+    answer: String,
+    service: String,
+    host: Option<String>,
+    tty: Option<String>,
+}
+
+impl Methods {
+    pub(crate) const fn new(config: Config, caller: Caller) -> Self {
+        Self { config, caller }
+    }
+
+    fn check(&self, parameters: Value) -> Outcome {
+        let Check { user, answer, service, host, tty } = read(parameters)?;
+        let account = match self.acts_for(&user)? {
+            For::Account(account) => Some(account),
+            For::Nobody => None,
+        };
+        let is_root = self.caller.is_root();
+        let place = Place {
+            user: account.as_ref().map(|account| account.name.clone()),
+            service,
+            // Whoever is not root is on this host.
+            host: host.filter(|_| is_root),
+            tty: tty.unwrap_or_default(),
+            counted_as: (!is_root).then(|| COUNTED_AS.into()),
+        };
+        let login = Login { config: &self.config, account: account.as_ref(), place: &place };
+        Ok(match login.attempt(answer.as_bytes(), &ThisProcess) {
+            Ok(Accepted { slot, left, .. }) => {
+                json!({ "verdict": "accepted", "slot": slot.number(), "left": left })
+            }
+            Err(No { answer, level, reason }) => {
+                log(level, &reason);
+                let verdict = match answer {
+                    Answer::Refused => "refused",
+                    Answer::UserUnknown => "user_unknown",
+                    Answer::Unavailable => "unavailable",
+                };
+                json!({ "verdict": verdict })
+            }
+        })
+    }
+
+    fn has_set(&self, parameters: Value) -> Outcome {
+        let OfUser { user } = read(parameters)?;
+        let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
+        Ok(json!({ "has_set": self.store().read(&account.name)?.is_some() }))
+    }
+
+    fn status(&self, parameters: Value) -> Outcome {
+        let OfUser { user } = read(parameters)?;
+        let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
+        let set = self.store().read(&account.name)?.ok_or(Error::NoSet)?;
+        set.label.judge_owner(&account)?;
+        let codes: Vec<_> = set
+            .entries()
+            .map(|(slot, entry)| match &entry.state {
+                State::Unspent(_) => json!({ "slot": slot.number(), "state": "unspent" }),
+                State::Damaged => json!({ "slot": slot.number(), "state": "damaged" }),
+                State::Spent(mark) => json!({
+                    "slot": slot.number(),
+                    "state": "spent",
+                    "time": mark.time.to_string(),
+                    "service": mark.service,
+                    "source": mark.source,
+                }),
+            })
+            .collect();
+        Ok(json!({
+            "set": set.label.set,
+            "created": set.label.created.to_string(),
+            "total": set.total(),
+            "left": set.left(),
+            "low": set.left() <= self.config.codes.low,
+            "codes": codes,
+        }))
+    }
+
+    /// What is asked here without end would be a way to guess, as a login is.
+    fn verify(&self, parameters: Value) -> Outcome {
+        let Verify { user, answer } = read(parameters)?;
+        let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
+        let place = Place {
+            user: Some(account.name.clone()),
+            service: COUNTED_AS.into(),
+            host: None,
+            tty: String::new(),
+            counted_as: None,
+        };
+        let count = || {
+            let counted = Throttle::new(&self.config).count(place.key(), clock::precise());
+            let counted = counted.map_err(|error| Refusal::Uncounted(error.to_string()))?;
+            match counted.refused {
+                Some(wait) => Err(Refusal::Throttled(counted.before, wait)),
+                None => Ok(counted),
+            }
+        };
+        let store = self.store();
+        let request =
+            Request { account: Some(&account), answer: answer.as_bytes(), cost: self.config.hash.cost };
+        let mut memory = InSlot::new(&self.config, HeapMemory::default());
+        match judge(&store, request, count, &mut memory) {
+            Ok((_, counted)) => {
+                // It was no failure.
+                let _ = counted.clear();
+                Ok(json!({ "accepted": true }))
+            }
+            Err(Refusal::NoSet) => Err(Error::NoSet),
+            Err(refusal @ (Refusal::Store(_) | Refusal::Hash(_) | Refusal::Uncounted(_))) => {
+                Err(Error::Unavailable(refusal.to_string()))
+            }
+            Err(_) => Ok(json!({ "accepted": false })),
+        }
+    }
+
+    fn acts_for(&self, user: &str) -> Result<For, Error> {
+        self.caller.acts_for(user)?.ok_or(Error::NotYours)
+    }
+
+    fn store(&self) -> FileStore {
+        FileStore::new(&self.config.directory)
+    }
+
+    fn reply(&self, outcome: Outcome) -> Reply {
+        let own = |name: &str, parameters| Reply::error(format!("{INTERFACE}.{name}"), parameters);
+        match outcome {
+            Ok(parameters) => Reply::parameters(Some(parameters)),
+            Err(Error::NoSet) => own("NoSet", None),
+            Err(Error::NotYours) => {
+                log(Level::Warning, &format!("uid {} asked for another account", self.caller.uid()));
+                own("NotYours", None)
+            }
+            Err(Error::Unavailable(reason)) => {
+                log(Level::Error, &reason);
+                let reason = Some(reason).filter(|_| self.caller.is_root());
+                own("Unavailable", Some(json!({ "reason": reason })))
+            }
+            Err(Error::Parameters(parameter)) => {
+                Reply::error("org.varlink.service.InvalidParameter", Some(json!({ "parameter": parameter })))
+            }
+        }
+    }
+}
+
+impl Interface for Methods {
+    fn get_description(&self) -> &'static str {
+        include_str!("org.backupcodes.Broker.varlink")
+    }
+
+    fn get_name(&self) -> &'static str {
+        INTERFACE
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> varlink::Result<()> {
+        let Some(request) = call.get_request() else { return Ok(()) };
+        let method = request.method.to_string();
+        let parameters = request.parameters.clone().unwrap_or_else(|| json!({}));
+        let outcome = match method.rsplit('.').next() {
+            Some("Check") => self.check(parameters),
+            Some("HasSet") => self.has_set(parameters),
+            Some("Status") => self.status(parameters),
+            Some("Verify") => self.verify(parameters),
+            _ => return call.reply_method_not_found(method),
+        };
+        call.reply_struct(self.reply(outcome))
+    }
+
+    fn call_upgraded(&self, _: &mut Call<'_>, _: &mut dyn std::io::BufRead) -> varlink::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+}
+
+/// The process of one connection: nobody but root can disturb it.
+struct ThisProcess;
+
+impl Host for ThisProcess {
+    type Memory = HeapMemory;
+
+    fn undisturbed<T>(&self, f: impl FnOnce() -> T) -> Result<T, String> {
+        Ok(f())
+    }
+
+    fn log(&self, level: Level, line: &str) {
+        log(level, line);
+    }
+}
+
+fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Error> {
+    serde_json::from_value(parameters).map_err(|error| Error::Parameters(error.to_string()))
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<AccountError> for Error {
+    fn from(error: AccountError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,128 @@
+//! Takes connections, and starts a process for each.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use backupcodes_core::login::Level;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::caller::Caller;
+use crate::log::log;
+
+/// The most connections of an account at one time: a login needs one, and has it for the time of one hash.
+const MOST_OF_ONE: usize = 16;
+/// The most connections in all, root's not counted, so that many accounts together cannot exhaust the host either.
+const MOST: usize = 256;
+/// Where none can be taken for the moment, such as without a descriptor.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until nobody has called for `idle`. Without that, it does not end.
+///
+/// # Errors
+/// The socket is gone.
+pub(crate) fn serve(
+    listener: &UnixListener,
+    config: Option<&Path>,
+    idle: Option<Duration>,
+) -> std::io::Result<()> {
+    let clients = Arc::new(Clients::default());
+    let timeout = idle.and_then(|idle| PollTimeout::try_from(idle).ok()).unwrap_or(PollTimeout::NONE);
+    loop {
+        match poll(&mut [PollFd::new(listener.as_fd(), PollFlags::POLLIN)], timeout) {
+            // Who connects in this moment is kept by whoever keeps the socket.
+            Ok(0) if clients.count() == 0 => return Ok(()),
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        match listener.accept() {
+            Ok((stream, _)) => admit(stream, config, &clients),
+            Err(error) => {
+                log(Level::Error, &format!("a connection cannot be taken: {error}"));
+                wait(PAUSE);
+            }
+        }
+    }
+}
+
+/// A connection that may not be is closed, before anything of it is read.
+fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
+    let Ok(caller) = Caller::of(&stream) else { return };
+    let Some(place) = Clients::enter(clients, caller) else { return };
+    let started = start(stream, config).and_then(|mut child| {
+        std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
+            let _ = child.wait();
+            drop(place);
+        })
+    });
+    if let Err(error) = started {
+        log(Level::Error, &format!("a connection of uid {} cannot be served: {error}", caller.uid()));
+    }
+}
+
+/// This program once more, with the connection as its standard input and nothing else of ours.
+fn start(stream: UnixStream, config: Option<&Path>) -> std::io::Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("--connection").env_clear();
+    // A third of a hash's time goes into small pages.
+    command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
+    }
+    command.stdin(OwnedFd::from(stream)).stdout(Stdio::null()).spawn()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a broker without descriptors has nothing else to do")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// How many connections each uid has.
+#[derive(Default)]
+struct Clients(Mutex<HashMap<u32, usize>>);
+
+/// A connection that is counted until this is dropped.
+struct Place(Arc<Clients>, u32);
+
+impl Clients {
+    fn enter(this: &Arc<Self>, caller: Caller) -> Option<Place> {
+        let uid = caller.uid();
+        let mut counts = this.counts();
+        if !caller.is_root() {
+            let all = counts.iter().filter(|(uid, _)| **uid != 0).map(|(_, count)| count).sum::<usize>();
+            if all >= MOST || counts.get(&uid).is_some_and(|&count| count >= MOST_OF_ONE) {
+                return None;
+            }
+        }
+        let count = counts.entry(uid).or_default();
+        *count = count.saturating_add(1);
+        drop(counts);
+        Some(Place(Arc::clone(this), uid))
+    }
+
+    fn count(&self) -> usize {
+        self.counts().values().sum()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts();
+        if let Some(count) = counts.get_mut(&self.1) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.1);
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The log of the broker.
+
+use backupcodes_core::login::Level;
+use nix::syslog::{Facility, Priority, Severity, syslog};
+
+/// Writes a line, as the module would in a host of its own.
+pub(crate) fn log(level: Level, line: &str) {
+    let severity = match level {
+        Level::Critical => Severity::LOG_CRIT,
+        Level::Error => Severity::LOG_ERR,
+        Level::Warning => Severity::LOG_WARNING,
+        Level::Notice => Severity::LOG_NOTICE,
+        Level::Debug => Severity::LOG_DEBUG,
+    };
+    // What comes from outside cannot end a line.
+    let line = line.replace(char::is_control, "?");
+    let _ = syslog(Priority::new(severity, Facility::LOG_AUTH), &line);
+}

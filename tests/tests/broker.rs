@@ -1,0 +1,268 @@
+//! Hosts that are not root, or see /var read-only, have codes checked by the broker.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use backupcodes_tests::level::ERROR;
+use backupcodes_tests::{
+    Attempt, CHEAP, Line, Sheet, World, built, caught, feed, pam, race_in, sandbox_of_root, set_mode, sheet,
+    status, text,
+};
+use serde_json::{Value, json};
+
+/// An account that exists on every host, and is not root's.
+const USER: &str = "nobody";
+
+/// A store of root's, its broker, and a set of an ordinary user's.
+struct Scene {
+    world: World,
+    broker: Child,
+    sheet: Sheet,
+}
+
+impl Scene {
+    fn new(options: &str) -> Option<Self> {
+        let sandbox = sandbox_of_root()?;
+        let world = World::new(options)?;
+        set_mode(world.folder.path(), 0o755);
+        // Where no umask and no folder of the test's is in the way.
+        let socket = sandbox.join(format!("broker-{}", world.service));
+        world.configure(&format!("broker = {socket:?}\n{CHEAP}"));
+        let sheet = sheet(world.admin(&["generate", "--yes", "--format", "json", USER]));
+        let mut broker = Command::new(built("backupcodes-broker"));
+        broker.arg("--config").arg(world.path("conf")).arg("--socket").arg(&socket);
+        let scene = Self { broker: broker.spawn().unwrap(), world, sheet };
+        let start = Instant::now();
+        while UnixStream::connect(&socket).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "no broker");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(scene)
+    }
+
+    fn socket(&self) -> PathBuf {
+        sandbox_of_root().unwrap().join(format!("broker-{}", self.world.service))
+    }
+
+    /// An attempt of the user's, on this host.
+    fn attempt(&self, code: &str) -> Attempt {
+        let attempt = Attempt::new(&self.world.path("pam.d"), &self.world.service, USER, None);
+        Attempt { answers: vec![code.into()], ..attempt }
+    }
+
+    /// What libpam returns in a host of the user's, and how much was said.
+    fn try_as_user(&self, code: &str) -> (i32, usize) {
+        let outcome = race_in(as_user().arg(built("pamhost")), &[self.attempt(code)]).pop().unwrap();
+        let outcome = outcome.expect("the host lives on");
+        assert_eq!(outcome.lent[0].uids, [65534; 4]);
+        (outcome.codes[0], outcome.said.len())
+    }
+
+    fn status(&self) -> Value {
+        status(&self.world.admin(&["status", "--format", "json", USER]))
+    }
+
+    /// What the broker has logged of this scene.
+    fn log(&self) -> Vec<Line> {
+        let service = format!("service={} ", self.world.service);
+        let is_it = |line: &Line| line.text.contains("backupcodes-broker") && line.text.contains(&service);
+        caught(&sandbox_of_root().unwrap()).into_iter().filter(is_it).collect()
+    }
+
+    /// What the broker replies to one call of this uid's.
+    fn call(&self, uid: u32, method: &str, parameters: Value) -> Value {
+        let call = json!({ "method": format!("org.backupcodes.Broker.{method}"), "parameters": parameters });
+        let reply = self.send(uid, &format!("{call}\0"));
+        serde_json::from_str(reply.trim_end_matches('\0')).unwrap_or_else(|error| panic!("{error}: {reply}"))
+    }
+
+    /// What comes back for these bytes of this uid's, until there is a NUL or the end.
+    fn send(&self, uid: u32, bytes: &str) -> String {
+        const CLIENT: &str = "import socket, sys\n\
+            s = socket.socket(socket.AF_UNIX)\n\
+            s.connect(sys.argv[1])\n\
+            reply = b''\n\
+            try:\n    s.sendall(sys.stdin.buffer.read())\nexcept BrokenPipeError:\n    pass\n\
+            while not reply.endswith(b'\\0'):\n    \
+                try:\n        piece = s.recv(65536)\n    except ConnectionResetError:\n        break\n    \
+                if not piece:\n        break\n    reply += piece\n\
+            sys.stdout.buffer.write(reply)\n";
+        let mut client = Command::new("setpriv");
+        client.args(["--reuid", &uid.to_string(), "--clear-groups", "python3", "-c", CLIENT]);
+        let output = feed(client.arg(self.socket()), bytes);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.broker.kill();
+        let _ = self.broker.wait();
+        let _ = std::fs::remove_file(self.socket());
+    }
+}
+
+fn as_user() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command
+}
+
+#[test]
+fn a_code_works_once_in_a_host_that_is_not_root() {
+    let Some(scene) = Scene::new("") else { return };
+    let [first, second] = [&scene.sheet.codes[0], &scene.sheet.codes[1]];
+    // The prompt, and that the code is used up.
+    assert_eq!(scene.try_as_user(first), (pam::SUCCESS, 2));
+    assert_eq!(scene.try_as_user(first), (pam::AUTH_ERR, 1));
+    assert_eq!(scene.try_as_user("no code"), (pam::AUTH_ERR, 1));
+    assert_eq!(scene.status()["left"], 9);
+    assert_eq!(scene.status()["codes"][0]["service"], scene.world.service);
+    let log = scene.log();
+    assert!(log[0].text.contains("accepted code 1 of set"), "{log:#?}");
+    assert!(log[1].text.contains("code 1 was used before") && log.len() == 3, "{log:#?}");
+    assert_eq!(scene.attempt(second).run().codes, [pam::SUCCESS], "root needs no broker");
+    assert_eq!(scene.try_as_user(second).0, pam::AUTH_ERR);
+}
+
+#[test]
+fn without_a_broker_nobody_is_asked_and_the_log_says_how_to_enable_it() {
+    let Some(mut scene) = Scene::new("nullok") else { return };
+    scene.broker.kill().unwrap();
+    scene.broker.wait().unwrap();
+    let code = scene.sheet.codes[0].clone();
+    assert_eq!(scene.try_as_user(&code), (pam::AUTHINFO_UNAVAIL, 0));
+    let line = scene.world.last_line();
+    assert!(line.text.contains("no broker") && line.text.contains("systemctl enable"), "{line:?}");
+    assert_eq!(line.level, ERROR);
+    assert_eq!(scene.attempt(&code).run().codes, [pam::SUCCESS]);
+}
+
+#[test]
+fn with_nullok_the_broker_proves_that_there_is_no_set() {
+    let Some(scene) = Scene::new("nullok") else { return };
+    assert_eq!(scene.try_as_user("no code"), (pam::AUTH_ERR, 1));
+    assert!(scene.world.admin(&["revoke", USER]).status.success());
+    // Where every module of a stack returns PAM_IGNORE, libpam says PAM_PERM_DENIED.
+    assert_eq!(scene.try_as_user("no code"), (pam::PERM_DENIED, 0));
+}
+
+#[test]
+fn root_that_sees_the_store_read_only_asks_the_broker() {
+    let Some(scene) = Scene::new("") else { return };
+    let code = &scene.sheet.codes[0];
+    let read_only = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$2\"";
+    let mut host = Command::new("unshare");
+    host.args(["--mount", "--propagation", "private", "sh", "-c", read_only, "sh"]);
+    host.arg(scene.world.store()).arg(built("pamhost"));
+    let attempt = Attempt { rhost: Some("192.0.2.7".into()), ..scene.attempt(code) };
+    let outcomes = race_in(&mut host, &[attempt.clone()]);
+    assert_eq!(outcomes[0].as_ref().unwrap().codes, [pam::SUCCESS], "{:?}", scene.world.last_line());
+    assert_eq!(scene.status()["codes"][0]["source"], "192.0.2.7", "root is believed");
+    assert_eq!(race_in(&mut host, &[attempt])[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
+}
+
+#[test]
+fn each_account_acts_for_itself_alone_and_root_for_any() {
+    let Some(scene) = Scene::new("") else { return };
+    let code = &scene.sheet.codes[0];
+    let calls = [
+        ("Check", json!({ "user": USER, "answer": code, "service": "x" })),
+        ("Verify", json!({ "user": USER, "answer": code })),
+        ("HasSet", json!({ "user": USER })),
+        ("Status", json!({ "user": USER })),
+    ];
+    for (method, parameters) in &calls {
+        for user in [USER, "root", "no-such-user", ""] {
+            let mut parameters = parameters.clone();
+            parameters["user"] = json!(user);
+            let reply = scene.call(2, method, parameters);
+            assert_eq!(reply, json!({ "error": "org.backupcodes.Broker.NotYours" }), "{method} {user}");
+        }
+    }
+    assert_eq!(scene.status()["left"], 10);
+    assert_eq!(scene.status()["throttled"], json!([]));
+    assert!(scene.world.path("run/throttle").read_dir().map_or(true, |mut files| files.next().is_none()));
+    for uid in [65534, 0] {
+        assert_eq!(scene.call(uid, "Verify", calls[1].1.clone())["parameters"]["accepted"], true);
+        assert_eq!(scene.call(uid, "HasSet", calls[2].1.clone())["parameters"]["has_set"], true);
+        assert_eq!(scene.call(uid, "Status", calls[3].1.clone())["parameters"]["left"], 10);
+    }
+    // As root of a user namespace it is still the same to the kernel.
+    assert_eq!(scene.call(0, "Check", calls[0].1.clone())["parameters"]["verdict"], "accepted");
+    assert_eq!(scene.call(0, "Check", calls[0].1.clone())["parameters"], json!({ "verdict": "refused" }));
+}
+
+#[test]
+fn failures_of_a_user_make_nobody_else_wait_whatever_service_they_claim() {
+    let Some(scene) = Scene::new("") else { return };
+    let wrong = sheet(scene.world.admin(&["generate", "--yes", "--format", "json", USER])).codes[0].clone();
+    let right = sheet(scene.world.admin(&["generate", "--yes", "--format", "json", USER])).codes[0].clone();
+    let socket = scene.socket();
+    scene.world.configure(&format!("broker = {socket:?}\n{}", CHEAP.replace("free = 1000000", "free = 1")));
+    for service in ["login", "sshd", &scene.world.service] {
+        let check = json!({ "user": USER, "answer": wrong, "service": service, "host": "192.0.2.7" });
+        assert_eq!(scene.call(65534, "Check", check)["parameters"]["verdict"], "refused");
+    }
+    let throttled = scene.status()["throttled"].clone();
+    assert_eq!(throttled.as_array().unwrap().len(), 1, "{throttled}");
+    assert_eq!((&throttled[0]["service"], &throttled[0]["source"]), (&json!("broker"), &json!("local")));
+    assert_eq!(scene.try_as_user(&right).0, pam::AUTH_ERR, "it waits");
+    assert_eq!(scene.attempt(&right).run().codes, [pam::SUCCESS]);
+}
+
+#[test]
+fn of_64_simultaneous_logins_with_one_code_by_root_and_by_the_broker_exactly_one_gets_in() {
+    let Some(scene) = Scene::new("") else { return };
+    for code in &scene.sheet.codes[..3] {
+        let attempts = vec![scene.attempt(code); 32];
+        let mut as_user = as_user();
+        as_user.arg(built("pamhost"));
+        let (by_broker, by_root) = std::thread::scope(|scope| {
+            let by_root = scope.spawn(|| race_in(&mut Command::new(built("pamhost")), &attempts));
+            (race_in(&mut as_user, &attempts), by_root.join().unwrap())
+        });
+        let outcomes = by_broker.into_iter().chain(by_root).map(|outcome| outcome.unwrap().codes[0]);
+        assert_eq!(outcomes.filter(|&code| code == pam::SUCCESS).count(), 1);
+    }
+    assert_eq!(scene.status()["left"], 7);
+}
+
+#[test]
+fn what_is_no_call_gets_no_further_and_others_go_on() {
+    let Some(scene) = Scene::new("") else { return };
+    let large = format!("{{\"method\":\"{}\"", "x".repeat(1 << 20));
+    let deep =
+        format!("{{\"method\":\"org.backupcodes.Broker.HasSet\",\"parameters\":{}\0", "[".repeat(10_000));
+    for bytes in [&large, &deep, "\0", "{}\0", "not JSON\0", "[1]\0", "{\"method\":7}\0"] {
+        let reply = scene.send(65534, bytes);
+        assert!(reply.is_empty() || reply.contains("error"), "{reply}");
+    }
+    let reply = scene.call(65534, "Check", json!({ "user": USER, "answer": 7 }));
+    assert_eq!(reply["error"], "org.varlink.service.InvalidParameter");
+    let reply = scene.call(65534, "NoSuchMethod", json!({}));
+    assert_eq!(reply["error"], "org.varlink.service.MethodNotFound");
+    assert_eq!(scene.try_as_user(&scene.sheet.codes[0]).0, pam::SUCCESS);
+}
+
+#[test]
+fn who_says_nothing_or_little_is_not_waited_for() {
+    let Some(scene) = Scene::new("") else { return };
+    let start = Instant::now();
+    let mut silent = UnixStream::connect(scene.socket()).unwrap();
+    let mut slow = UnixStream::connect(scene.socket()).unwrap();
+    let mut end = |stream: &mut UnixStream| stream.read(&mut [0; 1]).map_or(0, |length| length);
+    slow.set_nonblocking(true).unwrap();
+    while start.elapsed() < Duration::from_secs(9) {
+        let _ = slow.write_all(b"{");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(end(&mut silent), 0);
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(slow.write_all(b"{").is_err(), "it is closed");
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
