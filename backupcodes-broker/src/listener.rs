@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,7 +70,8 @@ fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
 /// This program once more, with the connection as its standard input and nothing else of ours.
 fn start(stream: UnixStream, config: Option<&Path>) -> std::io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg("--connection").env_clear();
+    // The name in the log.
+    command.arg0("backupcodes-broker").arg("--connection").env_clear();
     // A third of a hash's time goes into small pages.
     command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
     if let Some(config) = config {

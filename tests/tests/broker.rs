@@ -91,7 +91,7 @@ impl Scene {
                 if not piece:\n        break\n    reply += piece\n\
             sys.stdout.buffer.write(reply)\n";
         let mut client = Command::new("setpriv");
-        client.args(["--reuid", &uid.to_string(), "--clear-groups", "python3", "-c", CLIENT]);
+        client.args(["--reuid", &uid.to_string(), "--clear-groups", "/usr/bin/python3", "-c", CLIENT]);
         let output = feed(client.arg(self.socket()), bytes);
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
@@ -255,7 +255,7 @@ fn who_says_nothing_or_little_is_not_waited_for() {
     let start = Instant::now();
     let mut silent = UnixStream::connect(scene.socket()).unwrap();
     let mut slow = UnixStream::connect(scene.socket()).unwrap();
-    let mut end = |stream: &mut UnixStream| stream.read(&mut [0; 1]).map_or(0, |length| length);
+    let end = |stream: &mut UnixStream| stream.read(&mut [0; 1]).map_or(0, |length| length);
     slow.set_nonblocking(true).unwrap();
     while start.elapsed() < Duration::from_secs(9) {
         let _ = slow.write_all(b"{");
