@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use backupcodes_core::broker::LARGEST;
@@ -25,7 +26,7 @@ const WHOLE: u32 = 600;
 ///
 /// # Errors
 /// It said nothing in time, or too much, or what is no call.
-pub(crate) fn serve(config: Config, mut stream: UnixStream) -> io::Result<()> {
+pub(crate) fn serve(config: Config, conf: Option<PathBuf>, mut stream: UnixStream) -> io::Result<()> {
     nix::unistd::alarm::set(WHOLE);
     stream.set_write_timeout(Some(WRITE))?;
     let caller = Caller::of(&stream)?;
@@ -34,7 +35,7 @@ pub(crate) fn serve(config: Config, mut stream: UnixStream) -> io::Result<()> {
         "backupcodes-broker",
         env!("CARGO_PKG_VERSION"),
         "",
-        vec![Box::new(Methods::new(config, caller))],
+        vec![Box::new(Methods::new(config, conf, caller))],
     );
     let mut patience = FIRST;
     while let Some(message) = receive(&mut stream, patience)? {

@@ -1,5 +1,9 @@
 //! The methods of `org.backupcodes.Broker`. The text beside this file says what they are for.
 
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
 use backupcodes_core::account::AccountError;
 use backupcodes_core::attempt::{Accepted, Refusal, Request, judge};
 use backupcodes_core::broker::INTERFACE;
@@ -23,6 +27,7 @@ use crate::log::log;
 /// What a caller may call.
 pub(crate) struct Methods {
     config: Config,
+    conf: Option<PathBuf>,
     caller: Caller,
 }
 
@@ -41,6 +46,8 @@ type Outcome = Result<Value, Error>;
 /// What failures of callers that are not root are counted by, whatever service they say they are: it must not be theirs to
 /// make others wait.
 const COUNTED_AS: &str = "broker";
+/// What delivers notices.
+const DELIVERS: &str = "/usr/sbin/backupcodes-admin";
 
 // What is typed stands in the memory of this process, which serves nobody else and is left behind by no core dump.
 #[derive(Deserialize)]
@@ -64,8 +71,9 @@ struct Check {
 }
 
 impl Methods {
-    pub(crate) const fn new(config: Config, caller: Caller) -> Self {
-        Self { config, caller }
+    /// With the configuration, and the file that it is from where that is not the usual one.
+    pub(crate) const fn new(config: Config, conf: Option<PathBuf>, caller: Caller) -> Self {
+        Self { config, conf, caller }
     }
 
     fn check(&self, parameters: Value) -> Outcome {
@@ -86,6 +94,9 @@ impl Methods {
         let login = Login { config: &self.config, account: account.as_ref(), place: &place };
         Ok(match login.attempt(answer.as_bytes(), &ThisProcess) {
             Ok(Accepted { slot, left, .. }) => {
+                if self.config.notify.spawn {
+                    self.start_delivery();
+                }
                 json!({ "verdict": "accepted", "slot": slot.number(), "left": left })
             }
             Err(No { answer, level, reason }) => {
@@ -169,6 +180,21 @@ impl Methods {
                 Err(Error::Unavailable(refusal.to_string()))
             }
             Err(_) => Ok(json!({ "accepted": false })),
+        }
+    }
+
+    /// It goes on when this process has ended.
+    fn start_delivery(&self) {
+        let mut delivery = Command::new(DELIVERS);
+        if let Some(conf) = &self.conf {
+            delivery.arg("--config").arg(conf);
+        }
+        delivery.arg("notify").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Err(error) = delivery.process_group(0).spawn() {
+            log(
+                Level::Warning,
+                &format!("the notice of this use stays due: {DELIVERS} cannot be started ({error})"),
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! `backupcodes-broker`: checks and renews backup codes for processes that cannot reach the store themselves.
+//! `backupcodes-broker`: checks backup codes for processes that cannot reach the store themselves.
 //!
 //! It is started for its socket and ends when nobody needs it. Each connection has a process of its own, so that nobody's
 //! connection can stop or see another's.
@@ -23,7 +23,7 @@ use clap::Parser;
 /// A broker that systemd starts for its socket ends when nobody has called for so long.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Checks and renews backup codes for processes that do not run as root.
+/// Checks backup codes for processes that do not run as root.
 #[derive(Parser)]
 #[command(name = "backupcodes-broker", version, max_term_width = 100)]
 struct Cli {
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             log::log(Level::Error, &failure.to_string());
-            eprintln_of(&failure);
+            complain(&failure);
             ExitCode::from(3)
         }
     }
@@ -76,7 +76,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     if cli.connection {
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(Failure::Connection)?;
         let config = Config::load(cli.config.as_deref())?;
-        return connection::serve(config, UnixStream::from(socket)).map_err(Failure::Connection);
+        return connection::serve(config, cli.config.clone(), UnixStream::from(socket))
+            .map_err(Failure::Connection);
     }
     // What is wrong with it is said at the start, and not to each caller alone.
     Config::load(cli.config.as_deref())?;
@@ -107,7 +108,7 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
 }
 
 /// On standard error as well: who starts it by hand looks there.
-fn eprintln_of(failure: &Failure) {
+fn complain(failure: &Failure) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "backupcodes-broker: {failure}");
 }

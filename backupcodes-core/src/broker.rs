@@ -12,7 +12,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, send, socket,
 };
 use nix::unistd::geteuid;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::lock::{Deadline, PAUSE};
@@ -70,21 +71,28 @@ pub enum BrokerError {
         reason: String,
     },
     /// It refused the call.
-    #[error("the broker says {error}{}", reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    #[error("the broker says {error}; see its log")]
     Refused {
-        /// The varlink error, without the interface where that is the broker's.
+        /// The varlink error.
         error: String,
-        /// What it says.
-        reason: Option<String>,
     },
 }
 
-/// One message of the broker's.
-pub struct Reply {
-    /// What it says.
-    pub parameters: Map<String, Value>,
-    /// Whether one more follows.
-    pub continues: bool,
+#[derive(Serialize)]
+struct Call<'a, P> {
+    method: String,
+    parameters: &'a P,
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    error: Option<String>,
+}
+
+/// Of a reply that is no error.
+#[derive(Deserialize)]
+struct Parameters<P> {
+    parameters: P,
 }
 
 impl Broker {
@@ -111,48 +119,30 @@ impl Broker {
         Ok(Self { path: path.into(), socket, rest: Zeroizing::default() })
     }
 
-    /// Calls a method, and waits for the first reply. `more` asks for several.
+    /// Calls a method, and waits for its reply.
     ///
     /// # Errors
     /// [`BrokerError`].
-    pub fn call(
+    pub fn call<P: Serialize, R: DeserializeOwned>(
         &mut self,
         method: &str,
-        parameters: &Value,
-        more: bool,
+        parameters: &P,
         patience: Duration,
-    ) -> Result<Reply, BrokerError> {
+    ) -> Result<R, BrokerError> {
         // As large as it can get, so that no piece of it is left behind where it grew.
         let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
-        let garbled = |error: serde_json::Error| self.garbled(&error);
-        let head = format!("{{\"method\":\"{INTERFACE}.{method}\",\"more\":{more},\"parameters\":");
-        message.extend_from_slice(head.as_bytes());
-        serde_json::to_writer(&mut *message, parameters).map_err(garbled)?;
-        message.extend_from_slice(b"}\0");
+        let call = Call { method: format!("{INTERFACE}.{method}"), parameters };
+        serde_json::to_writer(&mut *message, &call).map_err(|error| self.garbled(&error))?;
+        message.push(0);
         self.send(&message, patience)?;
-        self.reply(patience)
-    }
-
-    /// Waits for a reply.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
-    pub fn reply(&mut self, patience: Duration) -> Result<Reply, BrokerError> {
-        let message = self.receive(patience)?;
-        let mut reply: Map<String, Value> =
-            serde_json::from_slice(&message).map_err(|error| self.garbled(&error))?;
-        let parameters = match reply.remove("parameters") {
-            Some(Value::Object(parameters)) => parameters,
-            None => Map::new(),
-            Some(_) => return Err(self.garbled(&"its parameters are no object")),
-        };
-        if let Some(error) = reply.get("error") {
-            let error = error.as_str().unwrap_or("an error without a name");
-            let own = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.'));
-            let reason = parameters.get("reason").and_then(Value::as_str).map(plain);
-            return Err(BrokerError::Refused { error: plain(own.unwrap_or(error)), reason });
+        let reply = self.receive(patience)?;
+        let Reply { error } = serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
+        if let Some(error) = error {
+            return Err(BrokerError::Refused { error: plain(&error) });
         }
-        Ok(Reply { parameters, continues: reply.get("continues") == Some(&Value::Bool(true)) })
+        let Parameters { parameters } =
+            serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
+        Ok(parameters)
     }
 
     fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), BrokerError> {

@@ -7,6 +7,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::level::ERROR;
+use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::{
     Attempt, CHEAP, Line, Sheet, World, built, caught, feed, pam, race_in, sandbox_of_root, set_mode, sheet,
     status, text,
@@ -265,4 +266,19 @@ fn who_says_nothing_or_little_is_not_waited_for() {
     std::thread::sleep(Duration::from_secs(2));
     assert!(slow.write_all(b"{").is_err(), "it is closed");
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_use_by_the_broker_is_told() {
+    let Some(scene) = Scene::new("") else { return };
+    let postbox = Postbox::of(&scene.world, true);
+    assert_eq!(scene.try_as_user(&scene.sheet.codes[0]).0, pam::SUCCESS);
+    let start = Instant::now();
+    let told =
+        || postbox.subjects().iter().any(|subject| subject.contains("Backup code 1 of nobody was used"));
+    while !told() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:#?}", postbox.subjects());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.world.wait_until_idle();
 }
