@@ -85,14 +85,9 @@ struct Call<'a, P> {
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct Reply<P> {
     error: Option<String>,
-}
-
-/// Of a reply that is no error.
-#[derive(Deserialize)]
-struct Parameters<P> {
-    parameters: P,
+    parameters: Option<P>,
 }
 
 impl Broker {
@@ -119,7 +114,7 @@ impl Broker {
         Ok(Self { path: path.into(), socket, rest: Zeroizing::default() })
     }
 
-    /// Calls a method, and waits for its reply.
+    /// Calls a method, and waits for its reply. Those of an error are other parameters: `R` may require none.
     ///
     /// # Errors
     /// [`BrokerError`].
@@ -136,13 +131,11 @@ impl Broker {
         message.push(0);
         self.send(&message, patience)?;
         let reply = self.receive(patience)?;
-        let Reply { error } = serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
-        if let Some(error) = error {
-            return Err(BrokerError::Refused { error: plain(&error) });
+        let reply = serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
+        match reply {
+            Reply { error: Some(error), .. } => Err(BrokerError::Refused { error: plain(&error) }),
+            Reply { error: None, parameters } => parameters.ok_or_else(|| self.garbled(&"no parameters")),
         }
-        let Parameters { parameters } =
-            serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
-        Ok(parameters)
     }
 
     fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), BrokerError> {

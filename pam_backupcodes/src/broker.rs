@@ -22,7 +22,7 @@ struct OfUser<'a> {
 
 #[derive(Deserialize)]
 struct Found {
-    has_set: bool,
+    has_set: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -36,18 +36,9 @@ struct Check<'a> {
 
 #[derive(Deserialize)]
 struct Verdict {
-    verdict: Word,
+    verdict: Option<String>,
     slot: Option<u8>,
     left: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Accepted,
-    Refused,
-    UserUnknown,
-    Unavailable,
 }
 
 /// Whether somebody listens there.
@@ -62,7 +53,7 @@ pub(crate) fn is_there(path: &Path) -> Result<(), BrokerError> {
 pub(crate) fn has_no_set(path: &Path, user: &str) -> bool {
     let found =
         Broker::connect(path, SHORT).and_then(|mut broker| broker.call("HasSet", &OfUser { user }, SHORT));
-    found.is_ok_and(|Found { has_set }| !has_set)
+    found.is_ok_and(|Found { has_set }| has_set == Some(false))
 }
 
 /// Has the answer judged, and its code spent.
@@ -82,10 +73,10 @@ pub(crate) fn attempt(path: &Path, user: &str, answer: &[u8], place: &Place) -> 
     let check = Check { user, answer, service, host: host.as_deref(), tty };
     let mut broker = Broker::connect(path, PATIENCE).map_err(unavailable)?;
     let Verdict { verdict, slot, left } = broker.call("Check", &check, PATIENCE).map_err(unavailable)?;
-    match (verdict, slot.and_then(Slot::new), left) {
-        (Word::Accepted, Some(slot), Some(left)) => Ok(Accepted { slot, set: String::new(), left }),
-        (Word::Refused, ..) => no(Answer::Refused, Level::Debug),
-        (Word::UserUnknown, ..) => no(Answer::UserUnknown, Level::Debug),
-        (Word::Unavailable | Word::Accepted, ..) => no(Answer::Unavailable, Level::Error),
+    match (verdict.as_deref(), slot.and_then(Slot::new), left) {
+        (Some("accepted"), Some(slot), Some(left)) => Ok(Accepted { slot, set: String::new(), left }),
+        (Some("refused"), ..) => no(Answer::Refused, Level::Debug),
+        (Some("user_unknown"), ..) => no(Answer::UserUnknown, Level::Debug),
+        _ => no(Answer::Unavailable, Level::Error),
     }
 }
