@@ -1,9 +1,9 @@
 //! Hosts that are not root, or see /var read-only, have codes checked by the broker.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::level::ERROR;
@@ -281,4 +281,46 @@ fn a_use_by_the_broker_is_told() {
         std::thread::sleep(Duration::from_millis(20));
     }
     scene.world.wait_until_idle();
+}
+
+/// All of one account's, and all held as long as the broker lets them be.
+#[test]
+fn of_10000_connections_of_one_account_16_are_served_and_keep_nobody_else_waiting() {
+    const FLOOD: &str = "import select, socket, sys\n\
+        flood = []\n\
+        for _ in range(10000):\n    \
+            s = socket.socket(socket.AF_UNIX)\n    s.connect(sys.argv[1])\n    flood.append(s)\n\
+        poll = select.poll()\n\
+        for s in flood:\n    poll.register(s, select.POLLIN)\n\
+        print(len(flood) - len(poll.poll(1000)), flush=True)\n\
+        sys.stdin.read()\n";
+    let Some(scene) = Scene::new("") else { return };
+    let mut flood = Command::new("prlimit");
+    flood.args([
+        "--nofile=10100",
+        "setpriv",
+        "--reuid",
+        "65534",
+        "--clear-groups",
+        "/usr/bin/python3",
+        "-c",
+        FLOOD,
+    ]);
+    let mut flood = flood.arg(scene.socket()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    let mut answers = 0;
+    let mut held = String::new();
+    std::thread::scope(|scope| {
+        let stdout = flood.stdout.take().unwrap();
+        let read = scope.spawn(|| BufReader::new(stdout).read_line(&mut held).unwrap());
+        while !read.is_finished() {
+            assert_eq!(scene.call(0, "HasSet", json!({ "user": USER }))["parameters"]["has_set"], true);
+            answers += 1;
+        }
+    });
+    assert_eq!(held, "16\n", "after {:?}", start.elapsed());
+    assert!(answers > 5, "{answers} answers in {:?}", start.elapsed());
+    drop(flood.stdin.take());
+    assert!(flood.wait().unwrap().success());
+    assert_eq!(scene.try_as_user(&scene.sheet.codes[0]).0, pam::SUCCESS);
 }

@@ -201,23 +201,6 @@ fn with_no_process_left() {
 }
 
 #[test]
-fn without_root_it_is_unavailable_at_once_and_the_log_says_why() {
-    let Some(world) = World::new("nullok") else { return };
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let sheet = world.generate();
-    set_mode(world.folder.path(), 0o755);
-    let attempt = world.attempt(&[(&sheet.codes[0]).into()]);
-    let outcome = race_in(as_nobody().arg(built("pamhost")), &[attempt]).pop().unwrap().unwrap();
-    assert_eq!(outcome.lent[0].uids, [65534; 4]);
-    assert_eq!((outcome.codes, outcome.said.len()), (vec![pam::AUTHINFO_UNAVAIL], 0));
-    let line = world.last_line();
-    assert!(line.text.contains("65534") && line.text.contains("root") && line.level == ERROR, "{line:?}");
-    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-}
-
-#[test]
 fn in_a_chroot() {
     let Some(world) = World::new("") else { return };
     if sandbox_of_root().is_none() {
