@@ -8,7 +8,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::condition::{Condition, Memory};
-use backupcodes_tests::level::ERROR;
 use backupcodes_tests::usage::{EXACT, Usage};
 use backupcodes_tests::{
     Attempt, CHEAP, Outcome, Sheet, World, built, feed, me, pam, race, race_in, sandbox, sandbox_of_root,
