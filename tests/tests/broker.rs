@@ -160,11 +160,11 @@ fn root_that_sees_the_store_read_only_asks_the_broker() {
     let mut host = Command::new("unshare");
     host.args(["--mount", "--propagation", "private", "sh", "-c", read_only, "sh"]);
     host.arg(scene.world.store()).arg(built("pamhost"));
-    let attempt = Attempt { rhost: Some("192.0.2.7".into()), ..scene.attempt(code) };
-    let outcomes = race_in(&mut host, &[attempt.clone()]);
+    let attempts = [Attempt { rhost: Some("192.0.2.7".into()), ..scene.attempt(code) }];
+    let outcomes = race_in(&mut host, &attempts);
     assert_eq!(outcomes[0].as_ref().unwrap().codes, [pam::SUCCESS], "{:?}", scene.world.last_line());
     assert_eq!(scene.status()["codes"][0]["source"], "192.0.2.7", "root is believed");
-    assert_eq!(race_in(&mut host, &[attempt])[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
+    assert_eq!(race_in(&mut host, &attempts)[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
 }
 
 #[test]
