@@ -8,6 +8,7 @@ use backupcodes_core::attempt::Accepted;
 use backupcodes_core::config::Config;
 use backupcodes_core::login::{self, Answer, Host, Level, Login};
 use backupcodes_core::store::FileStore;
+use nix::unistd::geteuid;
 use pam::constants::PamResultCode::{
     self, PAM_AUTH_ERR, PAM_AUTHINFO_UNAVAIL, PAM_CONV_AGAIN, PAM_CONV_ERR, PAM_IGNORE, PAM_INCOMPLETE,
     PAM_SERVICE_ERR, PAM_SUCCESS, PAM_SYSTEM_ERR, PAM_USER_UNKNOWN,
@@ -47,17 +48,21 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
         return Err(unavailable("no memory for an attempt; see the limits of the program (ulimit -v)"));
     }
     let config = Config::load(options.conf.as_deref()).map_err(unusable)?;
-    let wants_broker = FileStore::new(&config.directory).wants_broker();
-    if wants_broker {
-        // Nobody is asked for what cannot be judged.
-        broker::is_there(&config.broker).map_err(unavailable)?;
-    }
+    let store = FileStore::new(&config.directory);
+    let by_broker = store.wants_broker()
+        && match broker::is_there(&config.broker) {
+            Ok(()) => true,
+            // It finds out by itself what is wrong with the disk.
+            Err(_) if geteuid().is_root() => false,
+            // Nobody is asked for what cannot be judged.
+            Err(error) => return Err(unavailable(error)),
+        };
     let account = account(pamh)?;
     let place = place::of(pamh, account.as_ref());
     let login = Login { config: &config, account: account.as_ref(), place: &place };
     let name = account.as_ref().map_or("", |account| &account.name);
     let has_no_set = || {
-        if wants_broker { broker::has_no_set(&config.broker, name) } else { login.has_no_set() }
+        if by_broker { broker::has_no_set(&config.broker, name) } else { login.has_no_set() }
     };
     if options.nullok && has_no_set() {
         return Err(No(
@@ -75,14 +80,14 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
         );
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
-    let accepted = if wants_broker {
+    let accepted = if by_broker {
         broker::attempt(&config.broker, name, answer, &place)
     } else {
         login.attempt(answer, &ThisHost(pamh))
     };
     let accepted = accepted.map_err(told)?;
     // The broker starts a delivery of its own.
-    if config.notify.spawn && !wants_broker {
+    if config.notify.spawn && !by_broker {
         if let Err(error) = notify::start(options.conf.as_deref()) {
             log(pamh, Level::Warning, &format!("the notice of this use stays due: {error}; {place}"));
         }
