@@ -44,6 +44,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
+        // Any user can cause that.
+        Err(failure @ Failure::Connection(_)) => {
+            log::log(Level::Debug, &failure.to_string());
+            ExitCode::from(3)
+        }
         Err(failure) => {
             log::log(Level::Error, &failure.to_string());
             complain(&failure);
@@ -67,7 +72,7 @@ enum Failure {
     Dumpable(nix::errno::Errno),
     #[error("the socket does not serve any more: {0}")]
     Serve(std::io::Error),
-    #[error("standard input is no connection: {0}")]
+    #[error("the connection is given up: {0}")]
     Connection(std::io::Error),
 }
 
