@@ -9,6 +9,7 @@ use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::issue::{self, NewSet};
 use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::store::{Expected, FileStore, ReplaceError};
+use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -81,7 +82,7 @@ fn generate(
     match new.put(&store, &account, expected, &writer, &mut announce) {
         Ok(()) => {
             // The set is good all the same.
-            if let Err(error) = issue::forget_failures(config, &account.name) {
+            if let Err(error) = Throttle::new(config).clear(&account.name) {
                 output::complain(&format_args!(
                     "the failures of {} are still counted: {error}; then: backupcodes-admin unlock {0}",
                     account.name

@@ -1,6 +1,6 @@
 //! One connection, in a process of its own. What comes is bounded in size and time before any of it is looked at.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -40,8 +40,7 @@ pub(crate) fn serve(config: Config, conf: Option<PathBuf>, mut stream: UnixStrea
     let mut patience = FIRST;
     while let Some(message) = receive(&mut stream, patience)? {
         patience = LATER;
-        let mut replies = Replies(&mut stream);
-        service.handle(&mut message.as_slice(), &mut replies, None).map_err(io::Error::other)?;
+        service.handle(&mut message.as_slice(), &mut stream, None).map_err(io::Error::other)?;
     }
     Ok(())
 }
@@ -66,18 +65,5 @@ fn receive(stream: &mut UnixStream, patience: Duration) -> io::Result<Option<Zer
         if byte == [0] {
             return Ok(Some(message));
         }
-    }
-}
-
-/// Each reply is one write.
-struct Replies<'a>(&'a mut UnixStream);
-
-impl Write for Replies<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }

@@ -5,17 +5,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use backupcodes_core::account::AccountError;
-use backupcodes_core::attempt::{Accepted, Refusal, Request, judge};
+use backupcodes_core::attempt::{Accepted, Refusal};
 use backupcodes_core::broker::INTERFACE;
-use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::login::{Answer, Host, Level, Login, No};
 use backupcodes_core::place::Place;
 use backupcodes_core::set::State;
-use backupcodes_core::slots::InSlot;
 use backupcodes_core::store::{FileStore, Store, StoreError};
-use backupcodes_core::throttle::Throttle;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -146,7 +143,6 @@ impl Methods {
         }))
     }
 
-    /// What is asked here without end would be a way to guess, as a login is.
     fn verify(&self, parameters: Value) -> Outcome {
         let Verify { user, answer } = read(parameters)?;
         let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
@@ -157,24 +153,9 @@ impl Methods {
             tty: String::new(),
             counted_as: None,
         };
-        let count = || {
-            let counted = Throttle::new(&self.config).count(place.key(), clock::precise());
-            let counted = counted.map_err(|error| Refusal::Uncounted(error.to_string()))?;
-            match counted.refused {
-                Some(wait) => Err(Refusal::Throttled(counted.before, wait)),
-                None => Ok(counted),
-            }
-        };
-        let store = self.store();
-        let request =
-            Request { account: Some(&account), answer: answer.as_bytes(), cost: self.config.hash.cost };
-        let mut memory = InSlot::new(&self.config, HeapMemory::default());
-        match judge(&store, request, count, &mut memory) {
-            Ok((_, counted)) => {
-                // It was no failure.
-                let _ = counted.clear();
-                Ok(json!({ "accepted": true }))
-            }
+        let login = Login { config: &self.config, account: Some(&account), place: &place };
+        match login.verify(answer.as_bytes(), &ThisProcess) {
+            Ok(()) => Ok(json!({ "accepted": true })),
             Err(Refusal::NoSet) => Err(Error::NoSet),
             Err(refusal @ (Refusal::Store(_) | Refusal::Hash(_) | Refusal::Uncounted(_))) => {
                 Err(Error::Unavailable(refusal.to_string()))

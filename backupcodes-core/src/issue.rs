@@ -11,7 +11,6 @@ use crate::notice::{Event, Writer};
 use crate::outbox::Letter;
 use crate::set::{CodeSet, Label};
 use crate::store::{Expected, ReplaceError, Store, StoreError};
-use crate::throttle::Throttle;
 
 /// A new set, not yet in place.
 pub struct NewSet {
@@ -95,12 +94,4 @@ pub fn present(store: &dyn Store, user: &str) -> Result<Result<CodeSet, Expected
         Err(error) if error.can_be_replaced() => Ok(Err(Expected::Unusable)),
         Err(error) => Err(error),
     }
-}
-
-/// Forgets the user's failures, as a new set does.
-///
-/// # Errors
-/// They are still counted; the set is good all the same.
-pub fn forget_failures(config: &Config, user: &str) -> Result<(), StoreError> {
-    Throttle::new(config).clear(user).map(drop)
 }

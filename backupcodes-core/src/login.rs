@@ -102,6 +102,20 @@ impl Login<'_> {
         Ok(accepted)
     }
 
+    /// Whether the answer would be accepted. Nothing is spent; a wrong one counts as a failure, or this would be a way to guess.
+    ///
+    /// # Errors
+    /// [`Refusal`], which says why it would not be.
+    pub fn verify<H: Host>(&self, answer: &[u8], host: &H) -> Result<(), Refusal> {
+        let store = FileStore::new(&self.config.directory);
+        let request = Request { account: self.account, answer, cost: self.config.hash.cost };
+        let mut memory = InSlot::new(self.config, H::Memory::default());
+        let (_, counted) = judge(&store, request, || self.count(host), &mut memory)?;
+        // It was no failure.
+        let _ = counted.clear();
+        Ok(())
+    }
+
     /// Whether it is proven that the user has no set. Only a proof counts: any error leads on to the prompt, and fails there.
     #[must_use]
     pub fn has_no_set(&self) -> bool {

@@ -396,6 +396,13 @@ pub fn race_in(host: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>>
     outcomes
 }
 
+/// The start of a command of an ordinary user's, who exists on every host.
+pub fn as_nobody() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command
+}
+
 /// Runs a command with `input` on its standard input.
 pub fn feed(command: &mut Command, input: &str) -> Output {
     let mut child =

@@ -1,6 +1,7 @@
 //! A host that stands still between two calls of libpam.
 
 use std::fs;
+use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,11 @@ use crate::{Attempt, Outcome};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where one of its calls is `stop`.
+/// Where one of its calls is `stop`. It goes on when this is dropped, whatever came of the look at it.
 pub struct Stopped {
     host: Child,
-    process: Pid,
+    /// The one that stands still.
+    pub process: Pid,
 }
 
 impl Stopped {
@@ -27,11 +29,19 @@ impl Stopped {
     }
 
     /// Lets it go on to its end.
-    pub fn go_on(self) -> Outcome {
+    pub fn go_on(mut self) -> Outcome {
         kill(self.process, Signal::SIGCONT).unwrap();
-        let output = self.host.wait_with_output().unwrap();
-        let mut outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).unwrap();
+        let mut told = Vec::new();
+        self.host.stdout.take().unwrap().read_to_end(&mut told).unwrap();
+        self.host.wait().unwrap();
+        let mut outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&told).unwrap();
         outcomes.pop().flatten().expect("the host lives on")
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill(self.process, Signal::SIGCONT);
     }
 }
 

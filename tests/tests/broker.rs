@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use backupcodes_tests::level::ERROR;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::{
-    Attempt, CHEAP, Line, Sheet, World, built, caught, feed, pam, race_in, sandbox_of_root, set_mode, sheet,
-    status, text,
+    Attempt, CHEAP, Line, Sheet, World, as_nobody, built, caught, feed, pam, race_in, sandbox_of_root,
+    set_mode, sheet, status, text,
 };
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ impl Scene {
 
     /// What libpam returns in a host of the user's, and how much was said.
     fn try_as_user(&self, code: &str) -> (i32, usize) {
-        let outcome = race_in(as_user().arg(built("pamhost")), &[self.attempt(code)]).pop().unwrap();
+        let outcome = race_in(as_nobody().arg(built("pamhost")), &[self.attempt(code)]).pop().unwrap();
         let outcome = outcome.expect("the host lives on");
         assert_eq!(outcome.lent[0].uids, [65534; 4]);
         (outcome.codes[0], outcome.said.len())
@@ -105,12 +105,6 @@ impl Drop for Scene {
         let _ = self.broker.wait();
         let _ = std::fs::remove_file(self.socket());
     }
-}
-
-fn as_user() -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    command
 }
 
 #[test]
@@ -221,11 +215,11 @@ fn of_64_simultaneous_logins_with_one_code_by_root_and_by_the_broker_exactly_one
     let Some(scene) = Scene::new("") else { return };
     for code in &scene.sheet.codes[..3] {
         let attempts = vec![scene.attempt(code); 32];
-        let mut as_user = as_user();
-        as_user.arg(built("pamhost"));
+        let mut host_of_user = as_nobody();
+        host_of_user.arg(built("pamhost"));
         let (by_broker, by_root) = std::thread::scope(|scope| {
             let by_root = scope.spawn(|| race_in(&mut Command::new(built("pamhost")), &attempts));
-            (race_in(&mut as_user, &attempts), by_root.join().unwrap())
+            (race_in(&mut host_of_user, &attempts), by_root.join().unwrap())
         });
         let outcomes = by_broker.into_iter().chain(by_root).map(|outcome| outcome.unwrap().codes[0]);
         assert_eq!(outcomes.filter(|&code| code == pam::SUCCESS).count(), 1);

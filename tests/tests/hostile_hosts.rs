@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use backupcodes_tests::condition::{Condition, Memory};
 use backupcodes_tests::usage::{EXACT, Usage};
 use backupcodes_tests::{
-    Attempt, CHEAP, Outcome, Sheet, World, built, feed, me, pam, race, race_in, sandbox, sandbox_of_root,
-    set_mode, sheet,
+    Attempt, CHEAP, Outcome, Sheet, World, as_nobody, built, feed, me, pam, race, race_in, sandbox,
+    sandbox_of_root, set_mode, sheet,
 };
 
 /// In a host like this a wrong code is refused, and a right one accepted once.
@@ -169,12 +169,6 @@ fn with_an_address_space_too_small_for_the_hash() {
 fn give_to_nobody(world: &World) {
     let status = Command::new("chown").args(["-R", "65534:65534"]).arg(world.folder.path()).status().unwrap();
     assert!(status.success());
-}
-
-fn as_nobody() -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    command
 }
 
 #[test]

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use backupcodes_tests::{Answer, CHEAP, Outcome, World, built, mistyped, pam, sandbox_of_root, scrambled};
-use nix::sys::signal::{Signal, kill};
+use backupcodes_tests::stopped::Stopped;
+use backupcodes_tests::{Answer, CHEAP, World, built, mistyped, pam, sandbox_of_root, scrambled};
 use nix::unistd::Pid;
 
 /// So many bytes in a row are no chance: 40 bits of a code.
@@ -66,36 +65,10 @@ fn found(process: Pid, answer: &str) -> Vec<String> {
 fn residues(world: &World, answer: Answer, secret: &str, code: i32) -> Vec<String> {
     let mut attempt = world.attempt(&[answer]);
     attempt.calls.push("stop".into());
-    let mut host = Command::new(built("pamhost"));
-    let mut host = host.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    serde_json::to_writer(host.stdin.take().unwrap(), &[attempt]).unwrap();
-    let children = format!("/proc/{0}/task/{0}/children", host.id());
-    let start = Instant::now();
-    let stopped = loop {
-        assert!(start.elapsed() < Duration::from_secs(60), "no host stops");
-        std::thread::sleep(Duration::from_millis(5));
-        let Ok(child) = fs::read_to_string(&children).unwrap_or_default().trim().parse() else { continue };
-        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        if stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')) {
-            break Pid::from_raw(child);
-        }
-    };
-    let stopped = Stopped(stopped);
-    let found = found(stopped.0, secret);
-    drop(stopped);
-    let output = host.wait_with_output().unwrap();
-    let outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(outcomes[0].as_ref().expect("the host lives on").codes, [code, 0], "{:?}", world.last_line());
+    let stopped = Stopped::start(&mut Command::new(built("pamhost")), &attempt);
+    let found = found(stopped.process, secret);
+    assert_eq!(stopped.go_on().codes, [code, 0], "{:?}", world.last_line());
     found
-}
-
-/// A process that goes on when this is dropped, whatever came of the look at it.
-struct Stopped(Pid);
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let _ = kill(self.0, Signal::SIGCONT);
-    }
 }
 
 /// Of a short piece that is freed libc itself writes over the first 16 bytes: a long code has more.
