@@ -2,6 +2,7 @@
 
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
+use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{FileStore, Store};
 use serde::Serialize;
@@ -25,8 +26,8 @@ pub(crate) fn run(
 ) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
     let user = &name_of_set(user)?;
-    let host = output::host_name();
-    let writer = output::writer(config, &host);
+    let host = notice::host_name();
+    let writer = Writer::of_this_host(config, &host);
     if !addresses.is_empty() {
         let told = writer.recipients(user, addresses);
         let mut new_ones = told.clone();

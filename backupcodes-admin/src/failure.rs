@@ -1,6 +1,7 @@
 //! How a command ends.
 
 use backupcodes_core::account::AccountError;
+use backupcodes_core::broker::BrokerError;
 use backupcodes_core::config::ConfigError;
 use backupcodes_core::hash::{CreateError, HashError};
 use backupcodes_core::store::{ReplaceError, StoreError};
@@ -53,6 +54,36 @@ pub(crate) enum Failure {
     Hash(#[from] HashError),
     #[error("no random bytes from the kernel ({0}); no codes can be made")]
     Random(SysError),
+    #[error("the user database does not say who this is ({0}); expected an account for this uid: id")]
+    Whoami(Errno),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("the broker says {0}; its log says more to the administrator of this host")]
+    Refused(String),
+    #[error("not an answer of the broker ({0}); are backupcodes and broker of one version?")]
+    Garbled(String),
+    #[error(
+        "the sheet cannot be printed ({0}); your codes are as they were, but for one that was asked for and typed"
+    )]
+    NotRenewed(std::io::Error),
+    #[error(
+        "the new set could not be put in place (the broker says {0}); THE SHEET ABOVE IS WORTHLESS, throw it away; your \
+         other codes are as they were, and the broker's log says more to the administrator of this host"
+    )]
+    NotKept(String),
+    #[error(
+        "somebody else has changed your set meanwhile; THE SHEET ABOVE IS WORTHLESS, throw it away, and see: backupcodes status"
+    )]
+    Overtaken,
+    #[error(
+        "the new set is in place, but a power cut may bring the old one back: keep both sheets, and do it again; the broker's \
+         log says more to the administrator of this host"
+    )]
+    Unflushed,
+    #[error(
+        "{failure}; KEEP BOTH SHEETS: the one above works if backupcodes status shows set {set}, else the old one does"
+    )]
+    Unsure { set: String, failure: Box<Self> },
     #[error("the answer cannot be read ({0}); type it at a terminal, or give it on standard input")]
     Input(std::io::Error),
     #[error("the result cannot be written ({0}); see that there is room and a reader for standard output")]

@@ -6,9 +6,10 @@ use backupcodes_core::account::Account;
 use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
-use backupcodes_core::issue::{self, NewSet};
+use backupcodes_core::issue::{NewSet, Old};
+use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::set::{CodeSet, Label};
-use backupcodes_core::store::{Expected, FileStore, ReplaceError};
+use backupcodes_core::store::{FileStore, ReplaceError};
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -19,7 +20,7 @@ use crate::output;
 use crate::{sheet, terminal};
 
 pub(crate) fn run(config: &Config, arguments: &Generate, format: Format) -> Result<Outcome, Failure> {
-    let mut printer = Printer { format, host: output::host_name(), printed: 0 };
+    let mut printer = Printer { format, host: notice::host_name(), printed: 0 };
     let mut memory = HeapMemory::default();
     let mut outcome = Outcome::Done;
     let (mut failed, mut accounts) = (Vec::new(), BTreeSet::new());
@@ -59,27 +60,23 @@ fn generate(
     printer: &mut Printer,
 ) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
-    let old = issue::present(&store, &account.name)?;
-    let expected = old.as_ref().map_or_else(|expected| *expected, |set| Expected::Set(&set.label.set));
-    // A set of an account that is no more is worth nothing, and its addresses are none of this user's.
-    let own = old.as_ref().ok().filter(|set| set.label.judge_owner(&account).is_ok());
-    if let Some(set) = own {
+    let old = Old::find(&store, &account)?;
+    if let Some(set) = old.own(&account) {
         if set.left() > 0 && !arguments.yes && !may_replace(set)? {
             return Ok(Outcome::No);
         }
     }
-    let email = own.map_or_else(Vec::new, |set| set.label.email.clone());
-    let email = if arguments.email.is_empty() { email } else { arguments.email.clone() };
+    let email = if arguments.email.is_empty() { old.email(&account) } else { arguments.email.clone() };
     let count = arguments.count.unwrap_or(config.codes.count);
     let new = NewSet::make(config, count, &account, email, memory)?;
     let mut shown = false;
-    let writer = output::writer(config, &printer.host);
+    let writer = Writer::of_this_host(config, &printer.host);
     let mut announce = || {
         printer.print(&new)?;
         shown = true;
         Ok(())
     };
-    match new.put(&store, &account, expected, &writer, &mut announce) {
+    match new.put(&store, &account, old.expected(), &writer, &mut announce) {
         Ok(()) => {
             // The set is good all the same.
             if let Err(error) = Throttle::new(config).clear(&account.name) {
@@ -127,7 +124,8 @@ impl Printer {
             Format::Text => {
                 let gap = if first { "" } else { "\n\n" };
                 out.write_all(gap.as_bytes())?;
-                out.write_all(sheet::text(&self.host, &new.label, &new.codes).as_bytes())
+                let Label { set, user, created, .. } = &new.label;
+                out.write_all(sheet::text(&self.host, user, set, *created, &new.codes).as_bytes())
             }
             Format::Json => {
                 let codes: Vec<Zeroizing<String>> = new.codes.iter().map(Code::for_sheet).collect();

@@ -16,7 +16,7 @@ use backupcodes_core::clock;
 use backupcodes_core::code::Slot;
 use backupcodes_core::config::Config;
 use backupcodes_core::mark::{Mail, Mark};
-use backupcodes_core::notice::Writer;
+use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::outbox::{Letter, Refusal};
 use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::store::{FileStore, Store, StoreError};
@@ -35,11 +35,11 @@ const GIVEN_UP: u32 = 30;
 
 /// Delivers until nothing is left that was not tried.
 pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
-    let host = output::host_name();
+    let host = notice::host_name();
     let mut delivery = Delivery {
         config,
         store: FileStore::new(&config.directory),
-        writer: output::writer(config, &host),
+        writer: Writer::of_this_host(config, &host),
         turn: None,
         tried: HashSet::new(),
         rests: HashMap::new(),

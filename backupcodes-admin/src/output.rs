@@ -2,27 +2,32 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::process::ExitCode;
 
-use backupcodes_core::config::Config;
-use backupcodes_core::notice::Writer;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
+
+/// The exit status of a program.
+pub(crate) fn exit(program: &str, result: Result<Outcome, Failure>) -> ExitCode {
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(failure) => {
+            complain_as(program, &failure);
+            ExitCode::from(3)
+        }
+    }
+}
 
 /// One line on standard error. If that fails, the exit status still tells.
 pub(crate) fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr(), "backupcodes-admin: {what}");
+    complain_as(crate::PROGRAM, what);
 }
 
-/// What this host calls itself.
-pub(crate) fn host_name() -> String {
-    nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into_owned())
-}
-
-/// Who writes this host's notices.
-pub(crate) fn writer<'a>(config: &'a Config, host: &str) -> Writer<'a> {
-    Writer::new(config, host, TimeZone::system())
+/// The same of another program.
+pub(crate) fn complain_as(program: &str, what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{program}: {what}");
 }
 
 /// Text on standard output.

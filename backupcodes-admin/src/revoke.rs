@@ -2,7 +2,7 @@
 
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
-use backupcodes_core::notice::Event;
+use backupcodes_core::notice::{self, Event, Writer};
 use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{Expected, FileStore, Store};
 use serde::Serialize;
@@ -20,8 +20,8 @@ struct Json<'a> {
 }
 
 pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
-    let host = output::host_name();
-    let writer = output::writer(config, &host);
+    let host = notice::host_name();
+    let writer = Writer::of_this_host(config, &host);
     let store = FileStore::new(&config.directory);
     let user = &name_of_set(user)?;
     let old = match store.read(user) {

@@ -75,8 +75,7 @@ pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<O
             output::print_json(&sets.iter().map(Json::of).collect::<Vec<_>>())?;
         }
         Format::Text => {
-            let now = clock::now();
-            sets.iter().try_for_each(|set| output::print(&text(set, now)))?;
+            sets.iter().try_for_each(|set| output::print(&text(set)))?;
         }
     }
     Failure::report(failed, users.len()).map(|()| outcome)
@@ -96,18 +95,27 @@ struct Notices {
     refusal: Option<Refusal>,
 }
 
-fn text(Shown { set, throttled, notices, low }: &Shown, now: Time) -> String {
-    let Label { set: id, user, created, email, .. } = &set.label;
-    let (left, total) = (set.left(), set.total());
-    let days = now.seconds().saturating_sub(created.seconds()) / 86_400;
+/// What is said of any set.
+pub(crate) fn summary(
+    user: &str,
+    set: &str,
+    created: Time,
+    (left, total): (usize, usize),
+    low: bool,
+) -> String {
+    let days = clock::now().seconds().saturating_sub(created.seconds()) / 86_400;
     let warning = match left {
         0 => ", NONE LEFT",
-        left if left <= *low => ", LOW",
+        _ if low => ", LOW",
         _ => "",
     };
-    let mut text = format!("{user}: {left} of {total} codes left{warning}\n");
+    format!("{user}: {left} of {total} codes left{warning}\n  set {set}, made {created} ({days} days ago)\n")
+}
+
+fn text(Shown { set, throttled, notices, low }: &Shown) -> String {
+    let Label { set: id, user, created, email, .. } = &set.label;
+    let mut text = summary(user, id, *created, (set.left(), set.total()), set.left() <= *low);
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "  set {id}, made {created} ({days} days ago)");
     if !email.is_empty() {
         let _ = writeln!(text, "  notices to {}", email.join(", "));
     }

@@ -29,8 +29,22 @@ pub(crate) fn secret(prompt: &str) -> io::Result<Zeroizing<String>> {
     if is_there() {
         write!(io::stderr(), "{prompt}")?;
     }
+    read()
+}
+
+/// Reads a line that may be seen.
+pub(crate) fn line(prompt: &str) -> io::Result<Zeroizing<String>> {
+    if is_there() {
+        write!(io::stderr(), "{prompt}")?;
+    }
+    read()
+}
+
+fn read() -> io::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::with_capacity(LONGEST_LINE));
-    io::stdin().lock().read_line(&mut line)?;
+    if io::stdin().lock().read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let end = line.trim_end_matches(['\n', '\r']).len();
     line.truncate(end);
     Ok(line)

@@ -8,7 +8,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 /// The uid that connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caller(u32);
+pub struct Caller(u32);
 
 /// For whom a caller acts.
 pub(crate) enum For {
@@ -23,7 +23,7 @@ impl Caller {
     ///
     /// # Errors
     /// It is no socket.
-    pub(crate) fn of(socket: &impl AsFd) -> Result<Self, Errno> {
+    pub fn of(socket: &impl AsFd) -> Result<Self, Errno> {
         Ok(Self(getsockopt(socket, PeerCredentials)?.uid()))
     }
 

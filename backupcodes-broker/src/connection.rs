@@ -1,6 +1,6 @@
 //! One connection, in a process of its own. What comes is bounded in size and time before any of it is looked at.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -30,19 +30,38 @@ pub(crate) fn serve(config: Config, conf: Option<PathBuf>, mut stream: UnixStrea
     nix::unistd::alarm::set(WHOLE);
     stream.set_write_timeout(Some(WRITE))?;
     let caller = Caller::of(&stream)?;
-    let service = VarlinkService::new(
-        "pam_backupcodes",
-        "backupcodes-broker",
-        env!("CARGO_PKG_VERSION"),
-        "",
-        vec![Box::new(Methods::new(config, conf, caller))],
-    );
+    let connection = Connection::new(config, conf, caller);
     let mut patience = FIRST;
     while let Some(message) = receive(&mut stream, patience)? {
         patience = LATER;
-        service.handle(&mut message.as_slice(), &mut stream, None).map_err(io::Error::other)?;
+        connection.reply(&message, &mut stream)?;
     }
     Ok(())
+}
+
+/// What has been said on a connection.
+pub struct Connection(VarlinkService);
+
+impl Connection {
+    /// One of `caller`, with the configuration, and the file that it is from where that is not the usual one.
+    #[must_use]
+    pub fn new(config: Config, conf: Option<PathBuf>, caller: Caller) -> Self {
+        Self(VarlinkService::new(
+            "pam_backupcodes",
+            "backupcodes-broker",
+            env!("CARGO_PKG_VERSION"),
+            "",
+            vec![Box::new(Methods::new(config, conf, caller))],
+        ))
+    }
+
+    /// Writes the reply to one message, which ends with its NUL.
+    ///
+    /// # Errors
+    /// It is no call, or the reply cannot be written.
+    pub fn reply(&self, mut message: &[u8], to: &mut impl Write) -> io::Result<()> {
+        self.0.handle(&mut message, to, None).map(drop).map_err(io::Error::other)
+    }
 }
 
 /// One message, with the NUL at its end. `None`: the other end is closed.

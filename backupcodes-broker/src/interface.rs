@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use backupcodes_core::account::AccountError;
 use backupcodes_core::attempt::{Accepted, Refusal};
@@ -20,25 +21,34 @@ use varlink::{Call, CallTrait, Interface, Reply};
 
 use crate::caller::{Caller, For};
 use crate::log::log;
+use crate::renewal::Renewal;
 
 /// What a caller may call.
 pub(crate) struct Methods {
     config: Config,
     conf: Option<PathBuf>,
     caller: Caller,
+    /// The one that is going on.
+    renewal: Mutex<Option<Renewal>>,
 }
 
 /// An error of the interface.
-enum Error {
+pub(crate) enum Error {
     NoSet,
     NotYours,
     /// Why, for root and the log.
     Unavailable(String),
+    /// What PAM said.
+    Denied(Value),
+    OutOfTurn,
+    Changed,
+    /// Why, for the log.
+    Unflushed(String),
     /// The varlink error for parameters that are none.
     Parameters(String),
 }
 
-type Outcome = Result<Value, Error>;
+pub(crate) type Outcome = Result<Value, Error>;
 
 /// What failures of callers that are not root are counted by, whatever service they say they are: it must not be theirs to
 /// make others wait.
@@ -50,6 +60,11 @@ const DELIVERS: &str = "/usr/sbin/backupcodes-admin";
 #[derive(Deserialize)]
 struct OfUser {
     user: String,
+}
+
+#[derive(Deserialize)]
+struct Answers {
+    answers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,8 +84,8 @@ struct Check {
 
 impl Methods {
     /// With the configuration, and the file that it is from where that is not the usual one.
-    pub(crate) const fn new(config: Config, conf: Option<PathBuf>, caller: Caller) -> Self {
-        Self { config, conf, caller }
+    pub(crate) fn new(config: Config, conf: Option<PathBuf>, caller: Caller) -> Self {
+        Self { config, conf, caller, renewal: Mutex::new(None) }
     }
 
     fn check(&self, parameters: Value) -> Outcome {
@@ -164,6 +179,39 @@ impl Methods {
         }
     }
 
+    fn renew(&self, parameters: Value) -> Outcome {
+        let OfUser { user } = read(parameters)?;
+        let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
+        let mut renewal = self.renewal();
+        if renewal.is_some() {
+            return Err(Error::OutOfTurn);
+        }
+        let (begun, reply) = Renewal::begin(&self.config, account)?;
+        *renewal = Some(begun);
+        Ok(reply)
+    }
+
+    fn answer(&self, parameters: Value) -> Outcome {
+        let Answers { answers } = read(parameters)?;
+        let mut renewal = self.renewal();
+        let (gone_on, reply) = renewal.take().ok_or(Error::OutOfTurn)?.answer(&self.config, answers)?;
+        *renewal = Some(gone_on);
+        Ok(reply)
+    }
+
+    fn keep(&self) -> Outcome {
+        let kept = self.renewal().take().ok_or(Error::OutOfTurn)?.keep(&self.config);
+        // Where it is told of, there is something to tell.
+        if self.config.notify.spawn {
+            self.start_delivery();
+        }
+        kept
+    }
+
+    fn renewal(&self) -> MutexGuard<'_, Option<Renewal>> {
+        self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// It goes on when this process has ended.
     fn start_delivery(&self) {
         let mut delivery = Command::new(DELIVERS);
@@ -201,6 +249,13 @@ impl Methods {
                 let reason = Some(reason).filter(|_| self.caller.is_root());
                 own("Unavailable", Some(json!({ "reason": reason })))
             }
+            Err(Error::Denied(messages)) => own("Denied", Some(json!({ "messages": messages }))),
+            Err(Error::OutOfTurn) => own("OutOfTurn", None),
+            Err(Error::Changed) => own("Changed", None),
+            Err(Error::Unflushed(reason)) => {
+                log(Level::Critical, &reason);
+                own("Unflushed", None)
+            }
             Err(Error::Parameters(parameter)) => {
                 Reply::error("org.varlink.service.InvalidParameter", Some(json!({ "parameter": parameter })))
             }
@@ -226,6 +281,9 @@ impl Interface for Methods {
             Some("HasSet") => self.has_set(parameters),
             Some("Status") => self.status(parameters),
             Some("Verify") => self.verify(parameters),
+            Some("Renew") => self.renew(parameters),
+            Some("Answer") => self.answer(parameters),
+            Some("Keep") => self.keep(),
             _ => return call.reply_method_not_found(method),
         };
         call.reply_struct(self.reply(outcome))

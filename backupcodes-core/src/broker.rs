@@ -84,10 +84,13 @@ struct Call<'a, P> {
     parameters: &'a P,
 }
 
+/// What the broker replies.
 #[derive(Deserialize)]
-struct Reply<P> {
-    error: Option<String>,
-    parameters: Option<P>,
+pub struct Reply<P> {
+    /// The varlink error, if it is one.
+    pub error: Option<String>,
+    /// What it has to say, or more about the error.
+    pub parameters: Option<P>,
 }
 
 impl Broker {
@@ -114,7 +117,7 @@ impl Broker {
         Ok(Self { path: path.into(), socket, rest: Zeroizing::default() })
     }
 
-    /// Calls a method, and waits for its reply. Those of an error are other parameters: `R` may require none.
+    /// Calls a method, and waits for what it has to say. Those of an error are other parameters: `R` may require none.
     ///
     /// # Errors
     /// [`BrokerError`].
@@ -124,6 +127,22 @@ impl Broker {
         parameters: &P,
         patience: Duration,
     ) -> Result<R, BrokerError> {
+        match self.exchange(method, parameters, patience)? {
+            Reply { error: Some(error), .. } => Err(BrokerError::Refused { error: plain(&error) }),
+            Reply { error: None, parameters } => parameters.ok_or_else(|| self.garbled(&"no parameters")),
+        }
+    }
+
+    /// Calls a method, and waits for its reply, be it an error.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub fn exchange<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        parameters: &P,
+        patience: Duration,
+    ) -> Result<Reply<R>, BrokerError> {
         // As large as it can get, so that no piece of it is left behind where it grew.
         let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
         let call = Call { method: format!("{INTERFACE}.{method}"), parameters };
@@ -131,11 +150,7 @@ impl Broker {
         message.push(0);
         self.send(&message, patience)?;
         let reply = self.receive(patience)?;
-        let reply = serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
-        match reply {
-            Reply { error: Some(error), .. } => Err(BrokerError::Refused { error: plain(&error) }),
-            Reply { error: None, parameters } => parameters.ok_or_else(|| self.garbled(&"no parameters")),
-        }
+        serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))
     }
 
     fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), BrokerError> {

@@ -84,14 +84,37 @@ impl NewSet {
     }
 }
 
-/// The set that is there, or what else a new one would replace.
-///
-/// # Errors
-/// What is there may not be replaced.
-pub fn present(store: &dyn Store, user: &str) -> Result<Result<CodeSet, Expected<'static>>, StoreError> {
-    match store.read(user) {
-        Ok(old) => Ok(old.ok_or(Expected::Nothing)),
-        Err(error) if error.can_be_replaced() => Ok(Err(Expected::Unusable)),
-        Err(error) => Err(error),
+/// What a new set of an account would replace.
+pub struct Old(Result<CodeSet, Expected<'static>>);
+
+impl Old {
+    /// What is there now.
+    ///
+    /// # Errors
+    /// It may not be replaced.
+    pub fn find(store: &dyn Store, account: &Account) -> Result<Self, StoreError> {
+        match store.read(&account.name) {
+            Ok(old) => Ok(Self(old.ok_or(Expected::Nothing))),
+            Err(error) if error.can_be_replaced() => Ok(Self(Err(Expected::Unusable))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What must still be there when a new set takes its place.
+    #[must_use]
+    pub fn expected(&self) -> Expected<'_> {
+        self.0.as_ref().map_or_else(|expected| *expected, |set| Expected::Set(&set.label.set))
+    }
+
+    /// The set, where it is this account's own: one of an account that is no more is worth nothing.
+    #[must_use]
+    pub fn own(&self, account: &Account) -> Option<&CodeSet> {
+        self.0.as_ref().ok().filter(|set| set.label.judge_owner(account).is_ok())
+    }
+
+    /// Where the account's notices went so far. Addresses of an account that is no more are none of this one's.
+    #[must_use]
+    pub fn email(&self, account: &Account) -> Vec<String> {
+        self.own(account).map_or_else(Vec::new, |set| set.label.email.clone())
     }
 }

@@ -74,7 +74,19 @@ pub struct Writer<'a> {
     zone: TimeZone,
 }
 
+/// What this host calls itself.
+#[must_use]
+pub fn host_name() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into_owned())
+}
+
 impl<'a> Writer<'a> {
+    /// A writer for this host, of the name `host`, in its own time zone.
+    #[must_use]
+    pub fn of_this_host(config: &'a Config, host: &str) -> Self {
+        Self::new(config, host, TimeZone::system())
+    }
+
     /// A writer for the host of this name, where clocks show the time of `zone`.
     #[must_use]
     pub fn new(config: &'a Config, host: &str, zone: TimeZone) -> Self {

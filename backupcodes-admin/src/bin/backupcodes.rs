@@ -1,0 +1,8 @@
+//! `backupcodes`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    backupcodes_admin::user::main()
+}

@@ -1,0 +1,144 @@
+//! A renewal: who passes the PAM service `backupcodes` gets a new set. It takes the old one's place only when the sheet
+//! has arrived.
+
+use backupcodes_core::account::Account;
+use backupcodes_core::clock;
+use backupcodes_core::code::Code;
+use backupcodes_core::config::Config;
+use backupcodes_core::hash::HeapMemory;
+use backupcodes_core::issue::{NewSet, Old};
+use backupcodes_core::login::Level;
+use backupcodes_core::notice::{self, Writer};
+use backupcodes_core::slots::InSlot;
+use backupcodes_core::store::{FileStore, ReplaceError};
+use backupcodes_core::throttle::{Counted, Key, Throttle};
+use serde_json::{Value, json};
+
+use crate::interface::{Error, Outcome};
+use crate::log::log;
+use crate::pam::{Conversation, Step};
+
+/// What renewals that fail are counted by: they may try passwords.
+const COUNTED_AS: &str = "renewal";
+/// The longest answer that PAM takes: PAM_MAX_RESP_SIZE of `_pam_types.h`.
+const LONGEST_ANSWER: usize = 512;
+
+/// A renewal that has begun.
+pub(crate) struct Renewal {
+    account: Account,
+    /// What there was at the beginning: a set that takes its place meanwhile is not replaced.
+    old: Old,
+    stage: Stage,
+}
+
+enum Stage {
+    /// PAM waits for answers to so many prompts.
+    Asked { conversation: Conversation, prompts: usize, counted: Counted },
+    /// The sheet is on its way. The old set is still in place.
+    Made(NewSet),
+}
+
+impl Renewal {
+    /// Begins one, and says what is asked, or has the sheet already.
+    ///
+    /// # Errors
+    /// [`Error`]: it is at its end.
+    pub(crate) fn begin(config: &Config, account: Account) -> Result<(Self, Value), Error> {
+        let counted = count(config, &account)?;
+        let old = Old::find(&FileStore::new(&config.directory), &account)?;
+        let conversation = Conversation::begin(&account.name).map_err(Error::Unavailable)?;
+        Self::go_on(config, account, old, conversation, counted)
+    }
+
+    /// Answers what was asked last.
+    ///
+    /// # Errors
+    /// [`Error`]: it is at its end.
+    pub(crate) fn answer(self, config: &Config, answers: Vec<String>) -> Result<(Self, Value), Error> {
+        let Self { account, old, stage } = self;
+        let Stage::Asked { conversation, prompts, counted } = stage else { return Err(Error::OutOfTurn) };
+        if answers.len() != prompts {
+            return Err(Error::OutOfTurn);
+        }
+        if answers.iter().any(|answer| answer.len() >= LONGEST_ANSWER || answer.contains('\0')) {
+            return Err(Error::Parameters("answers".into()));
+        }
+        conversation.answer(answers.into_iter().map(Into::into).collect());
+        Self::go_on(config, account, old, conversation, counted)
+    }
+
+    /// Puts the set in place, now that its sheet has arrived.
+    ///
+    /// # Errors
+    /// [`Error`]: the old set is as it was, but where the error says otherwise.
+    pub(crate) fn keep(self, config: &Config) -> Outcome {
+        let Self { account, old, stage } = self;
+        let Stage::Made(new) = stage else { return Err(Error::OutOfTurn) };
+        let store = FileStore::new(&config.directory);
+        let writer = Writer::of_this_host(config, &notice::host_name());
+        let put = new.put(&store, &account, old.expected(), &writer, &mut || Ok(()));
+        let user = &account.name;
+        match put {
+            Ok(()) | Err(ReplaceError::Unflushed(_)) => {
+                log(Level::Notice, &format!("set {} is {user}'s now, by a renewal", new.label.set));
+            }
+            Err(_) => {}
+        }
+        put.map_err(|error| match error {
+            ReplaceError::Changed { .. } => Error::Changed,
+            error @ ReplaceError::Unflushed(_) => Error::Unflushed(error.to_string()),
+            error => Error::Unavailable(error.to_string()),
+        })?;
+        if let Err(error) = Throttle::new(config).clear(user) {
+            log(Level::Warning, &format!("the failures of {user} are still counted: {error}"));
+        }
+        Ok(json!({}))
+    }
+
+    fn go_on(
+        config: &Config,
+        account: Account,
+        old: Old,
+        conversation: Conversation,
+        counted: Counted,
+    ) -> Result<(Self, Value), Error> {
+        let user = &account.name;
+        let (messages, result) = match conversation.next() {
+            Step::Asked(messages) => {
+                let prompts = messages.iter().filter(|message| message.is_prompt()).count();
+                let stage = Stage::Asked { conversation, prompts, counted };
+                return Ok((Self { account, old, stage }, json!({ "messages": messages })));
+            }
+            Step::Ended(messages, result) => (messages, result),
+        };
+        if let Err(reason) = result {
+            log(Level::Notice, &format!("a renewal of {user} is refused: {reason}"));
+            return Err(Error::Denied(json!(messages)));
+        }
+        if let Err(error) = counted.clear() {
+            log(Level::Warning, &format!("failures are not counted as they should be: {error}"));
+        }
+        let mut memory = InSlot::new(config, HeapMemory::default());
+        let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        let codes: Vec<_> = new.codes.iter().map(Code::for_sheet).collect();
+        let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+        let sheet = json!({ "set": new.label.set, "created": new.label.created.to_string(), "codes": codes });
+        let reply = json!({ "messages": messages, "sheet": sheet });
+        Ok((Self { account, old, stage: Stage::Made(new) }, reply))
+    }
+}
+
+/// Counts a renewal as a failure until it has passed, or many at one time would be a way to try passwords.
+fn count(config: &Config, account: &Account) -> Result<Counted, Error> {
+    let key = Key { user: Some(&account.name), service: COUNTED_AS, source: None };
+    let counted = Throttle::new(config).count(key, clock::precise())?;
+    let Some(wait) = counted.refused else { return Ok(counted) };
+    log(
+        Level::Warning,
+        &format!("a renewal of {} is refused {wait}, after {} failures", account.name, counted.before),
+    );
+    Err(Error::Denied(
+        json!([{ "style": "error_msg", "text": format!("Too many attempts failed: refused {wait}.") }]),
+    ))
+}
