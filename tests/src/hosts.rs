@@ -118,7 +118,11 @@ impl Machine {
 
     /// `backupcodes-admin` with the system's configuration.
     pub fn admin(&self, arguments: &[&str]) -> std::process::Output {
-        feed(Command::new(built("backupcodes-admin")).args(arguments), "")
+        self.admin_with_input(arguments, "")
+    }
+
+    pub fn admin_with_input(&self, arguments: &[&str], input: &str) -> std::process::Output {
+        feed(Command::new(built("backupcodes-admin")).args(arguments), input)
     }
 
     pub fn generate(&self, account: &Account) -> Sheet {

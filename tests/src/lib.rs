@@ -32,6 +32,7 @@ pub mod power_cut;
 pub mod processes;
 pub mod readme;
 pub mod refusals;
+pub mod renewal;
 pub mod scene;
 pub mod stopped;
 pub mod strace;

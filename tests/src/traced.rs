@@ -123,8 +123,8 @@ pub enum Victim {
     ItsChild,
 }
 
-/// Starts `command` and kills it at its stop of this number, counted from 0, among those that `counts`. A process that is killed
-/// on its way into a call does not make it. The stop comes back, or `None` where it ended before.
+/// Starts `command` with this input, and kills it at its stop of this number, counted from 0, among those that `counts`. A process
+/// that is killed on its way into a call does not make it. The stop comes back, or `None` where it ended before.
 pub fn killed_at(
     command: &mut Command,
     input: &str,
@@ -132,7 +132,25 @@ pub fn killed_at(
     counts: fn(&Stop) -> bool,
     number: usize,
 ) -> (Option<Stop>, Output) {
-    let child = start_traced(command, input);
+    let mut child = start_traced(command.stdin(Stdio::piped()));
+    // Less than a pipe holds.
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    killed(child, victim, counts, number)
+}
+
+/// The same of one whose input comes from elsewhere.
+pub fn killed_by_itself(
+    command: &mut Command,
+    counts: fn(&Stop) -> bool,
+    number: usize,
+) -> (Option<Stop>, Output) {
+    let child = start_traced(command);
+    // Who holds its other end must see that it is gone.
+    command.stdin(Stdio::null());
+    killed(child, Victim::Itself, counts, number)
+}
+
+fn killed(child: Child, victim: Victim, counts: fn(&Stop) -> bool, number: usize) -> (Option<Stop>, Output) {
     let mut led = Traced::led(&child, victim);
     let mut left = number;
     let killed = loop {
@@ -150,12 +168,62 @@ pub fn killed_at(
 }
 
 /// A process that stops when it has become the program.
-fn start_traced(command: &mut Command, input: &str) -> Child {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+fn start_traced(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // SAFETY: between fork and exec it makes a system call and nothing else.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
-    let mut child = command.spawn().unwrap();
-    // Less than a pipe holds.
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    child
+    command.spawn().unwrap()
+}
+
+/// A call in which something changes, behind it.
+pub fn changes(stop: &Stop) -> bool {
+    const CREATES: u64 = libc::O_CREAT as u64;
+    let changes = match stop.call {
+        libc::SYS_openat => stop.arguments[2] & CREATES != 0,
+        libc::SYS_write
+        | libc::SYS_pwrite64
+        | libc::SYS_ftruncate
+        | libc::SYS_fsync
+        | libc::SYS_fdatasync => true,
+        libc::SYS_mkdirat
+        | libc::SYS_unlinkat
+        | libc::SYS_renameat
+        | libc::SYS_renameat2
+        | libc::SYS_utimensat
+        | libc::SYS_fchmod => true,
+        libc::SYS_flock | libc::SYS_setresuid | libc::SYS_rt_sigprocmask => true,
+        libc::SYS_clone | libc::SYS_wait4 => !looks(stop),
+        _ => false,
+    };
+    changes && !stop.is_entry
+}
+
+/// Any call, before and behind it.
+pub fn all(stop: &Stop) -> bool {
+    !looks(stop)
+}
+
+/// A call that only looks, and that is made so often that stops would be lost in it, or more often on a busy machine, where a stop
+/// would have another number each time. Its kill would be that behind the call before.
+fn looks(stop: &Stop) -> bool {
+    const WAITS_NOT: u64 = libc::WNOHANG as u64;
+    const FLAGS: [u64; 2] = [libc::F_GETFD as u64, libc::F_GETFL as u64];
+    match stop.call {
+        // Whether sendmail has ended. The second one goes on with the first, where the child's end came between.
+        libc::SYS_poll | libc::SYS_restart_syscall => true,
+        libc::SYS_wait4 => stop.arguments[2] & WAITS_NOT != 0,
+        // What the tests' host lends: descriptors and signals.
+        libc::SYS_fcntl => FLAGS.contains(&stop.arguments[1]),
+        libc::SYS_getpeername => true,
+        libc::SYS_rt_sigaction => stop.arguments[1] == 0,
+        _ => false,
+    }
+}
+
+/// What was killed, at so many stops, among which are these calls.
+pub fn report(what: &str, killed: &[Stop], calls: &[libc::c_long]) {
+    println!("{what}: killed at {} stops", killed.len());
+    for call in calls {
+        assert!(killed.iter().any(|stop| stop.call == *call), "{what} is not killed at call {call}");
+    }
 }

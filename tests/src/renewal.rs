@@ -1,0 +1,144 @@
+//! A user who renews the own codes by the broker, on a machine of the sandbox.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::hosts::{Account, Machine};
+use crate::terminal::Terminal;
+use crate::{built, feed, readme};
+
+pub const SOCKET: &str = "/run/backupcodes/broker";
+pub const SERVICE: &str = "/etc/pam.d/backupcodes";
+pub const SHIPPED: &str = include_str!("../../packaging/pam/backupcodes");
+pub const PASSWORD: &str = "Password: ";
+pub const CODE: &str = "Backup code: ";
+pub const DONE: &str = "These codes work from now on";
+
+/// A machine with a broker, the PAM service as it is shipped, and a user.
+pub struct Renewal {
+    pub machine: Machine,
+    pub broker: Child,
+    pub user: Account,
+}
+
+impl Renewal {
+    pub fn new() -> Option<Self> {
+        let machine = Machine::new()?;
+        fs::create_dir_all("/run/backupcodes").unwrap();
+        fs::write(SERVICE, SHIPPED).unwrap();
+        let user = machine.account();
+        let broker = Command::new(built("backupcodes-broker")).args(["--socket", SOCKET]).spawn().unwrap();
+        let start = Instant::now();
+        while UnixStream::connect(SOCKET).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "no broker");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(Self { machine, broker, user })
+    }
+
+    /// `backupcodes`, as the user runs it.
+    pub fn command(&self, command: &str) -> Command {
+        let mut own = self.user.command();
+        own.arg(built("backupcodes")).arg(command);
+        own
+    }
+
+    pub fn output(&self, command: &str, input: &str) -> Output {
+        feed(&mut self.command(command), input)
+    }
+
+    /// A renewal at a terminal, where these prompts are answered so: its exit status, and all that was on the screen.
+    pub fn renew(&self, answers: &[(&str, &str)]) -> (i32, String) {
+        let mut terminal = Terminal::start(&mut self.command("renew"));
+        for (prompt, answer) in answers {
+            terminal.expect(prompt);
+            terminal.send(answer);
+        }
+        (terminal.end(), terminal.screen.clone())
+    }
+
+    /// Has README's block in the place of the `auth` lines.
+    pub fn ask_as(&self, block: &str) {
+        let rest = SHIPPED.lines().filter(|line| !line.starts_with("auth")).map(|line| format!("{line}\n"));
+        fs::write(SERVICE, readme::block(block) + &rest.collect::<String>()).unwrap();
+    }
+
+    /// Whether the code would be accepted.
+    pub fn takes(&self, code: &str) -> bool {
+        let output = self.machine.admin_with_input(&["verify", &self.user.name], code);
+        output.status.success()
+    }
+
+    pub fn set(&self) -> String {
+        self.machine.status(&self.user)["set"].as_str().unwrap().into()
+    }
+
+    pub fn left(&self) -> u64 {
+        self.machine.status(&self.user)["left"].as_u64().unwrap()
+    }
+
+    /// The file of the set; empty where there is none.
+    pub fn file(&self) -> Vec<u8> {
+        fs::read(self.user.file()).unwrap_or_default()
+    }
+
+    /// The subjects of this user's notices in the outbox.
+    pub fn subjects(&self) -> Vec<String> {
+        let outbox = Path::new("/var/lib/backupcodes/outbox");
+        let letters = fs::read_dir(outbox).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let own = |path: &PathBuf| path.to_str().unwrap().contains(&format!("{}@", self.user.name));
+        let letters = letters.filter(own).map(|path| fs::read_to_string(path).unwrap());
+        letters
+            .flat_map(|letter| {
+                letter
+                    .lines()
+                    .filter(|line| line.starts_with("Subject: "))
+                    .map(String::from)
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Waits until no connection is served any more.
+    pub fn wait_until_idle(&self) {
+        let start = Instant::now();
+        while self.broker_has_children() {
+            assert!(start.elapsed() < Duration::from_secs(30), "connections that stay");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn broker_has_children(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.broker.id())).unwrap();
+        let children =
+            |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        tasks.flatten().any(|task| !children(task).is_empty())
+    }
+
+    /// The last line of the broker's log.
+    pub fn last_line(&self) -> String {
+        let log = self.machine.log();
+        log.iter().rfind(|line| line.text.contains("backupcodes-broker")).expect("a line").text.clone()
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        let _ = self.broker.kill();
+        let _ = self.broker.wait();
+        let _ = fs::remove_file(SOCKET);
+        let _ = fs::remove_file(SERVICE);
+        let _ = fs::remove_file("/etc/security/backupcodes.conf");
+    }
+}
+
+/// The codes on a screen or in an output, in their order.
+pub fn codes(screen: &str) -> Vec<String> {
+    let is_code = |word: &&str| word.len() == 17 && word.split('-').map(str::len).eq([5, 5, 5]);
+    let mut codes: Vec<_> = screen.split_whitespace().filter(is_code).map(String::from).collect();
+    codes.sort_unstable();
+    codes
+}

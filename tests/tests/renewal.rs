@@ -1,0 +1,250 @@
+//! Users show, check and renew their own codes with `backupcodes`, at a terminal, by the broker.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use backupcodes_tests::authenticator::Verifier;
+use backupcodes_tests::hosts::run;
+use backupcodes_tests::renewal::{CODE, DONE, PASSWORD, Renewal, SERVICE, codes};
+use backupcodes_tests::terminal::Terminal;
+use backupcodes_tests::{mistyped, text};
+
+#[test]
+fn the_password_and_a_code_renew_a_set_and_the_old_one_works_until_then() {
+    let Some(scene) = Renewal::new() else { return };
+    let old = scene.machine.generate(&scene.user);
+    scene.machine.admin(&["email", &scene.user.name, "owner@example.org"]);
+    let password = scene.user.password.clone();
+    let mut terminal = Terminal::start(&mut scene.command("renew"));
+    terminal.expect(PASSWORD);
+    terminal.send(&password);
+    terminal.expect(CODE);
+    assert_eq!((scene.set(), scene.left()), (old.set.clone(), 10));
+    terminal.send(&old.codes[0]);
+    terminal.expect(DONE);
+    assert_eq!(terminal.end(), 0);
+    let screen = &terminal.screen;
+    assert!(!screen.contains(&password) && !screen.contains(&old.codes[0]), "{screen}");
+    let new = codes(screen);
+    assert_eq!(new.len(), 10, "{screen}");
+    assert!(
+        screen.contains(&format!("User  {}", scene.user.name)) && screen.contains(&scene.set()),
+        "{screen}"
+    );
+    assert_ne!(scene.set(), old.set);
+    assert_eq!(scene.left(), 10);
+    assert!(scene.takes(&new[9]) && !scene.takes(&old.codes[1]));
+    let subjects = scene.subjects();
+    assert!(subjects.iter().any(|subject| subject.contains("New backup codes for ")), "{subjects:#?}");
+    assert!(subjects.iter().any(|subject| subject.contains("Backup code 1 of ")), "{subjects:#?}");
+    assert_eq!(scene.machine.status(&scene.user)["email"][0], "owner@example.org");
+    // The next one takes a code of the new sheet.
+    let (status, screen) = scene.renew(&[(PASSWORD, &password), (CODE, &old.codes[1])]);
+    assert!(status == 1 && screen.contains("refused") && codes(&screen).is_empty(), "{screen}");
+    assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &new[0]), (DONE, "")]).0, 0);
+}
+
+#[test]
+fn a_password_alone_makes_a_first_set_and_never_replaces_one() {
+    let Some(scene) = Renewal::new() else { return };
+    let password = scene.user.password.clone();
+    let (status, screen) = scene.renew(&[(PASSWORD, "not the password")]);
+    assert!(status == 1 && !screen.contains(CODE) && scene.file().is_empty(), "{screen}");
+    let (status, screen) = scene.renew(&[(PASSWORD, &password), (DONE, "")]);
+    assert!(status == 0 && !screen.contains(CODE), "{screen}");
+    let codes_of_first = codes(&screen);
+    let first = scene.file();
+    for answer in ["", &password, "123456", &mistyped(&codes_of_first[1])] {
+        let (status, screen) = scene.renew(&[(PASSWORD, &password), (CODE, answer)]);
+        assert!(status == 1 && codes(&screen).is_empty(), "{answer}: {screen}");
+        assert_eq!(scene.file(), first, "{answer}");
+    }
+    // Whoever has a code and not the password is not asked for it.
+    let (status, screen) = scene.renew(&[(PASSWORD, &codes_of_first[0])]);
+    assert!(status == 1 && !screen.contains(CODE), "{screen}");
+    assert_eq!(scene.file(), first);
+    // Renew while one is left: without any it is for the administrator.
+    let sheet = scene.machine.generate_count(&scene.user, 1);
+    fs::write("/etc/security/backupcodes.conf", "[throttle]\nfree = 1000\n").unwrap();
+    assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[0]), (DONE, "")]).0, 0);
+    let sheet = scene.machine.generate_count(&scene.user, 1);
+    let spent = scene.machine.status(&scene.user)["set"].clone();
+    // One that is spent, as by a login.
+    let mut broken_off = Terminal::start(&mut scene.command("renew"));
+    broken_off.expect(PASSWORD);
+    broken_off.send(&password);
+    broken_off.expect(CODE);
+    drop(broken_off);
+    let spend = format!("{}\n{}\n", password, sheet.codes[0]);
+    let mut full = scene.command("renew");
+    full.stdout(Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap()));
+    let output = feed_keeping_stdout(&mut full, &spend);
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stderr);
+    assert!(said.contains("cannot be printed") && said.contains("as they were"), "{said}");
+    assert_eq!((scene.machine.status(&scene.user)["set"].clone(), scene.left()), (spent, 0));
+    let (status, _) = scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[0])]);
+    assert_eq!((status, scene.left()), (1, 0));
+}
+
+/// The same as `feed`, but standard output is what the command says.
+fn feed_keeping_stdout(command: &mut Command, input: &str) -> Output {
+    use std::io::Write;
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn whoever_fails_too_often_waits_whatever_the_answers_are() {
+    let Some(scene) = Renewal::new() else { return };
+    let sheet = scene.machine.generate(&scene.user);
+    fs::write("/etc/security/backupcodes.conf", "[throttle]\nfree = 2\nfirst_delay = 50\n").unwrap();
+    let password = scene.user.password.clone();
+    for _ in 0..2 {
+        assert_eq!(scene.renew(&[(PASSWORD, "not the password")]).0, 1);
+    }
+    let (status, screen) = scene.renew(&[]);
+    assert!(status == 1 && screen.contains("Too many attempts failed: refused until"), "{screen}");
+    assert!(!screen.contains(PASSWORD), "{screen}");
+    let throttled = scene.machine.status(&scene.user)["throttled"].clone();
+    assert_eq!((&throttled[0]["service"], &throttled[0]["source"]), (&"renewal".into(), &"local".into()));
+    assert!(scene.machine.admin(&["unlock", &scene.user.name]).status.success());
+    assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[0]), (DONE, "")]).0, 0);
+    assert_eq!(scene.machine.status(&scene.user)["throttled"], serde_json::json!([]));
+    // Wrong codes are counted by the module as everywhere.
+    for _ in 0..2 {
+        assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[1])]).0, 1);
+    }
+    let throttled = scene.machine.status(&scene.user)["throttled"].clone();
+    assert_eq!(throttled[0]["service"], "backupcodes", "{throttled}");
+}
+
+#[test]
+fn with_readmes_stack_the_password_and_a_verification_code_or_a_backup_code_renew() {
+    let Some(scene) = Renewal::new() else { return };
+    scene.ask_as("renewal-one-prompt");
+    let phone = Verifier::Google.enroll(&scene.user);
+    let password = scene.user.password.clone();
+    const EITHER: &str = "Verification code or backup code: ";
+    // Without a set as well, a password alone does not do.
+    let wrong = phone.wrong_code();
+    for answer in ["", &password, &wrong] {
+        let (status, screen) = scene.renew(&[(PASSWORD, &password), (EITHER, answer)]);
+        assert!(status == 1 && scene.file().is_empty(), "{answer}: {screen}");
+    }
+    let (status, screen) = scene.renew(&[(PASSWORD, &password), (EITHER, &phone.code()), (DONE, "")]);
+    assert_eq!(status, 0, "{screen}");
+    let first = codes(&screen);
+    let (status, screen) = scene.renew(&[(PASSWORD, &password), (EITHER, &first[3]), (DONE, "")]);
+    assert_eq!(status, 0, "{screen}");
+    assert!(scene.takes(&codes(&screen)[0]) && !scene.takes(&first[4]));
+}
+
+#[test]
+fn a_set_that_changes_meanwhile_is_not_replaced() {
+    let Some(scene) = Renewal::new() else { return };
+    scene.machine.generate(&scene.user);
+    let mut terminal = Terminal::start(&mut scene.command("renew"));
+    terminal.expect(PASSWORD);
+    terminal.send(&scene.user.password);
+    terminal.expect(CODE);
+    let other = scene.machine.generate(&scene.user);
+    terminal.send(&other.codes[0]);
+    assert_eq!(terminal.end(), 3);
+    assert!(terminal.screen.contains("THE SHEET ABOVE IS WORTHLESS"), "{}", terminal.screen);
+    assert_eq!((scene.set(), scene.left()), (other.set, 9));
+}
+
+#[test]
+fn status_and_verify_ask_for_no_password_and_are_about_nobody_else() {
+    let Some(scene) = Renewal::new() else { return };
+    let output = scene.output("status", "");
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+    assert!(text(&output.stderr).contains("has no backup codes; to make some: backupcodes renew"));
+    assert_eq!(scene.output("verify", "123456\n").status.code(), Some(1));
+    let sheet = scene.machine.generate(&scene.user);
+    let output = scene.output("verify", &format!("{}\n", sheet.codes[4]));
+    assert_eq!(
+        (output.status.code(), text(&output.stdout).as_str()),
+        (Some(0), "The code would be accepted.\n")
+    );
+    let output = scene.output("verify", &format!("{}\n", mistyped(&sheet.codes[4])));
+    assert_eq!(
+        (output.status.code(), text(&output.stdout).as_str()),
+        (Some(1), "The code would be refused.\n")
+    );
+    let mut terminal = Terminal::start(&mut scene.command("verify"));
+    terminal.expect("it will not be spent");
+    terminal.send(&sheet.codes[5]);
+    terminal.expect("would be accepted");
+    assert!(terminal.end() == 0 && !terminal.screen.contains(&sheet.codes[5]), "{}", terminal.screen);
+    let status = scene.renew(&[(PASSWORD, &scene.user.password), (CODE, &sheet.codes[0])]).0;
+    assert_eq!(status, 0);
+    let output = scene.output("status", "");
+    let said = text(&output.stdout);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(
+        said.contains(&format!("{}: 10 of 10 codes left", scene.user.name)) && said.contains(&scene.set()),
+        "{said}"
+    );
+}
+
+#[test]
+fn status_tells_where_codes_were_used_and_warns_of_few() {
+    let Some(scene) = Renewal::new() else { return };
+    let sheet = scene.machine.generate_count(&scene.user, 3);
+    // A renewal that gets no further spends one.
+    let mut terminal = Terminal::start(&mut scene.command("renew"));
+    terminal.expect(PASSWORD);
+    terminal.send(&scene.user.password);
+    terminal.expect(CODE);
+    let other = scene.machine.generate_count(&scene.user, 3);
+    terminal.send(&other.codes[1]);
+    assert_eq!((terminal.end(), sheet.codes.len()), (3, 3));
+    let said = text(&scene.output("status", "").stdout);
+    assert!(said.contains(": 2 of 3 codes left, LOW\n"), "{said}");
+    assert!(said.contains("  code 2 used ") && said.contains(" by backupcodes from local\n"), "{said}");
+}
+
+#[test]
+fn an_account_that_has_expired_renews_nothing() {
+    let Some(scene) = Renewal::new() else { return };
+    run(Command::new("usermod").args(["--expiredate", "1", &scene.user.name]), "");
+    let (status, screen) = scene.renew(&[(PASSWORD, &scene.user.password)]);
+    assert!(status == 1 && screen.contains("account has expired"), "{screen}");
+    assert!(scene.file().is_empty());
+    assert!(scene.last_line().contains("is refused: pam_acct_mgmt"), "{}", scene.last_line());
+}
+
+/// Debian's service `other`, which stands in for one that is missing, asks for a password alone.
+#[test]
+fn without_the_pam_service_there_is_no_renewal() {
+    let Some(scene) = Renewal::new() else { return };
+    fs::remove_file(SERVICE).unwrap();
+    let (status, screen) = scene.renew(&[]);
+    assert!(status == 3 && screen.contains("Unavailable") && !screen.contains(PASSWORD), "{screen}");
+    let line = scene.last_line();
+    assert!(
+        line.contains("/etc/pam.d/backupcodes: no such PAM service") && line.contains("packaging/pam"),
+        "{line}"
+    );
+    assert!(scene.file().is_empty());
+}
+
+#[test]
+fn without_a_broker_the_user_is_told_how_to_get_one() {
+    let Some(mut scene) = Renewal::new() else { return };
+    scene.broker.kill().unwrap();
+    scene.broker.wait().unwrap();
+    for command in ["status", "renew", "verify"] {
+        let output = scene.output(command, "x\n");
+        assert_eq!(output.status.code(), Some(3));
+        let said = text(&output.stderr);
+        assert!(
+            said.starts_with("backupcodes: /run/backupcodes/broker: no broker")
+                && said.contains("systemctl enable"),
+            "{said}"
+        );
+    }
+}

@@ -1,0 +1,294 @@
+//! What a client can do wrong in a renewal, by mistake or on purpose: the user has the old set or the new one, whole, and no
+//! set is made that PAM has not allowed.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use backupcodes_tests::renewal::{Renewal, SERVICE, SOCKET};
+use backupcodes_tests::traced::{Stop, all, changes, killed_by_itself, report};
+use backupcodes_tests::{CHEAP, built, feed, text};
+use serde_json::{Value, json};
+
+/// A connection of root's, who may act for any account.
+struct Client(UnixStream);
+
+impl Client {
+    fn connect() -> Self {
+        Self::of(UnixStream::connect(SOCKET).unwrap())
+    }
+
+    fn of(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Self(stream)
+    }
+
+    fn send(&mut self, method: &str, parameters: Value) {
+        let call = json!({ "method": format!("org.backupcodes.Broker.{method}"), "parameters": parameters });
+        // Where nobody reads any more, there is no reply either.
+        let _ = self.0.write_all(format!("{call}\0").as_bytes());
+    }
+
+    /// `None`: the connection has ended.
+    fn receive(&mut self) -> Option<Value> {
+        let mut reply = Vec::new();
+        let mut byte = [0];
+        loop {
+            match self.0.read(&mut byte) {
+                Ok(1) if byte == [0] => return Some(serde_json::from_slice(&reply).unwrap()),
+                Ok(1) => reply.push(byte[0]),
+                Ok(_) => return None,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("{error} after {reply:?}"),
+            }
+        }
+    }
+
+    fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.send(method, parameters);
+        self.receive().expect("a reply")
+    }
+
+    fn error(&mut self, method: &str, parameters: Value) -> String {
+        let reply = self.call(method, parameters);
+        reply["error"].as_str().unwrap_or_else(|| panic!("{reply}")).rsplit('.').next().unwrap().into()
+    }
+
+    fn renew(&mut self, user: &str) -> Value {
+        self.call("Renew", json!({ "user": user }))
+    }
+
+    fn answer(&mut self, answer: &str) -> Value {
+        self.call("Answer", json!({ "answers": [answer] }))
+    }
+}
+
+/// The codes of a sheet in a reply.
+fn codes(reply: &Value) -> Vec<String> {
+    serde_json::from_value(reply["parameters"]["sheet"]["codes"].clone())
+        .unwrap_or_else(|_| panic!("{reply}"))
+}
+
+/// Nothing else may decide here.
+fn no_throttle() {
+    fs::write("/etc/security/backupcodes.conf", "[throttle]\nfree = 1000\n").unwrap();
+}
+
+#[test]
+fn answers_that_nobody_asked_for_end_a_renewal_and_make_no_set() {
+    let Some(scene) = Renewal::new() else { return };
+    no_throttle();
+    let sheet = scene.machine.generate(&scene.user);
+    let before = scene.file();
+    let user = scene.user.name.as_str();
+    let password = scene.user.password.clone();
+    let answers = |answers: &[&str]| json!({ "answers": answers });
+    let mut client = Client::connect();
+    // Nothing was asked.
+    assert_eq!(client.error("Answer", answers(&[&password])), "OutOfTurn");
+    assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
+    // One was asked for. After each of these another renewal may begin, and the one before is no more.
+    for wrong in [&[][..], &[password.as_str(), &sheet.codes[0]], &["", "", ""]] {
+        assert_eq!(client.renew(user)["parameters"]["messages"][0]["text"], "Password: ");
+        assert_eq!(client.error("Answer", answers(wrong)), "OutOfTurn");
+        assert_eq!(client.error("Answer", answers(&[&password])), "OutOfTurn");
+    }
+    client.renew(user);
+    assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
+    assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
+    for bad in [json!(["a\0b"]), json!(["x".repeat(512)]), json!([7]), json!("x"), json!([null]), json!([[]])]
+    {
+        client.renew(user);
+        assert_eq!(client.error("Answer", json!({ "answers": bad })), "InvalidParameter", "{bad}");
+    }
+    // Two at one time: the first one goes on, or is at its end; PAM has allowed neither.
+    client = Client::connect();
+    client.renew(user);
+    assert_eq!(client.error("Renew", json!({ "user": user })), "OutOfTurn");
+    assert_eq!(client.answer(&password)["parameters"]["messages"][0]["text"], "Backup code: ");
+    // Keep in the place of the code, and the code then.
+    assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
+    assert_eq!(client.error("Answer", answers(&[&sheet.codes[0]])), "OutOfTurn");
+    // The password in the place of the code, and the other way round.
+    for (first, second) in [(&password, &password), (&sheet.codes[0], &password)] {
+        client.renew(user);
+        let reply = client.answer(first);
+        if reply["error"].is_null() {
+            assert_eq!(client.error("Answer", answers(&[second])), "Denied");
+        }
+        assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
+    }
+    // What was asked of one connection is not answered on another.
+    let mut other = Client::connect();
+    client.renew(user);
+    assert_eq!(other.error("Answer", answers(&[&password])), "OutOfTurn");
+    assert_eq!(scene.file(), before);
+    // An answer behind the sheet gives it up.
+    client = Client::connect();
+    client.renew(user);
+    client.answer(&password);
+    let new = codes(&client.answer(&sheet.codes[0]));
+    assert_eq!(client.error("Answer", answers(&["x"])), "OutOfTurn");
+    assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
+    assert!(!scene.takes(&new[0]) && scene.takes(&sheet.codes[1]));
+    assert_eq!((scene.set(), scene.left()), (sheet.set, 9));
+}
+
+#[test]
+fn nobody_renews_for_another() {
+    let Some(scene) = Renewal::new() else { return };
+    no_throttle();
+    let other = scene.machine.account();
+    let sheet = scene.machine.generate(&other);
+    let before = fs::read(other.file()).unwrap();
+    for user in [&other.name, "root", "no-such-user", ""] {
+        let call = json!({ "method": "org.backupcodes.Broker.Renew", "parameters": { "user": user } });
+        let client = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);\
+            s.sendall(sys.stdin.buffer.read()); print(s.recv(65536).decode())";
+        let mut command = scene.user.command();
+        command.args(["/usr/bin/python3", "-c", client, SOCKET]);
+        let output = feed(&mut command, &format!("{call}\0"));
+        assert!(text(&output.stdout).contains("NotYours"), "{user}: {output:?}");
+    }
+    assert_eq!(fs::read(other.file()).unwrap(), before);
+    let throttled = scene.machine.status(&other)["throttled"].clone();
+    assert_eq!((throttled, scene.takes(&sheet.codes[0])), (json!([]), false));
+}
+
+/// Whoever is gone after the sheet, but before `Keep`, has the old set; whoever is gone after that, the new one.
+#[test]
+fn a_client_that_goes_away_at_any_step_leaves_the_old_set_or_the_new_one_whole() {
+    let Some(scene) = Renewal::new() else { return };
+    no_throttle();
+    let user = scene.user.name.clone();
+    let password = scene.user.password.clone();
+    let sheet = scene.machine.generate(&scene.user);
+    // What is sent, in its order; of each, whether the reply is waited for.
+    let steps = |code: &str| {
+        [
+            ("Renew", json!({ "user": user })),
+            ("Answer", json!({ "answers": [password] })),
+            ("Answer", json!({ "answers": [code] })),
+            ("Keep", json!({})),
+        ]
+    };
+    let mut spent = 0;
+    for count in 0..4 {
+        for waits in [false, true] {
+            let mut client = Client::connect();
+            let code = &sheet.codes[spent];
+            for (number, (method, parameters)) in steps(code).into_iter().enumerate().take(count) {
+                client.send(method, parameters);
+                if waits || number + 1 < count {
+                    client.receive().unwrap();
+                }
+            }
+            drop(client);
+            scene.wait_until_idle();
+            let status = scene.machine.status(&scene.user);
+            assert_eq!(status["set"], sheet.set, "{count} steps");
+            // Its code is spent where PAM has come to it.
+            spent = 10 - usize::try_from(status["left"].as_u64().unwrap()).unwrap();
+            assert!(spent <= 2 && scene.takes(&sheet.codes[spent]), "{count} steps: {status}");
+        }
+    }
+    assert!(spent >= 1);
+    for waits in [false, true] {
+        let sheet = scene.machine.generate(&scene.user);
+        let mut client = Client::connect();
+        client.renew(&user);
+        client.answer(&password);
+        let new = codes(&client.answer(&sheet.codes[0]));
+        assert!(!scene.takes(&new[0]) && scene.takes(&sheet.codes[1]), "not before Keep");
+        client.send("Keep", json!({}));
+        if waits {
+            assert_eq!(client.receive().unwrap(), json!({ "parameters": {} }));
+        }
+        drop(client);
+        scene.wait_until_idle();
+        assert!(scene.takes(&new[0]) && scene.takes(&new[9]) && !scene.takes(&sheet.codes[1]));
+        assert_eq!(scene.left(), 10);
+    }
+}
+
+/// Kills the process of a connection at each stop that counts, while a client goes through a renewal. PAM's own thread works with
+/// the set as every host does, and is killed in their place.
+fn sweep(counts: fn(&Stop) -> bool) {
+    let Some(scene) = Renewal::new() else { return };
+    let module = "auth required pam_backupcodes.so\naccount required pam_permit.so\n";
+    fs::write(SERVICE, module).unwrap();
+    fs::write("/etc/security/backupcodes.conf", CHEAP).unwrap();
+    let outbox = Path::new("/var/lib/backupcodes/outbox");
+    let user = scene.user.name.clone();
+    let (mut killed, mut kept) = (Vec::new(), 0);
+    loop {
+        let sheet = scene.machine.generate(&scene.user);
+        let _ = fs::remove_dir_all(outbox);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut command = Command::new(built("backupcodes-broker"));
+        command.arg("--connection").stdin(OwnedFd::from(theirs));
+        let ((stop, output), (shown, is_kept)) = std::thread::scope(|scope| {
+            let client = scope.spawn(|| renew_until_it_ends(Client::of(ours), &user, &sheet.codes[0]));
+            (killed_by_itself(&mut command, counts, killed.len()), client.join().unwrap())
+        });
+        let Some(stop) = stop else {
+            assert!(is_kept && output.status.success(), "{output:?}");
+            break;
+        };
+        let at = killed.len();
+        let set = scene.set();
+        if set == sheet.set {
+            assert!(!is_kept, "the broker said that the new set is in place, stop {at}");
+            assert!(scene.takes(&sheet.codes[1]) && scene.left() >= 9, "stop {at}");
+        } else {
+            kept += 1;
+            let (shown_set, codes) = shown.unwrap_or_else(|| panic!("a set that nobody has seen, stop {at}"));
+            assert_eq!((set, scene.left()), (shown_set, 10), "stop {at}");
+            assert!(
+                scene.takes(&codes[0]) && scene.takes(&codes[9]) && !scene.takes(&sheet.codes[1]),
+                "stop {at}"
+            );
+            let subjects = scene.subjects();
+            assert!(
+                subjects.iter().any(|told| told.contains("Backup codes of ")),
+                "stop {at}: {subjects:#?}"
+            );
+        }
+        killed.push(stop);
+    }
+    report("a renewal", &killed, &[libc::SYS_renameat, libc::SYS_fsync, libc::SYS_flock, libc::SYS_write]);
+    assert!(kept > 0 && kept < killed.len(), "{kept} of {} kept", killed.len());
+}
+
+/// The set and codes that came, if they came, and whether the broker said that they are in place.
+fn renew_until_it_ends(mut client: Client, user: &str, code: &str) -> (Option<(String, Vec<String>)>, bool) {
+    client.send("Renew", json!({ "user": user }));
+    let Some(_) = client.receive() else { return (None, false) };
+    client.send("Answer", json!({ "answers": [code] }));
+    let Some(reply) = client.receive() else { return (None, false) };
+    let set = reply["parameters"]["sheet"]["set"].as_str().unwrap_or_else(|| panic!("{reply}")).into();
+    let shown = Some((set, codes(&reply)));
+    client.send("Keep", json!({}));
+    let kept = client.receive();
+    (shown, kept.is_some_and(|reply| reply == json!({ "parameters": {} })))
+}
+
+#[test]
+fn a_broker_that_is_killed_in_a_renewal_leaves_the_old_set_or_the_new_one_whole() {
+    sweep(changes);
+}
+
+#[test]
+#[ignore = "takes minutes: tests/long runs it"]
+fn a_broker_that_is_killed_at_any_call_of_a_renewal_leaves_the_old_set_or_the_new_one_whole() {
+    sweep(all_but_waiting);
+}
+
+/// A call is read byte by byte, each behind a new limit of time.
+fn all_but_waiting(stop: &Stop) -> bool {
+    all(stop) && ![libc::SYS_setsockopt, libc::SYS_recvfrom, libc::SYS_read].contains(&stop.call)
+}
