@@ -27,6 +27,12 @@ impl Caller {
         Ok(Self(getsockopt(socket, PeerCredentials)?.uid()))
     }
 
+    /// One that the kernel says nothing of, for the fuzzer.
+    #[must_use]
+    pub const fn with_uid(uid: u32) -> Self {
+        Self(uid)
+    }
+
     pub(crate) const fn uid(self) -> u32 {
         self.0
     }

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod attempt;
+mod call;
 mod code;
 mod configuration;
 mod folder;
@@ -12,6 +13,7 @@ mod time;
 
 pub use arguments::arguments;
 pub use attempt::attempt;
+pub use call::call;
 pub use code::code;
 pub use configuration::configuration;
 pub use set::set;

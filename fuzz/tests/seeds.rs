@@ -25,6 +25,7 @@ macro_rules! replay {
 }
 
 replay! {
+    call but ["deep", "looks", "others", "renewal"]
     code but ["verification"]
     set but ["used"]
     throttle but ["hostile_names", "in_its_place"]
