@@ -19,11 +19,14 @@ pub fn block(name: &str) -> String {
     fenced.split_once("```").expect("the end of the block").0.into()
 }
 
-/// Debian's PAM file of a service with its line `@include common-auth` replaced by a stack, as README says.
+/// What takes in the lines of another file, in Debian's PAM files of services and in swaylock's.
+const INCLUDES: [&str; 2] = ["@include common-auth", "auth include login"];
+
+/// Debian's PAM file of a service with the line that includes another one replaced by a stack, as README says.
 pub fn with_stack(original: &str, stack: &str) -> String {
-    let include = "@include common-auth";
-    assert!(original.lines().any(|line| line.trim() == include), "{original}");
+    let is_include = |line: &str| INCLUDES.contains(&line.trim());
+    assert!(original.lines().any(is_include), "{original}");
     let lines =
-        original.lines().map(|line| if line.trim() == include { stack.into() } else { format!("{line}\n") });
+        original.lines().map(|line| if is_include(line) { stack.into() } else { format!("{line}\n") });
     lines.collect()
 }
