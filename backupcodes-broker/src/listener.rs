@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backupcodes_core::login::Level;
 use nix::errno::Errno;
@@ -20,6 +20,9 @@ use crate::log::log;
 const MOST_OF_ONE: usize = 16;
 /// The most connections in all, root's not counted, so that many accounts together cannot exhaust the host either.
 const MOST: usize = 256;
+/// So long a place is kept at least. A refusal takes a hundredth of the time that the start of a process does: who opens and closes
+/// connections without end would make all others wait in the queue behind them.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// Where none can be taken for the moment, such as without a descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -58,7 +61,9 @@ fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
     let Some(place) = Clients::enter(clients, caller) else { return };
     let started = start(stream, config).and_then(|mut child| {
         std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
+            let start = Instant::now();
             let _ = child.wait();
+            wait(SHORTEST.saturating_sub(start.elapsed()));
             drop(place);
         })
     });
@@ -80,7 +85,7 @@ fn start(stream: UnixStream, config: Option<&Path>) -> std::io::Result<Child> {
     command.stdin(OwnedFd::from(stream)).stdout(Stdio::null()).spawn()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a broker without descriptors has nothing else to do")]
+#[expect(clippy::disallowed_methods, reason = "nobody waits for it")]
 fn wait(time: Duration) {
     std::thread::sleep(time);
 }
