@@ -25,6 +25,7 @@ fn report() {
     memory(&folder, &usual);
     size(&release);
     with_mail(&folder);
+    by_the_broker(&folder);
 }
 
 fn against_the_reference(usual: &Stack) {
@@ -123,6 +124,19 @@ fn with_mail(folder: &Folder) {
     folder.mail("mail", "spawn = true\nsendmail = [\"/bin/sh\", \"-c\", \"exec sleep 60\"]\n");
     let samples = take_turns(rounds, &[&|| accepted(&mail), &|| accepted(&none)]);
     compare(["with mail", "without"], &samples, "at most 1.05");
+}
+
+fn by_the_broker(folder: &Folder) {
+    let rounds =
+        section("9. Accepted attempt of a host that is not root, by the broker, and of one that is", 201);
+    if !nix::unistd::geteuid().is_root() {
+        return println!("   skipped: needs root");
+    }
+    let (user, root, _broker) = Stack::of_ordinary_user(folder, "user");
+    let samples = take_turns(rounds, &[&|| accepted(&user), &|| accepted(&root)]);
+    compare(["by the broker", "by root"], &samples, "at most 1.1, and 2 ms");
+    let over: Vec<_> = samples[0].iter().zip(&samples[1]).map(|(user, root)| user - 1.1 * root).collect();
+    println!("   {:<28}{:>9.3} ms    goal: at most 2", "more than 1.1 times", median(&over) / 1e6);
 }
 
 /// What the module starts.

@@ -30,7 +30,16 @@ fn build() {
     let target = release().parent().unwrap().to_owned();
     let built = Command::new(cargo)
         .args(["build", "--release", "--quiet"])
-        .args(["-p", "pam_backupcodes", "-p", "backupcodes-admin", "-p", "backupcodes-tests"])
+        .args([
+            "-p",
+            "pam_backupcodes",
+            "-p",
+            "backupcodes-admin",
+            "-p",
+            "backupcodes-broker",
+            "-p",
+            "backupcodes-tests",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", target)
         .status()

@@ -3,10 +3,14 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
-use super::fresh::{Sample, Work, measure};
+use nix::unistd::geteuid;
+
+use super::fresh::{Sample, Work, measure_as};
 use crate::{feed, me, pam, set_mode, sheet};
 
 /// Holds all stacks. It lies beside the build and not in /tmp, since flushing a real disk is part of a login.
@@ -78,15 +82,38 @@ pub struct Stack<'a> {
     code: String,
     /// What a login changes, and what is in it before.
     spent: Option<(PathBuf, Vec<u8>)>,
+    user: String,
+    /// Whose the process is that logs in.
+    uid: u32,
 }
 
 impl<'a> Stack<'a> {
     pub fn of_backupcodes(folder: &'a Folder, service: &str, settings: &str, count: u8) -> Self {
         let Configured { conf, directory, .. } = folder.backupcodes(service, settings);
         let mut stack = Self::of(folder, service);
-        stack.code = generate(folder, &conf, count);
+        stack.code = generate(&folder.release, &folder.user, &conf, count);
         stack.keep(directory.join(format!("{}.toml", folder.user)));
         stack
+    }
+
+    /// One with a set of an ordinary user's, in which that user logs in as well as root does; the broker serves the former.
+    pub fn of_ordinary_user(folder: &'a Folder, service: &str) -> (Self, Self, Broker) {
+        let user = "nobody";
+        let socket = Path::new(&std::env::var_os("BACKUPCODES_SANDBOX").unwrap()).join("broker");
+        let settings = format!("broker = {socket:?}\n");
+        let Configured { conf, directory, runtime } = folder.backupcodes(service, &settings);
+        // Who is not root reads them too.
+        set_mode(folder.path(), 0o755);
+        set_mode(&runtime, 0o755);
+        set_mode(&conf, 0o644);
+        let code = generate(&folder.release, user, &conf, 10);
+        let file = directory.join(format!("{user}.toml"));
+        let of = |uid| {
+            let mut stack = Self { code: code.clone(), user: user.into(), uid, ..Self::of(folder, service) };
+            stack.keep(file.clone());
+            stack
+        };
+        (of(65534), of(0), Broker::start(folder, &conf, &socket))
     }
 
     pub fn of_google_authenticator(folder: &'a Folder, service: &str) -> Self {
@@ -110,7 +137,8 @@ impl<'a> Stack<'a> {
     }
 
     fn of(folder: &'a Folder, service: &str) -> Self {
-        Self { folder, service: service.into(), code: String::new(), spent: None }
+        let (user, uid) = (folder.user.clone(), geteuid().as_raw());
+        Self { folder, service: service.into(), code: String::new(), spent: None, user, uid }
     }
 
     fn keep(&mut self, file: PathBuf) {
@@ -137,13 +165,35 @@ impl<'a> Stack<'a> {
     }
 
     fn login(&self, answer: &str, expected: i32) -> Sample {
-        measure(&Work::Login {
+        let work = Work::Login {
             folder: self.folder.services(),
             service: self.service.clone(),
-            user: self.folder.user.clone(),
+            user: self.user.clone(),
             answer: answer.into(),
             expected,
-        })
+        };
+        measure_as(self.uid, &work)
+    }
+}
+
+/// A broker in the foreground.
+pub struct Broker(Child);
+
+impl Broker {
+    fn start(folder: &Folder, conf: &Path, socket: &Path) -> Self {
+        let mut broker = Command::new(folder.release.join("backupcodes-broker"));
+        let broker = Self(broker.arg("--config").arg(conf).arg("--socket").arg(socket).spawn().unwrap());
+        while UnixStream::connect(socket).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        broker
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -166,8 +216,8 @@ fn write_private(file: &Path, text: &str) {
 }
 
 /// Makes a set, and returns its last code.
-fn generate(folder: &Folder, conf: &Path, count: u8) -> String {
-    let mut admin = Command::new(folder.release.join("backupcodes-admin"));
-    admin.args(["generate", &folder.user, "--format", "json", "--count", &count.to_string(), "--config"]);
+fn generate(release: &Path, user: &str, conf: &Path, count: u8) -> String {
+    let mut admin = Command::new(release.join("backupcodes-admin"));
+    admin.args(["generate", user, "--format", "json", "--count", &count.to_string(), "--config"]);
     sheet(feed(admin.arg(conf), "")).codes.pop().unwrap()
 }
