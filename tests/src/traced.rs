@@ -1,6 +1,8 @@
 //! A process that is led from one system call to the next. A tracer that is root leaves a setuid program its powers.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -21,6 +23,57 @@ pub struct Stop {
     pub call: libc::c_long,
     pub arguments: [u64; 6],
     pub is_entry: bool,
+}
+
+impl Stop {
+    /// A call in which something changes, behind it.
+    pub fn changes(&self) -> bool {
+        const CREATES: u64 = libc::O_CREAT as u64;
+        let changes = match self.call {
+            libc::SYS_openat => self.arguments[2] & CREATES != 0,
+            libc::SYS_write
+            | libc::SYS_sendto
+            | libc::SYS_pwrite64
+            | libc::SYS_ftruncate
+            | libc::SYS_fsync
+            | libc::SYS_fdatasync => true,
+            libc::SYS_mkdirat
+            | libc::SYS_unlinkat
+            | libc::SYS_renameat
+            | libc::SYS_renameat2
+            | libc::SYS_utimensat
+            | libc::SYS_fchmod => true,
+            libc::SYS_flock | libc::SYS_setresuid | libc::SYS_rt_sigprocmask => true,
+            libc::SYS_clone | libc::SYS_wait4 => !self.looks(),
+            _ => false,
+        };
+        changes && !self.is_entry
+    }
+
+    /// Any call, before and behind it.
+    pub fn does_something(&self) -> bool {
+        !self.looks()
+    }
+
+    /// A call that only looks, and that is made so often that stops would be lost in it, or more often on a busy machine, where a stop
+    /// would have another number each time. Its kill would be that behind the call before.
+    fn looks(&self) -> bool {
+        const WAITS_NOT: u64 = libc::WNOHANG as u64;
+        const FLAGS: [u64; 2] = [libc::F_GETFD as u64, libc::F_GETFL as u64];
+        match self.call {
+            // Whether sendmail has ended. The second one goes on with the first, where the child's end came between.
+            libc::SYS_poll | libc::SYS_restart_syscall => true,
+            libc::SYS_wait4 => self.arguments[2] & WAITS_NOT != 0,
+            // What the tests' host lends: descriptors and signals.
+            libc::SYS_fcntl => FLAGS.contains(&self.arguments[1]),
+            libc::SYS_getpeername => true,
+            // One byte more of a call, and how long it is waited for.
+            libc::SYS_read => self.arguments[2] == 1,
+            libc::SYS_setsockopt => true,
+            libc::SYS_rt_sigaction => self.arguments[1] == 0,
+            _ => false,
+        }
+    }
 }
 
 impl Traced {
@@ -132,8 +185,30 @@ pub fn killed_at(
     counts: fn(&Stop) -> bool,
     number: usize,
 ) -> (Option<Stop>, Output) {
-    let child = start_traced(command, input);
-    let mut led = Traced::led(&child, victim);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = start_traced(command);
+    // Less than a pipe holds.
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let killed = kill_at(&child, victim, counts, number);
+    (killed, child.wait_with_output().unwrap())
+}
+
+/// The same with a connection as its standard input, which nobody has any more when this comes back.
+pub fn killed_at_serving(
+    mut command: Command,
+    connection: UnixStream,
+    counts: fn(&Stop) -> bool,
+    number: usize,
+) -> Option<Stop> {
+    let mut child = start_traced(command.stdin(OwnedFd::from(connection)));
+    drop(command);
+    let killed = kill_at(&child, Victim::Itself, counts, number);
+    child.wait().unwrap();
+    killed
+}
+
+fn kill_at(child: &Child, victim: Victim, counts: fn(&Stop) -> bool, number: usize) -> Option<Stop> {
+    let mut led = Traced::led(child, victim);
     let mut left = number;
     let killed = loop {
         let Some(stop) = led.next_stop() else { break None };
@@ -146,16 +221,20 @@ pub fn killed_at(
         kill(led.pid, Signal::SIGKILL).unwrap();
     }
     led.let_its_parent_know(victim);
-    (killed, child.wait_with_output().unwrap())
+    killed
 }
 
 /// A process that stops when it has become the program.
-fn start_traced(command: &mut Command, input: &str) -> Child {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+fn start_traced(command: &mut Command) -> Child {
     // SAFETY: between fork and exec it makes a system call and nothing else.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
-    let mut child = command.spawn().unwrap();
-    // Less than a pipe holds.
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    child
+    command.spawn().unwrap()
+}
+
+/// What was killed, at so many stops, among which are these calls.
+pub fn report(what: &str, killed: &[Stop], calls: &[libc::c_long]) {
+    println!("{what}: killed at {} stops", killed.len());
+    for call in calls {
+        assert!(killed.iter().any(|stop| stop.call == *call), "{what} is not killed at call {call}");
+    }
 }

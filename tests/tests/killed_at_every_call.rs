@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use backupcodes_tests::hosts::run;
 use backupcodes_tests::postbox::Postbox;
-use backupcodes_tests::traced::{Stop, Victim, killed_at};
+use backupcodes_tests::traced::{Stop, Victim, killed_at, report};
 use backupcodes_tests::{Sheet, World, built, me, pam, text};
 use serde_json::{Value, json};
 
@@ -23,62 +23,9 @@ struct Form {
 }
 
 /// A delivery is started only by hand, as where units do it.
-const SHORT: Form = Form { counts: changes, spawn: false };
+const SHORT: Form = Form { counts: Stop::changes, spawn: false };
 /// A delivery is started as without a configuration: those calls come behind all others.
-const LONG: Form = Form { counts: all, spawn: true };
-
-/// A call in which something changes, behind it.
-fn changes(stop: &Stop) -> bool {
-    const CREATES: u64 = libc::O_CREAT as u64;
-    let changes = match stop.call {
-        libc::SYS_openat => stop.arguments[2] & CREATES != 0,
-        libc::SYS_write
-        | libc::SYS_pwrite64
-        | libc::SYS_ftruncate
-        | libc::SYS_fsync
-        | libc::SYS_fdatasync => true,
-        libc::SYS_mkdirat
-        | libc::SYS_unlinkat
-        | libc::SYS_renameat
-        | libc::SYS_renameat2
-        | libc::SYS_utimensat
-        | libc::SYS_fchmod => true,
-        libc::SYS_flock | libc::SYS_setresuid | libc::SYS_rt_sigprocmask => true,
-        libc::SYS_clone | libc::SYS_wait4 => !looks(stop),
-        _ => false,
-    };
-    changes && !stop.is_entry
-}
-
-/// Any call, before and behind it.
-fn all(stop: &Stop) -> bool {
-    !looks(stop)
-}
-
-/// A call that only looks, and that is made so often that stops would be lost in it, or more often on a busy machine, where a stop
-/// would have another number each time. Its kill would be that behind the call before.
-fn looks(stop: &Stop) -> bool {
-    const WAITS_NOT: u64 = libc::WNOHANG as u64;
-    const FLAGS: [u64; 2] = [libc::F_GETFD as u64, libc::F_GETFL as u64];
-    match stop.call {
-        // Whether sendmail has ended. The second one goes on with the first, where the child's end came between.
-        libc::SYS_poll | libc::SYS_restart_syscall => true,
-        libc::SYS_wait4 => stop.arguments[2] & WAITS_NOT != 0,
-        // What the tests' host lends: descriptors and signals.
-        libc::SYS_fcntl => FLAGS.contains(&stop.arguments[1]),
-        libc::SYS_getpeername => true,
-        libc::SYS_rt_sigaction => stop.arguments[1] == 0,
-        _ => false,
-    }
-}
-
-/// What was killed, at so many stops, among which are these calls.
-fn report(what: &str, killed: &[Stop], calls: &[libc::c_long]) {
-    println!("{what}: killed at {} stops", killed.len());
-    for call in calls {
-        assert!(killed.iter().any(|stop| stop.call == *call), "{what} is not killed at call {call}");
-    }
-}
+const LONG: Form = Form { counts: Stop::does_something, spawn: true };
 
 /// A store with a set, of whose codes the first one is used and not told yet.
 struct Scene {
