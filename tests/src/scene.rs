@@ -1,7 +1,7 @@
 //! A store of root's and the broker that serves it.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -31,15 +31,13 @@ impl Scene {
         let socket = sandbox.join(format!("broker-{}", world.service));
         world.configure(&format!("broker = {socket:?}\n{CHEAP}"));
         let sheet = sheet(world.admin(&["generate", "--yes", "--format", "json", USER]));
-        let mut broker = Command::new(built("backupcodes-broker"));
-        broker.arg("--config").arg(world.path("conf")).arg("--socket").arg(&socket);
-        let scene = Self { broker: broker.spawn().unwrap(), world, sheet };
-        let start = Instant::now();
-        while UnixStream::connect(&socket).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "no broker");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Some(scene)
+        Some(Self { broker: start(&world, &socket), world, sheet })
+    }
+
+    /// Where the broker has ended, another one in its place. The one that has ended comes back.
+    pub fn restart(&mut self) -> Child {
+        let broker = start(&self.world, &self.socket());
+        std::mem::replace(&mut self.broker, broker)
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -95,6 +93,17 @@ impl Scene {
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     }
+}
+
+fn start(world: &World, socket: &Path) -> Child {
+    let mut broker = Command::new(built("backupcodes-broker"));
+    let broker = broker.arg("--config").arg(world.path("conf")).arg("--socket").arg(socket).spawn().unwrap();
+    let start = Instant::now();
+    while UnixStream::connect(socket).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "no broker");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    broker
 }
 
 impl Drop for Scene {

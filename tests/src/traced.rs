@@ -1,6 +1,8 @@
 //! A process that is led from one system call to the next. A tracer that is root leaves a setuid program its powers.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -21,6 +23,57 @@ pub struct Stop {
     pub call: libc::c_long,
     pub arguments: [u64; 6],
     pub is_entry: bool,
+}
+
+impl Stop {
+    /// A call in which something changes, behind it.
+    pub fn changes(&self) -> bool {
+        const CREATES: u64 = libc::O_CREAT as u64;
+        let changes = match self.call {
+            libc::SYS_openat => self.arguments[2] & CREATES != 0,
+            libc::SYS_write
+            | libc::SYS_sendto
+            | libc::SYS_pwrite64
+            | libc::SYS_ftruncate
+            | libc::SYS_fsync
+            | libc::SYS_fdatasync => true,
+            libc::SYS_mkdirat
+            | libc::SYS_unlinkat
+            | libc::SYS_renameat
+            | libc::SYS_renameat2
+            | libc::SYS_utimensat
+            | libc::SYS_fchmod => true,
+            libc::SYS_flock | libc::SYS_setresuid | libc::SYS_rt_sigprocmask => true,
+            libc::SYS_clone | libc::SYS_wait4 => !self.looks(),
+            _ => false,
+        };
+        changes && !self.is_entry
+    }
+
+    /// Any call, before and behind it.
+    pub fn does_something(&self) -> bool {
+        !self.looks()
+    }
+
+    /// A call that only looks, and that is made so often that stops would be lost in it, or more often on a busy machine, where a stop
+    /// would have another number each time. Its kill would be that behind the call before.
+    fn looks(&self) -> bool {
+        const WAITS_NOT: u64 = libc::WNOHANG as u64;
+        const FLAGS: [u64; 2] = [libc::F_GETFD as u64, libc::F_GETFL as u64];
+        match self.call {
+            // Whether sendmail has ended. The second one goes on with the first, where the child's end came between.
+            libc::SYS_poll | libc::SYS_restart_syscall => true,
+            libc::SYS_wait4 => self.arguments[2] & WAITS_NOT != 0,
+            // What the tests' host lends: descriptors and signals.
+            libc::SYS_fcntl => FLAGS.contains(&self.arguments[1]),
+            libc::SYS_getpeername => true,
+            // One byte more of a call, and how long it is waited for.
+            libc::SYS_read | libc::SYS_recvfrom => self.arguments[2] == 1,
+            libc::SYS_setsockopt => true,
+            libc::SYS_rt_sigaction => self.arguments[1] == 0,
+            _ => false,
+        }
+    }
 }
 
 impl Traced {
@@ -123,8 +176,8 @@ pub enum Victim {
     ItsChild,
 }
 
-/// Starts `command` with this input, and kills it at its stop of this number, counted from 0, among those that `counts`. A process
-/// that is killed on its way into a call does not make it. The stop comes back, or `None` where it ended before.
+/// Starts `command` and kills it at its stop of this number, counted from 0, among those that `counts`. A process that is killed
+/// on its way into a call does not make it. The stop comes back, or `None` where it ended before.
 pub fn killed_at(
     command: &mut Command,
     input: &str,
@@ -132,26 +185,30 @@ pub fn killed_at(
     counts: fn(&Stop) -> bool,
     number: usize,
 ) -> (Option<Stop>, Output) {
-    let mut child = start_traced(command.stdin(Stdio::piped()));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = start_traced(command);
     // Less than a pipe holds.
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    killed(child, victim, counts, number)
+    let killed = kill_at(&child, victim, counts, number);
+    (killed, child.wait_with_output().unwrap())
 }
 
-/// The same of one whose input comes from elsewhere.
-pub fn killed_by_itself(
-    command: &mut Command,
+/// The same with a connection as its standard input, which nobody has any more when this comes back.
+pub fn killed_at_serving(
+    mut command: Command,
+    connection: UnixStream,
     counts: fn(&Stop) -> bool,
     number: usize,
-) -> (Option<Stop>, Output) {
-    let child = start_traced(command);
-    // Who holds its other end must see that it is gone.
-    command.stdin(Stdio::null());
-    killed(child, Victim::Itself, counts, number)
+) -> Option<Stop> {
+    let mut child = start_traced(command.stdin(OwnedFd::from(connection)));
+    drop(command);
+    let killed = kill_at(&child, Victim::Itself, counts, number);
+    child.wait().unwrap();
+    killed
 }
 
-fn killed(child: Child, victim: Victim, counts: fn(&Stop) -> bool, number: usize) -> (Option<Stop>, Output) {
-    let mut led = Traced::led(&child, victim);
+fn kill_at(child: &Child, victim: Victim, counts: fn(&Stop) -> bool, number: usize) -> Option<Stop> {
+    let mut led = Traced::led(child, victim);
     let mut left = number;
     let killed = loop {
         let Some(stop) = led.next_stop() else { break None };
@@ -164,60 +221,14 @@ fn killed(child: Child, victim: Victim, counts: fn(&Stop) -> bool, number: usize
         kill(led.pid, Signal::SIGKILL).unwrap();
     }
     led.let_its_parent_know(victim);
-    (killed, child.wait_with_output().unwrap())
+    killed
 }
 
 /// A process that stops when it has become the program.
 fn start_traced(command: &mut Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // SAFETY: between fork and exec it makes a system call and nothing else.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
     command.spawn().unwrap()
-}
-
-/// A call in which something changes, behind it.
-pub fn changes(stop: &Stop) -> bool {
-    const CREATES: u64 = libc::O_CREAT as u64;
-    let changes = match stop.call {
-        libc::SYS_openat => stop.arguments[2] & CREATES != 0,
-        libc::SYS_write
-        | libc::SYS_pwrite64
-        | libc::SYS_ftruncate
-        | libc::SYS_fsync
-        | libc::SYS_fdatasync => true,
-        libc::SYS_mkdirat
-        | libc::SYS_unlinkat
-        | libc::SYS_renameat
-        | libc::SYS_renameat2
-        | libc::SYS_utimensat
-        | libc::SYS_fchmod => true,
-        libc::SYS_flock | libc::SYS_setresuid | libc::SYS_rt_sigprocmask => true,
-        libc::SYS_clone | libc::SYS_wait4 => !looks(stop),
-        _ => false,
-    };
-    changes && !stop.is_entry
-}
-
-/// Any call, before and behind it.
-pub fn all(stop: &Stop) -> bool {
-    !looks(stop)
-}
-
-/// A call that only looks, and that is made so often that stops would be lost in it, or more often on a busy machine, where a stop
-/// would have another number each time. Its kill would be that behind the call before.
-fn looks(stop: &Stop) -> bool {
-    const WAITS_NOT: u64 = libc::WNOHANG as u64;
-    const FLAGS: [u64; 2] = [libc::F_GETFD as u64, libc::F_GETFL as u64];
-    match stop.call {
-        // Whether sendmail has ended. The second one goes on with the first, where the child's end came between.
-        libc::SYS_poll | libc::SYS_restart_syscall => true,
-        libc::SYS_wait4 => stop.arguments[2] & WAITS_NOT != 0,
-        // What the tests' host lends: descriptors and signals.
-        libc::SYS_fcntl => FLAGS.contains(&stop.arguments[1]),
-        libc::SYS_getpeername => true,
-        libc::SYS_rt_sigaction => stop.arguments[1] == 0,
-        _ => false,
-    }
 }
 
 /// What was killed, at so many stops, among which are these calls.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use backupcodes_tests::hosts::run;
 use backupcodes_tests::postbox::Postbox;
-use backupcodes_tests::traced::{Stop, Victim, all, changes, killed_at, report};
+use backupcodes_tests::traced::{Stop, Victim, killed_at, report};
 use backupcodes_tests::{Sheet, World, built, me, pam, text};
 use serde_json::{Value, json};
 
@@ -23,9 +23,9 @@ struct Form {
 }
 
 /// A delivery is started only by hand, as where units do it.
-const SHORT: Form = Form { counts: changes, spawn: false };
+const SHORT: Form = Form { counts: Stop::changes, spawn: false };
 /// A delivery is started as without a configuration: those calls come behind all others.
-const LONG: Form = Form { counts: all, spawn: true };
+const LONG: Form = Form { counts: Stop::does_something, spawn: true };
 
 /// A store with a set, of whose codes the first one is used and not told yet.
 struct Scene {
