@@ -1,11 +1,13 @@
 //! Users show, check and renew their own codes with `backupcodes`, at a terminal, by the broker.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use backupcodes_tests::authenticator::Verifier;
 use backupcodes_tests::hosts::run;
-use backupcodes_tests::renewal::{CODE, DONE, PASSWORD, Renewal, SERVICE, codes};
+use backupcodes_tests::renewal::{CODE, DONE, PASSWORD, Renewal, SERVICE, SHIPPED, codes};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{mistyped, text};
 
@@ -112,12 +114,40 @@ fn whoever_fails_too_often_waits_whatever_the_answers_are() {
     assert!(scene.machine.admin(&["unlock", &scene.user.name]).status.success());
     assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[0]), (DONE, "")]).0, 0);
     assert_eq!(scene.machine.status(&scene.user)["throttled"], serde_json::json!([]));
-    // Wrong codes are counted by the module as everywhere.
+    // Wrong codes are counted by the module as everywhere, and a new set forgets them.
+    let new = scene.machine.generate(&scene.user);
+    assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &mistyped(&new.codes[0]))]).0, 1);
+    assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[1])]).0, 1);
+    let counters = Path::new("/run/backupcodes/throttle").join(&scene.user.name);
+    assert!(counters.join("backupcodes@%local").exists());
+    scene.ask_nothing();
+    assert_eq!(scene.renew(&[(DONE, "")]).0, 0);
+    assert_eq!(fs::read_dir(&counters).unwrap().count(), 0);
+    fs::write(SERVICE, SHIPPED).unwrap();
     for _ in 0..2 {
         assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[1])]).0, 1);
     }
     let throttled = scene.machine.status(&scene.user)["throttled"].clone();
     assert_eq!(throttled[0]["service"], "backupcodes", "{throttled}");
+}
+
+#[test]
+fn a_renewal_starts_the_delivery_of_its_notice() {
+    let Some(scene) = Renewal::new() else { return };
+    let taken = scene.machine.sandbox.join("taken");
+    let settings =
+        format!("[notify]\nspawn = true\nsendmail = [\"/bin/sh\", \"-c\", \"cat >>{}\"]\n", taken.display());
+    let drop_in = Path::new("/etc/security/backupcodes.conf.d/renewal.conf");
+    fs::write(drop_in, settings).unwrap();
+    let renewed = scene.renew(&[(PASSWORD, &scene.user.password), (DONE, "")]).0;
+    let start = Instant::now();
+    let subject = format!("New backup codes for {}", scene.user.name);
+    while !fs::read_to_string(&taken).is_ok_and(|mails| mails.contains(&subject)) {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing is told: {}", scene.last_line());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fs::remove_file(drop_in).unwrap();
+    assert_eq!(renewed, 0);
 }
 
 #[test]

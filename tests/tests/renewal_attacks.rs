@@ -158,6 +158,21 @@ fn nobody_renews_for_another() {
     assert_eq!((throttled, scene.takes(&sheet.codes[0])), (json!([]), false));
 }
 
+/// As authd did, CVE-2024-9313.
+#[test]
+fn a_pam_module_that_changes_the_user_renews_for_nobody() {
+    let Some(scene) = Renewal::new() else { return };
+    let other = scene.machine.account();
+    let renames = built("examples/librenames.so");
+    let stack =
+        |user: &str| format!("auth required {} {user}\naccount required pam_permit.so\n", renames.display());
+    fs::write(SERVICE, stack(&other.name)).unwrap();
+    let reply = Client::connect().renew(&scene.user.name);
+    assert_eq!(reply["error"], "org.backupcodes.Broker.Denied", "{reply}");
+    fs::write(SERVICE, stack(&scene.user.name)).unwrap();
+    assert_eq!(codes(&Client::connect().renew(&scene.user.name)).len(), 10);
+}
+
 /// Whoever is gone after the sheet, but before `Keep`, has the old set; whoever is gone after that, the new one.
 #[test]
 fn a_client_that_goes_away_at_any_step_leaves_the_old_set_or_the_new_one_whole() {
