@@ -115,8 +115,7 @@ fn whoever_fails_too_often_waits_whatever_the_answers_are() {
     assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[0]), (DONE, "")]).0, 0);
     assert_eq!(scene.machine.status(&scene.user)["throttled"], serde_json::json!([]));
     // Wrong codes are counted by the module as everywhere, and a new set forgets them.
-    let new = scene.machine.generate(&scene.user);
-    assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &mistyped(&new.codes[0]))]).0, 1);
+    scene.machine.generate(&scene.user);
     assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[1])]).0, 1);
     let counters = Path::new("/run/backupcodes/throttle").join(&scene.user.name);
     assert!(counters.join("backupcodes@%local").exists());
