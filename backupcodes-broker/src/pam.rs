@@ -16,6 +16,9 @@ const SERVICE: &str = "backupcodes";
 /// Where Linux-PAM looks for services: the host's own, and distributions'.
 const FOLDERS: [&str; 3] = ["/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"];
 
+/// As much as modules have in a program's main thread.
+const STACK: usize = 8 << 20;
+
 /// What a module says or asks.
 #[derive(Serialize)]
 pub(crate) struct Message {
@@ -69,6 +72,7 @@ impl Conversation {
         let (answers, from_us) = mpsc::channel();
         let user = user.to_owned();
         std::thread::Builder::new()
+            .stack_size(STACK)
             .spawn(move || {
                 let talk = Talk { said: RefCell::default(), steps: to_us, answers: from_us };
                 let result = authenticate(&user, &talk);
