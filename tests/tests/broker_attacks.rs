@@ -296,9 +296,9 @@ fn peak_memory(broker: &mut Child) -> u64 {
 }
 
 /// Those of an attack that opens connections, while the victim logs in.
-fn flood(attack: &str) {
+fn flood(start: &[&str], attack: &str) {
     let Some(scene) = Scene::new("") else { return };
-    let mut attackers = Attackers::start(&scene, 4, &AS_ATTACKER, attack);
+    let mut attackers = Attackers::start(&scene, 4, start, attack);
     // Until as many wait as there is room for.
     std::thread::sleep(Duration::from_secs(1));
     // Half of the time that the module waits for a connection.
@@ -309,9 +309,11 @@ fn flood(attack: &str) {
     wait_until("no connection left", || connections(&scene.broker).is_empty());
 }
 
+/// With what is no call, at which the process of a connection ends at once.
 #[test]
 fn who_holds_10000_connections_and_opens_new_ones_for_the_oldest_keeps_nobody_else_waiting() {
     flood(
+        &AS_ATTACKER,
         "
 import collections, resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (2600, 2600))
@@ -319,7 +321,12 @@ flood = collections.deque()
 while True:
     if len(flood) == 2500:
         flood.popleft().close()
-    flood.append(connect())
+    s = connect()
+    try:
+        s.send(b'\\0')
+    except BrokenPipeError:
+        pass
+    flood.append(s)
 ",
     );
 }
@@ -328,7 +335,23 @@ while True:
 #[test]
 fn who_opens_and_closes_connections_as_fast_as_they_can_keeps_nobody_else_waiting() {
     flood(
+        &AS_ATTACKER,
         "
+while True:
+    connect().close()
+",
+    );
+}
+
+#[test]
+fn many_accounts_that_open_and_close_connections_as_fast_as_they_can_keep_nobody_else_waiting() {
+    flood(
+        &[],
+        "
+for _ in range(8):
+    if os.fork():
+        break
+become(20000 + os.getpid())
 while True:
     connect().close()
 ",
