@@ -57,6 +57,9 @@ pub(crate) fn serve(
 
 /// A connection that may not be is closed, before anything of it is read.
 fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
+    if is_closed(&stream) {
+        return;
+    }
     let Ok(caller) = Caller::of(&stream) else { return };
     let Some(place) = Clients::enter(clients, caller) else { return };
     let started = start(stream, config).and_then(|mut child| {
@@ -70,6 +73,12 @@ fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
     if let Err(error) = started {
         log(Level::Error, &format!("a connection of uid {} cannot be served: {error}", caller.uid()));
     }
+}
+
+/// Nobody hears an answer any more: many accounts together could have a process started for each of what they leave in the queue.
+fn is_closed(stream: &UnixStream) -> bool {
+    let mut ends = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    poll(&mut ends, PollTimeout::ZERO).is_ok_and(|ended| ended > 0)
 }
 
 /// This program once more, with the connection as its standard input and nothing else of ours.
