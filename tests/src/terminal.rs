@@ -95,7 +95,9 @@ impl Terminal {
     /// Reads until the program has ended; its exit status (128 + signal, if one ended it) comes back.
     pub fn end(&mut self) -> i32 {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE && self.read_more() {}
+        while self.read_more() {
+            assert!(start.elapsed() < PATIENCE, "the program does not end:\n{}", self.screen);
+        }
         let status = self.child.wait().unwrap();
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
     }
