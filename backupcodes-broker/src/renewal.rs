@@ -11,7 +11,7 @@ use backupcodes_core::login::Level;
 use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::slots::InSlot;
 use backupcodes_core::store::{FileStore, ReplaceError};
-use backupcodes_core::throttle::{Counted, Key, Throttle};
+use backupcodes_core::throttle::{Key, Throttle};
 use serde_json::{Value, json};
 
 use crate::interface::{Error, Outcome};
@@ -33,7 +33,7 @@ pub(crate) struct Renewal {
 
 enum Stage {
     /// PAM waits for answers to so many prompts.
-    Asked { conversation: Conversation, prompts: usize, counted: Counted },
+    Asked { conversation: Conversation, prompts: usize },
     /// The sheet is on its way. The old set is still in place.
     Made(NewSet),
 }
@@ -44,10 +44,10 @@ impl Renewal {
     /// # Errors
     /// [`Error`]: it is at its end.
     pub(crate) fn begin(config: &Config, account: Account) -> Result<(Self, Value), Error> {
-        let counted = count(config, &account)?;
+        count(config, &account)?;
         let old = Old::find(&FileStore::new(&config.directory), &account)?;
         let conversation = Conversation::begin(&account.name).map_err(Error::Unavailable)?;
-        Self::go_on(config, account, old, conversation, counted)
+        Self::go_on(config, account, old, conversation)
     }
 
     /// Answers what was asked last.
@@ -56,7 +56,7 @@ impl Renewal {
     /// [`Error`]: it is at its end.
     pub(crate) fn answer(self, config: &Config, answers: Vec<String>) -> Result<(Self, Value), Error> {
         let Self { account, old, stage } = self;
-        let Stage::Asked { conversation, prompts, counted } = stage else { return Err(Error::OutOfTurn) };
+        let Stage::Asked { conversation, prompts } = stage else { return Err(Error::OutOfTurn) };
         if answers.len() != prompts {
             return Err(Error::OutOfTurn);
         }
@@ -64,7 +64,7 @@ impl Renewal {
             return Err(Error::Parameters("answers".into()));
         }
         conversation.answer(answers.into_iter().map(Into::into).collect());
-        Self::go_on(config, account, old, conversation, counted)
+        Self::go_on(config, account, old, conversation)
     }
 
     /// Puts the set in place, now that its sheet has arrived.
@@ -100,13 +100,12 @@ impl Renewal {
         account: Account,
         old: Old,
         conversation: Conversation,
-        counted: Counted,
     ) -> Result<(Self, Value), Error> {
         let user = &account.name;
         let (messages, result) = match conversation.next() {
             Step::Asked(messages) => {
                 let prompts = messages.iter().filter(|message| message.is_prompt()).count();
-                let stage = Stage::Asked { conversation, prompts, counted };
+                let stage = Stage::Asked { conversation, prompts };
                 return Ok((Self { account, old, stage }, json!({ "messages": messages })));
             }
             Step::Ended(messages, result) => (messages, result),
@@ -114,9 +113,6 @@ impl Renewal {
         if let Err(reason) = result {
             log(Level::Notice, &format!("a renewal of {user} is refused: {reason}"));
             return Err(Error::Denied(json!(messages)));
-        }
-        if let Err(error) = counted.clear() {
-            log(Level::Warning, &format!("failures are not counted as they should be: {error}"));
         }
         let mut memory = InSlot::new(config, HeapMemory::default());
         let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)
@@ -129,16 +125,13 @@ impl Renewal {
     }
 }
 
-/// Counts a renewal as a failure until it has passed, or many at one time would be a way to try passwords.
-fn count(config: &Config, account: &Account) -> Result<Counted, Error> {
+/// Counts a renewal as a failure until its set is in place, or many at one time would be a way to try passwords.
+fn count(config: &Config, account: &Account) -> Result<(), Error> {
     let key = Key { user: Some(&account.name), service: COUNTED_AS, source: None };
     let counted = Throttle::new(config).count(key, clock::precise())?;
-    let Some(wait) = counted.refused else { return Ok(counted) };
-    log(
-        Level::Warning,
-        &format!("a renewal of {} is refused {wait}, after {} failures", account.name, counted.before),
-    );
-    Err(Error::Denied(
-        json!([{ "style": "error_msg", "text": format!("Too many attempts failed: refused {wait}.") }]),
-    ))
+    let Some(wait) = counted.refused else { return Ok(()) };
+    let (user, before) = (&account.name, counted.before);
+    log(Level::Warning, &format!("a renewal of {user} is refused {wait}, after {before} failures"));
+    let text = format!("Too many attempts failed: refused {wait}.");
+    Err(Error::Denied(json!([{ "style": "error_msg", "text": text }])))
 }
