@@ -58,14 +58,26 @@ pub(crate) enum Failure {
     Whoami(Errno),
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    #[error("the broker says {0}; its log says more to the administrator of this host")]
+    #[error(
+        "the broker cannot do it now ({0}); its log says more to the administrator of this host: journalctl -t backupcodes-broker"
+    )]
     Refused(String),
+    #[error(
+        "the broker cannot go on ({0}); your codes are as they were, but for one that was asked for and typed; its log says \
+         more to the administrator of this host: journalctl -t backupcodes-broker"
+    )]
+    Broken(String),
     #[error("not an answer of the broker ({0}); are backupcodes and broker of one version?")]
     Garbled(String),
     #[error(
         "the sheet cannot be printed ({0}); your codes are as they were, but for one that was asked for and typed"
     )]
     NotRenewed(std::io::Error),
+    #[error(
+        "the broker waits no longer: there are five minutes for each answer; nothing is renewed, but a code that was typed may be \
+         used up; to begin anew: backupcodes renew"
+    )]
+    TooLate,
     #[error(
         "the new set could not be put in place (the broker says {0}); THE SHEET ABOVE IS WORTHLESS, throw it away; your \
          other codes are as they were, and the broker's log says more to the administrator of this host"
@@ -92,6 +104,11 @@ pub(crate) enum Failure {
         "this process cannot become root in every sense ({0}); expected root with CAP_SETUID and CAP_SETGID"
     )]
     Ids(Errno),
+    #[error(
+        "no delivery in a sandbox (/var is read-only, and no privileges can be gained): what is due stays due; to deliver it, \
+         enable backupcodes-notify.path and backupcodes-notify.timer"
+    )]
+    Sandbox,
     #[error("{0} notices could not be delivered, or looked for, as told above")]
     Undelivered(usize),
     #[error("{failed} of {total} users failed, as told above; the others are done")]
@@ -99,6 +116,16 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Of an answer that came when the broker waited for it no longer.
+    pub(crate) fn in_time(self) -> Self {
+        match self {
+            Self::Broker(BrokerError::Silent { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => {
+                Self::TooLate
+            }
+            other => other,
+        }
+    }
+
     /// A single failure is the command's; of several each is told, and then how many there were.
     pub(crate) fn report(mut failed: Vec<Self>, total: usize) -> Result<(), Self> {
         match failed.len() {

@@ -119,6 +119,7 @@ struct UsedCode {
 #[derive(Deserialize)]
 struct Verdict {
     accepted: bool,
+    refused: Option<String>,
 }
 
 /// How far a renewal has come.
@@ -171,8 +172,12 @@ impl Session {
         let user = self.user.clone();
         let answer = terminal::secret("Backup code (it will not be spent): ").map_err(Failure::Input)?;
         match self.call("Verify", &Verify { user: &user, answer: &answer })? {
-            Ok(Verdict { accepted: true }) => {
+            Ok(Verdict { accepted: true, .. }) => {
                 output::print("The code would be accepted.\n").map(|()| Outcome::Done)
+            }
+            Ok(Verdict { refused: Some(wait), .. }) => {
+                output::print(&format!("Too many answers were wrong: any code is refused {wait}.\n"))
+                    .map(|()| Outcome::No)
             }
             Ok(_) => output::print("The code would be refused.\n").map(|()| Outcome::No),
             Err(no) => self.has_no_set(no),
@@ -193,7 +198,7 @@ impl Session {
                 break sheet;
             }
             let answers = answers.iter().flatten().map(|answer| answer.as_str()).collect();
-            reply = self.call("Answer", &Answers { answers })?;
+            reply = self.call("Answer", &Answers { answers }).map_err(Failure::in_time)?;
         };
         let codes =
             sheet.codes.iter().map(|code| Code::parse(code.as_bytes())).collect::<Result<Vec<_>, _>>();
@@ -246,8 +251,8 @@ impl Session {
 /// Shows a message, and gets the answer where it is a prompt.
 fn converse(message: &Message) -> io::Result<Option<Zeroizing<String>>> {
     match message.style.as_str() {
-        "prompt_echo_off" => terminal::secret(&message.text).map(Some),
-        "prompt_echo_on" => terminal::line(&message.text).map(Some),
+        "prompt_echo_off" => terminal::secret(&message.text).and_then(unless_interrupted),
+        "prompt_echo_on" => terminal::line(&message.text).and_then(unless_interrupted),
         _ => {
             say(&message.text);
             Ok(None)
@@ -255,9 +260,14 @@ fn converse(message: &Message) -> io::Result<Option<Zeroizing<String>>> {
     }
 }
 
+/// Ctrl-C is a key like others while nothing is shown.
+fn unless_interrupted(answer: Zeroizing<String>) -> io::Result<Option<Zeroizing<String>>> {
+    if answer.contains('\u{3}') { Err(io::ErrorKind::Interrupted.into()) } else { Ok(Some(answer)) }
+}
+
 fn denied(no: No) -> Result<Outcome, Failure> {
     if no.error != "Denied" {
-        return Err(no.into());
+        return Err(Failure::Broken(no.error));
     }
     let said: Vec<Message> = no
         .parameters

@@ -15,8 +15,8 @@ use crate::interface::Methods;
 
 /// The first call must be there so soon: nobody who connects has anything else to do.
 const FIRST: Duration = Duration::from_secs(10);
-/// Later ones wait for somebody who types.
-const LATER: Duration = Duration::from_secs(120);
+/// Later ones wait for somebody who types, and fetches the sheet for it.
+const LATER: Duration = Duration::from_secs(300);
 /// Nobody waits longer for us to write.
 const WRITE: Duration = Duration::from_secs(10);
 /// No connection lasts longer, whatever it does. In seconds.

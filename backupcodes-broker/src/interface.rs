@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use backupcodes_core::account::AccountError;
@@ -30,6 +31,10 @@ pub(crate) struct Methods {
     caller: Caller,
     /// The one that is going on.
     renewal: Mutex<Option<Renewal>>,
+    /// A connection has one.
+    has_begun: AtomicBool,
+    /// What costs a caller nothing is logged once, or they could fill the log.
+    has_warned: AtomicBool,
 }
 
 /// An error of the interface.
@@ -40,6 +45,11 @@ pub(crate) enum Error {
     Unavailable(String),
     /// What PAM said.
     Denied(Value),
+    /// Not even asked: why, for the log, and what is said.
+    Throttled {
+        reason: String,
+        messages: Value,
+    },
     OutOfTurn,
     Changed,
     /// Why, for the log.
@@ -85,7 +95,14 @@ struct Check {
 impl Methods {
     /// With the configuration, and the file that it is from where that is not the usual one.
     pub(crate) fn new(config: Config, conf: Option<PathBuf>, caller: Caller) -> Self {
-        Self { config, conf, caller, renewal: Mutex::new(None) }
+        Self {
+            config,
+            conf,
+            caller,
+            renewal: Mutex::new(None),
+            has_begun: AtomicBool::new(false),
+            has_warned: AtomicBool::new(false),
+        }
     }
 
     fn check(&self, parameters: Value) -> Outcome {
@@ -172,6 +189,7 @@ impl Methods {
         match login.verify(answer.as_bytes(), &ThisProcess) {
             Ok(()) => Ok(json!({ "accepted": true })),
             Err(Refusal::NoSet) => Err(Error::NoSet),
+            Err(Refusal::Throttled(_, wait)) => Ok(json!({ "accepted": false, "refused": wait.to_string() })),
             Err(refusal @ (Refusal::Store(_) | Refusal::Hash(_) | Refusal::Uncounted(_))) => {
                 Err(Error::Unavailable(refusal.to_string()))
             }
@@ -182,12 +200,12 @@ impl Methods {
     fn renew(&self, parameters: Value) -> Outcome {
         let OfUser { user } = read(parameters)?;
         let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
-        let mut renewal = self.renewal();
-        if renewal.is_some() {
+        // The thread of another one may still be in a module of PAM's.
+        if self.has_begun.swap(true, Ordering::Relaxed) {
             return Err(Error::OutOfTurn);
         }
-        let (begun, reply) = Renewal::begin(&self.config, account)?;
-        *renewal = Some(begun);
+        let (begun, reply) = Renewal::begin(&self.config, self.conf.as_deref(), account)?;
+        *self.renewal() = Some(begun);
         Ok(reply)
     }
 
@@ -201,8 +219,7 @@ impl Methods {
 
     fn keep(&self) -> Outcome {
         let kept = self.renewal().take().ok_or(Error::OutOfTurn)?.keep(&self.config);
-        // Where it is told of, there is something to tell.
-        if self.config.notify.spawn {
+        if self.config.notify.spawn && matches!(kept, Ok(_) | Err(Error::Unflushed(_))) {
             self.start_delivery();
         }
         kept
@@ -220,10 +237,7 @@ impl Methods {
         }
         delivery.arg("notify").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Err(error) = delivery.process_group(0).spawn() {
-            log(
-                Level::Warning,
-                &format!("the notice of this use stays due: {DELIVERS} cannot be started ({error})"),
-            );
+            log(Level::Warning, &format!("a notice stays due: {DELIVERS} cannot be started ({error})"));
         }
     }
 
@@ -235,13 +249,19 @@ impl Methods {
         FileStore::new(&self.config.directory)
     }
 
+    fn warn_once(&self, line: &str) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            log(Level::Warning, line);
+        }
+    }
+
     fn reply(&self, outcome: Outcome) -> Reply {
         let own = |name: &str, parameters| Reply::error(format!("{INTERFACE}.{name}"), parameters);
         match outcome {
             Ok(parameters) => Reply::parameters(Some(parameters)),
             Err(Error::NoSet) => own("NoSet", None),
             Err(Error::NotYours) => {
-                log(Level::Warning, &format!("uid {} asked for another account", self.caller.uid()));
+                self.warn_once(&format!("uid {} asked for another account", self.caller.uid()));
                 own("NotYours", None)
             }
             Err(Error::Unavailable(reason)) => {
@@ -250,6 +270,10 @@ impl Methods {
                 own("Unavailable", Some(json!({ "reason": reason })))
             }
             Err(Error::Denied(messages)) => own("Denied", Some(json!({ "messages": messages }))),
+            Err(Error::Throttled { reason, messages }) => {
+                self.warn_once(&reason);
+                own("Denied", Some(json!({ "messages": messages })))
+            }
             Err(Error::OutOfTurn) => own("OutOfTurn", None),
             Err(Error::Changed) => own("Changed", None),
             Err(Error::Unflushed(reason)) => {
@@ -286,7 +310,8 @@ impl Interface for Methods {
             Some("Keep") => self.keep(),
             _ => return call.reply_method_not_found(method),
         };
-        call.reply_struct(self.reply(outcome))
+        let reply = self.reply(outcome);
+        if call.is_oneway() { Ok(()) } else { call.reply_struct(reply) }
     }
 
     fn call_upgraded(&self, _: &mut Call<'_>, _: &mut dyn std::io::BufRead) -> varlink::Result<Vec<u8>> {
@@ -310,7 +335,8 @@ impl Host for ThisProcess {
 }
 
 fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Error> {
-    serde_json::from_value(parameters).map_err(|error| Error::Parameters(error.to_string()))
+    // Without serde's sentence, which repeats what was sent.
+    serde_json::from_value(parameters).map_err(|_| Error::Parameters("parameters".into()))
 }
 
 impl From<StoreError> for Error {

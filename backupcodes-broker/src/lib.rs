@@ -12,7 +12,10 @@ mod log;
 mod pam;
 mod renewal;
 
+use std::fs::{DirBuilder, File, Metadata};
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -70,7 +73,7 @@ enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(
-        "{path}: cannot be listened on ({error}); expected a directory of root's, and no other broker there"
+        "{path}: cannot be listened on ({error}); expected a directory of root's, with nothing of that name in it"
     )]
     Listen { path: PathBuf, error: std::io::Error },
     #[error("there is no socket to listen on; expected one from systemd, or --socket PATH")]
@@ -87,15 +90,27 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
     if cli.connection {
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(Failure::Connection)?;
+        // What PAM's modules start must not have it.
+        let nothing = File::open("/dev/null").map_err(Failure::Connection)?;
+        nix::unistd::dup2_stdin(nothing).map_err(|errno| Failure::Connection(errno.into()))?;
         let config = Config::load(cli.config.as_deref())?;
         return connection::serve(config, cli.config.clone(), UnixStream::from(socket))
             .map_err(Failure::Connection);
     }
     // What is wrong with it is said at the start, and not to each caller alone.
-    Config::load(cli.config.as_deref())?;
+    let usable = Config::load(cli.config.as_deref());
     let (listener, idle) = match &cli.socket {
-        Some(path) => (listen(path)?, None),
-        None => (inherited().ok_or(Failure::NoSocket)?, Some(IDLE)),
+        Some(path) => {
+            usable?;
+            (listen(path)?, None)
+        }
+        None => {
+            // Who ends here is started for the next one who calls, until systemd gives up, for good.
+            if let Err(error) = usable {
+                log::log(Level::Error, &error.to_string());
+            }
+            (inherited().ok_or(Failure::NoSocket)?, Some(IDLE))
+        }
     };
     listener::serve(&listener, cli.config.as_deref(), idle).map_err(Failure::Serve)
 }
@@ -106,12 +121,17 @@ fn inherited() -> Option<UnixListener> {
 
 fn listen(path: &Path) -> Result<UnixListener, Failure> {
     let failed = |error| Failure::Listen { path: path.into(), error };
-    // What a broker left that was killed. Where one still listens, it is not taken from it.
-    if UnixStream::connect(path).is_err() {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+    if let Some(folder) = path.parent() {
+        // As /run/backupcodes is after a boot.
+        match DirBuilder::new().mode(0o755).create(folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
         }
+    }
+    // What a broker left that was killed. Where one still listens, it is not taken from it.
+    let is_left = |file: Metadata| file.file_type().is_socket() && UnixStream::connect(path).is_err();
+    if std::fs::symlink_metadata(path).is_ok_and(is_left) {
+        std::fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o666);

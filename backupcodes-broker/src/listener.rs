@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use backupcodes_core::login::Level;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::User;
 
 use crate::caller::Caller;
 use crate::log::log;
@@ -61,6 +62,10 @@ fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
         return;
     }
     let Ok(caller) = Caller::of(&stream) else { return };
+    // One user may have the kernel show 65,536 uids (subuid(5)), but has one account.
+    if !clients.has_account(caller) {
+        return;
+    }
     let Some(place) = Clients::enter(clients, caller) else { return };
     let started = start(stream, config).and_then(|mut child| {
         std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
@@ -99,7 +104,7 @@ fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// How many connections each uid has.
+/// How many connections each uid has that has an account.
 #[derive(Default)]
 struct Clients(Mutex<HashMap<u32, usize>>);
 
@@ -107,6 +112,12 @@ struct Clients(Mutex<HashMap<u32, usize>>);
 struct Place(Arc<Clients>, u32);
 
 impl Clients {
+    fn has_account(&self, caller: Caller) -> bool {
+        caller.is_root()
+            || self.counts().contains_key(&caller.uid())
+            || User::from_uid(caller.uid().into()).is_ok_and(|account| account.is_some())
+    }
+
     fn enter(this: &Arc<Self>, caller: Caller) -> Option<Place> {
         let uid = caller.uid();
         let mut counts = this.counts();

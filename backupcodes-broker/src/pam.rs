@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use nonstick::conv::Exchange;
@@ -13,9 +13,11 @@ use serde::Serialize;
 
 /// The PAM service that says what a renewal takes.
 const SERVICE: &str = "backupcodes";
-/// Where Linux-PAM looks for services: the host's own, and distributions'.
-const FOLDERS: [&str; 3] = ["/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"];
+/// Where every Linux-PAM looks for services: the host's own, and the distribution's.
+const FOLDERS: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
 
+/// As deep as files that include each other are followed.
+const DEEPEST: usize = 8;
 /// As much as modules have in a program's main thread.
 const STACK: usize = 8 << 20;
 
@@ -57,17 +59,13 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// Begins it. PAM has a thread for itself: it asks when it likes, and calls come when they like.
+    /// Begins it, for the sets of the configuration in `conf`. PAM has a thread for itself: it asks when it likes, and calls come
+    /// when they like.
     ///
     /// # Errors
-    /// There is no such service, where PAM would take another one in its place, or no thread.
-    pub(crate) fn begin(user: &str) -> Result<Self, String> {
-        if !FOLDERS.iter().any(|folder| Path::new(folder).join(SERVICE).exists()) {
-            let [folder, ..] = FOLDERS;
-            return Err(format!(
-                "{folder}/{SERVICE}: no such PAM service, and no renewal without one; expected what packaging/pam has"
-            ));
-        }
+    /// The service is not one to rely on, or there is no thread.
+    pub(crate) fn begin(user: &str, conf: Option<&Path>) -> Result<Self, String> {
+        judge_service(conf)?;
         let (to_us, steps) = mpsc::channel();
         let (answers, from_us) = mpsc::channel();
         let user = user.to_owned();
@@ -94,13 +92,59 @@ impl Conversation {
     }
 }
 
+/// libpam takes the service `other` in the place of one that is missing or asks nothing, which may ask for a password alone. And
+/// where our module looks into another directory than this broker, `nullok` passes over who has a set here.
+fn judge_service(conf: Option<&Path>) -> Result<(), String> {
+    const WITHOUT: &str = "and no renewal without; expected what packaging/pam has";
+    let file = Path::new(FOLDERS[0]).join(SERVICE);
+    let Some(lines) = lines_of(SERVICE) else {
+        return Err(format!("{}: no such PAM service, {WITHOUT}", file.display()));
+    };
+    if !ask(&lines, DEEPEST) {
+        return Err(format!("{}: no auth line, {WITHOUT}", file.display()));
+    }
+    let is_ours = |line: &&Line| line.iter().any(|word| word.contains("pam_backupcodes"));
+    let conf_of = |line: &Line| line.iter().find_map(|word| word.strip_prefix("conf=").map(PathBuf::from));
+    if lines.iter().filter(is_ours).any(|line| conf_of(line).as_deref() != conf) {
+        let (file, conf) = (file.display(), conf.map_or("none".into(), |conf| conf.display().to_string()));
+        return Err(format!(
+            "{file}: pam_backupcodes has another conf= than the --config of this broker, {conf}; expected the same"
+        ));
+    }
+    Ok(())
+}
+
+/// The words of a line.
+type Line = Vec<String>;
+
+/// The lines of a service, or of what one includes, but comments.
+fn lines_of(service: &str) -> Option<Vec<Line>> {
+    // A path stays what it is.
+    let read = |folder: &&str| std::fs::read_to_string(Path::new(folder).join(service)).ok();
+    let text = FOLDERS.iter().find_map(read)?;
+    let words = |line: &str| line.split_whitespace().map(String::from).collect::<Line>();
+    Some(text.lines().filter(|line| !line.trim_start().starts_with('#')).map(words).collect())
+}
+
+/// Whether there is an `auth` line among these, or in what they include.
+fn ask(lines: &[Line], depth: usize) -> bool {
+    let asks = |service: &str| {
+        depth > 0 && lines_of(service).is_some_and(|lines| ask(&lines, depth.saturating_sub(1)))
+    };
+    lines.iter().any(|line| match line.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["@include", service, ..] | ["auth" | "-auth", "include" | "substack", service, ..] => asks(service),
+        ["auth" | "-auth", ..] => true,
+        _ => false,
+    })
+}
+
 fn authenticate(user: &str, talk: &Talk) -> Result<(), String> {
     let failed = |what| move |error: ErrorCode| format!("{what}: {error}");
     let mut pam = TransactionBuilder::new_with_service(SERVICE)
         .username(user)
         .build(conversation_func(|messages| talk.communicate(messages)))
         .map_err(failed("pam_start"))?;
-    pam.authenticate(AuthnFlags::empty()).map_err(failed("pam_authenticate"))?;
+    pam.authenticate(AuthnFlags::DISALLOW_NULL_AUTHTOK).map_err(failed("pam_authenticate"))?;
     pam.account_management(AuthnFlags::empty()).map_err(failed("pam_acct_mgmt"))?;
     // A module may have made it somebody else.
     let now = pam.items().user().map_err(failed("PAM_USER"))?;

@@ -1,6 +1,8 @@
 //! A renewal: who passes the PAM service `backupcodes` gets a new set. It takes the old one's place only when the sheet
 //! has arrived.
 
+use std::path::Path;
+
 use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::code::Code;
@@ -12,6 +14,7 @@ use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::slots::InSlot;
 use backupcodes_core::store::{FileStore, ReplaceError};
 use backupcodes_core::throttle::{Key, Throttle};
+use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
 
 use crate::interface::{Error, Outcome};
@@ -43,10 +46,15 @@ impl Renewal {
     ///
     /// # Errors
     /// [`Error`]: it is at its end.
-    pub(crate) fn begin(config: &Config, account: Account) -> Result<(Self, Value), Error> {
+    pub(crate) fn begin(
+        config: &Config,
+        conf: Option<&Path>,
+        account: Account,
+    ) -> Result<(Self, Value), Error> {
+        has_room(config)?;
         count(config, &account)?;
         let old = Old::find(&FileStore::new(&config.directory), &account)?;
-        let conversation = Conversation::begin(&account.name).map_err(Error::Unavailable)?;
+        let conversation = Conversation::begin(&account.name, conf).map_err(Error::Unavailable)?;
         Self::go_on(config, account, old, conversation)
     }
 
@@ -125,13 +133,33 @@ impl Renewal {
     }
 }
 
+/// PAM may take the last code: that a full disk leaves no room for the new set must show before.
+fn has_room(config: &Config) -> Result<(), Error> {
+    // A set and its notices take less than a tenth of it.
+    const ENOUGH: u64 = 1 << 20;
+    const FILES: u64 = 16;
+    let (directory, shown) = (&config.directory, config.directory.display());
+    let failed =
+        |errno| Error::Unavailable(format!("{shown}: cannot be looked at ({errno}); see that it is there"));
+    let disk = statvfs(directory).map_err(failed)?;
+    // Some file systems have no number of files, which is 0 then.
+    let has_files = disk.files() == 0 || disk.files_free() >= FILES;
+    if disk.blocks_free().saturating_mul(disk.fragment_size()) >= ENOUGH && has_files {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "{shown}: less than 1 MiB is free, or 16 files; expected room for a new set and its notices"
+    )))
+}
+
 /// Counts a renewal as a failure until its set is in place, or many at one time would be a way to try passwords.
 fn count(config: &Config, account: &Account) -> Result<(), Error> {
     let key = Key { user: Some(&account.name), service: COUNTED_AS, source: None };
     let counted = Throttle::new(config).count(key, clock::precise())?;
     let Some(wait) = counted.refused else { return Ok(()) };
     let (user, before) = (&account.name, counted.before);
-    log(Level::Warning, &format!("a renewal of {user} is refused {wait}, after {before} failures"));
-    let text = format!("Too many attempts failed: refused {wait}.");
-    Err(Error::Denied(json!([{ "style": "error_msg", "text": text }])))
+    Err(Error::Throttled {
+        reason: format!("a renewal of {user} is refused {wait}, after {before} failures"),
+        messages: json!([{ "style": "error_msg", "text": format!("Too many attempts failed: refused {wait}.") }]),
+    })
 }

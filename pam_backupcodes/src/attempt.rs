@@ -52,10 +52,16 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     let by_broker = store.wants_broker()
         && match broker::is_there(&config.broker) {
             Ok(()) => true,
-            // It finds out by itself what is wrong with the disk.
-            Err(_) if geteuid().is_root() => false,
-            // Nobody is asked for what cannot be judged.
-            Err(error) => return Err(unavailable(error)),
+            Err(error) => {
+                let no = unavailable(error);
+                // Nobody is asked for what cannot be judged.
+                if !geteuid().is_root() {
+                    return Err(no);
+                }
+                // Root finds out by itself what is wrong with the disk.
+                log(pamh, no.1, &no.2);
+                false
+            }
         };
     let account = account(pamh)?;
     let place = place::of(pamh, account.as_ref());

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::hosts::{Account, Machine};
 use crate::terminal::Terminal;
 use crate::{built, feed, readme};
@@ -27,16 +30,25 @@ pub struct Renewal {
 impl Renewal {
     pub fn new() -> Option<Self> {
         let machine = Machine::new()?;
-        fs::create_dir_all("/run/backupcodes").unwrap();
         fs::write(SERVICE, SHIPPED).unwrap();
         let user = machine.account();
-        let broker = Command::new(built("backupcodes-broker")).args(["--socket", SOCKET]).spawn().unwrap();
-        let start = Instant::now();
-        while UnixStream::connect(SOCKET).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "no broker");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let broker = start(&[]);
         Some(Self { machine, broker, user })
+    }
+
+    /// Another broker, with these arguments, in the place of the one that is killed.
+    pub fn restart(&mut self, arguments: &[&str]) {
+        self.broker.kill().unwrap();
+        self.broker.wait().unwrap();
+        self.broker = start(arguments);
+    }
+
+    /// Kills the processes of all connections.
+    pub fn end_connections(&self) {
+        let pids = self.connections();
+        assert!(!pids.is_empty());
+        pids.iter().for_each(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap());
+        self.wait_until_idle();
     }
 
     /// `backupcodes`, as the user runs it.
@@ -110,17 +122,17 @@ impl Renewal {
     /// Waits until no connection is served any more.
     pub fn wait_until_idle(&self) {
         let start = Instant::now();
-        while self.broker_has_children() {
+        while !self.connections().is_empty() {
             assert!(start.elapsed() < Duration::from_secs(30), "connections that stay");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    fn broker_has_children(&self) -> bool {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.broker.id())).unwrap();
+    fn connections(&self) -> Vec<i32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.broker.id())).unwrap().flatten();
         let children =
             |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        tasks.flatten().any(|task| !children(task).is_empty())
+        tasks.map(children).collect::<String>().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     }
 
     /// The last line of the broker's log.
@@ -138,6 +150,18 @@ impl Drop for Renewal {
         let _ = fs::remove_file(SERVICE);
         let _ = fs::remove_file("/etc/security/backupcodes.conf");
     }
+}
+
+/// A broker at the usual socket, which listens.
+fn start(arguments: &[&str]) -> Child {
+    let mut broker = Command::new(built("backupcodes-broker"));
+    let broker = broker.args(["--socket", SOCKET]).args(arguments).spawn().unwrap();
+    let start = Instant::now();
+    while UnixStream::connect(SOCKET).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "no broker");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    broker
 }
 
 /// The codes on a screen or in an output, in their order.

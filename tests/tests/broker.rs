@@ -50,14 +50,46 @@ fn with_nullok_the_broker_proves_that_there_is_no_set() {
     assert_eq!(scene.try_as_user("no code"), (pam::PERM_DENIED, 0));
 }
 
-#[test]
-fn root_that_sees_the_store_read_only_asks_the_broker() {
-    let Some(scene) = Scene::new("") else { return };
-    let code = &scene.sheet.codes[0];
+fn host_with_read_only_store(scene: &Scene) -> Command {
     let read_only = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$2\"";
     let mut host = Command::new("unshare");
     host.args(["--mount", "--propagation", "private", "sh", "-c", read_only, "sh"]);
     host.arg(scene.world.store()).arg(built("pamhost"));
+    host
+}
+
+#[test]
+fn root_that_sees_the_store_read_only_and_no_broker_says_how_to_get_one() {
+    let Some(mut scene) = Scene::new("") else { return };
+    scene.broker.kill().unwrap();
+    scene.broker.wait().unwrap();
+    let attempts = [scene.attempt(&scene.sheet.codes[0])];
+    let outcomes = race_in(&mut host_with_read_only_store(&scene), &attempts);
+    assert_eq!(outcomes[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
+    let log = scene.world.log();
+    assert!(
+        log.iter().any(|line| line.text.contains("no broker") && line.text.contains("systemctl enable")),
+        "{log:#?}"
+    );
+}
+
+/// What wants no reply gets none: whoever waits for the next one would take it for that.
+#[test]
+fn a_call_that_wants_no_reply_gets_none() {
+    let Some(scene) = Scene::new("") else { return };
+    let call = |method: &str, oneway: bool| {
+        let method = format!("org.backupcodes.Broker.{method}");
+        format!("{}\0", json!({ "method": method, "oneway": oneway, "parameters": { "user": USER } }))
+    };
+    let reply = scene.send(65534, &(call("HasSet", true) + &call("Status", false)));
+    assert!(reply.contains("\"total\":10") && !reply.contains("has_set"), "{reply}");
+}
+
+#[test]
+fn root_that_sees_the_store_read_only_asks_the_broker() {
+    let Some(scene) = Scene::new("") else { return };
+    let code = &scene.sheet.codes[0];
+    let mut host = host_with_read_only_store(&scene);
     let attempts = [Attempt { rhost: Some("192.0.2.7".into()), ..scene.attempt(code) }];
     let outcomes = race_in(&mut host, &attempts);
     assert_eq!(outcomes[0].as_ref().unwrap().codes, [pam::SUCCESS], "{:?}", scene.world.last_line());
@@ -140,15 +172,19 @@ fn failures_of_a_user_make_nobody_else_wait_whatever_service_they_claim() {
 fn of_64_simultaneous_logins_with_one_code_by_root_and_by_the_broker_exactly_one_gets_in() {
     let Some(scene) = Scene::new("") else { return };
     for code in &scene.sheet.codes[..3] {
-        let attempts = vec![scene.attempt(code); 32];
-        let mut host_of_user = as_nobody();
-        host_of_user.arg(built("pamhost"));
-        let (by_broker, by_root) = std::thread::scope(|scope| {
-            let by_root = scope.spawn(|| race_in(&mut Command::new(built("pamhost")), &attempts));
-            (race_in(&mut host_of_user, &attempts), by_root.join().unwrap())
+        let attempt = &scene.attempt(code);
+        // A user has 16 places, and each login takes two.
+        let mut hosts =
+            [(as_nobody(), 6), (host_with_read_only_store(&scene), 26), (Command::new(built("pamhost")), 32)];
+        hosts[0].0.arg(built("pamhost"));
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let race = |(host, count): &mut (Command, usize)| race_in(host, &vec![attempt.clone(); *count]);
+            let races: Vec<_> = hosts.iter_mut().map(|host| scope.spawn(move || race(host))).collect();
+            races.into_iter().flat_map(|race| race.join().unwrap()).collect()
         });
-        let outcomes = by_broker.into_iter().chain(by_root).map(|outcome| outcome.unwrap().codes[0]);
-        assert_eq!(outcomes.filter(|&code| code == pam::SUCCESS).count(), 1);
+        let codes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.unwrap().codes[0]).collect();
+        let count = |wanted| codes.iter().filter(|&&code| code == wanted).count();
+        assert_eq!((count(pam::SUCCESS), count(pam::AUTH_ERR)), (1, 63), "{codes:?}");
     }
     assert_eq!(scene.status()["left"], 7);
 }

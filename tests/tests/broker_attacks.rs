@@ -358,6 +358,30 @@ while True:
     );
 }
 
+/// A user has 65,536 more uids in user namespaces, subuid(5), but they are nobody's accounts.
+#[test]
+fn who_holds_connections_of_many_uids_without_an_account_keeps_nobody_else_out() {
+    const HOLDS: &str = "
+for uid in range(100000, 100016):
+    if not os.fork():
+        become(uid)
+        held = [connect() for _ in range(16)]
+        for s in held:
+            try:
+                s.sendall(message('HasSet', user=name(2)))
+            except BrokenPipeError:
+                pass
+        time.sleep(60)
+        os._exit(0)
+time.sleep(60)
+";
+    let Some(scene) = Scene::new("") else { return };
+    let mut attackers = Attackers::start(&scene, 1, &[], HOLDS);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_victim_gets_in(&scene, &scene.sheet.codes[..3], PATIENCE);
+    attackers.assert_at_it();
+}
+
 #[test]
 fn who_has_as_many_codes_checked_as_they_can_keeps_no_other_user_from_logging_in() {
     let Some(scene) = Scene::new("") else { return };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use backupcodes_tests::disk::{Disk, FileSystem, Lack};
@@ -424,4 +424,39 @@ fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
         subjects[0].starts_with("Backup code 1 of ") && subjects[1].ends_with(" were revoked"),
         "{subjects:#?}"
     );
+}
+
+/// As a program of the broker's unit would be: a sendmail there refuses for good what it would take elsewhere.
+#[test]
+fn in_a_sandbox_where_no_sendmail_works_nothing_is_handed_over_and_all_stays_due() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world, false);
+    world.generate();
+    let in_sandbox = |start: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind /var /var && mount -o remount,bind,ro /var && exec \"$@\"").arg("sh");
+        command
+            .args(start)
+            .arg(built("backupcodes-admin"))
+            .arg("--config")
+            .arg(world.path("conf"))
+            .arg("notify");
+        command.output().unwrap()
+    };
+    let output = in_sandbox(&["setpriv", "--no-new-privs", "--"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(text(&output.stderr).contains("no delivery in a sandbox"), "{output:?}");
+    assert!(postbox.subjects().is_empty());
+    // A host whose /var is read-only has a sendmail that knows; and so has a container that can gain no privileges.
+    assert!(in_sandbox(&["env"]).status.success());
+    assert_eq!(postbox.subjects().len(), 1);
+    world.generate();
+    let mut container = Command::new("setpriv");
+    container.args(["--no-new-privs", "--"]).arg(built("backupcodes-admin"));
+    assert!(container.arg("--config").arg(world.path("conf")).arg("notify").status().unwrap().success());
+    assert_eq!(postbox.subjects().len(), 2);
 }

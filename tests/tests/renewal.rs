@@ -1,6 +1,7 @@
 //! Users show, check and renew their own codes with `backupcodes`, at a terminal, by the broker.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use backupcodes_tests::authenticator::Verifier;
 use backupcodes_tests::hosts::run;
 use backupcodes_tests::renewal::{CODE, DONE, PASSWORD, Renewal, SERVICE, SHIPPED, codes};
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{mistyped, text};
+use backupcodes_tests::{built, feed, mistyped, text};
 
 #[test]
 fn the_password_and_a_code_renew_a_set_and_the_old_one_works_until_then() {
@@ -259,6 +260,150 @@ fn without_the_pam_service_there_is_no_renewal() {
         "{line}"
     );
     assert!(scene.file().is_empty());
+}
+
+/// For what a service does not ask, libpam goes to `other` as well.
+#[test]
+fn a_pam_service_that_asks_nothing_renews_nothing() {
+    let Some(scene) = Renewal::new() else { return };
+    let rest = "account required pam_unix.so\n";
+    let commented: String = SHIPPED.lines().map(|line| format!("#{line}\n")).collect();
+    fs::write("/etc/pam.d/asks-nothing", rest).unwrap();
+    for service in [
+        "",
+        rest,
+        &commented,
+        "@include asks-nothing\n",
+        "auth include asks-nothing\n",
+        "auth substack no-such\n",
+    ] {
+        fs::write(SERVICE, service).unwrap();
+        let (status, screen) = scene.renew(&[]);
+        assert!(
+            status == 3 && screen.contains("Unavailable") && !screen.contains(PASSWORD),
+            "{service}: {screen}"
+        );
+        let line = scene.last_line();
+        assert!(line.contains("/etc/pam.d/backupcodes: no auth line"), "{line}");
+    }
+    for service in ["@include common-auth\n", "-auth required pam_unix.so\n", "auth\tinclude\tcommon-auth\n"]
+    {
+        fs::write(SERVICE, service).unwrap();
+        let screen = scene.renew(&[(PASSWORD, "not the password")]).1;
+        assert!(screen.contains("refused"), "{service}: {screen}");
+    }
+    assert!(scene.file().is_empty());
+    fs::remove_file("/etc/pam.d/asks-nothing").unwrap();
+}
+
+/// Where they look into different directories, "no set" is said of another one.
+#[test]
+fn a_broker_with_another_configuration_than_the_module_renews_nothing() {
+    let Some(mut scene) = Renewal::new() else { return };
+    let conf = scene.machine.sandbox.join("other.conf");
+    fs::write(&conf, "").unwrap();
+    let with = SHIPPED.replace("nullok", &format!("nullok conf={}", conf.display()));
+    let is_refused = |scene: &Renewal| {
+        let screen = scene.renew(&[]).1;
+        screen.contains("Unavailable")
+            && scene.last_line().contains("has another conf= than the --config of this broker")
+    };
+    fs::write(SERVICE, &with).unwrap();
+    assert!(is_refused(&scene), "the module has one");
+    scene.restart(&["--config", conf.to_str().unwrap()]);
+    fs::write(SERVICE, SHIPPED).unwrap();
+    assert!(is_refused(&scene), "the broker has one");
+    fs::write(SERVICE, &with).unwrap();
+    assert_eq!(scene.renew(&[(PASSWORD, &scene.user.password), (DONE, "")]).0, 0);
+}
+
+/// On a full disk a code still works, also the last one; it must not be spent for a set that cannot be made.
+#[test]
+fn without_room_for_a_new_set_no_code_is_asked_for() {
+    let Some(scene) = Renewal::new() else { return };
+    run(
+        Command::new("mount").args([
+            "-t",
+            "tmpfs",
+            "-o",
+            "mode=0700,size=2M",
+            "tmpfs",
+            "/var/lib/backupcodes",
+        ]),
+        "",
+    );
+    let sheet = scene.machine.generate_count(&scene.user, 1);
+    fs::write("/var/lib/backupcodes/.fills", vec![1; 1_200_000]).unwrap();
+    let (status, screen) = scene.renew(&[]);
+    fs::remove_file("/var/lib/backupcodes/.fills").unwrap();
+    let line = scene.last_line();
+    let renewed = scene.renew(&[(PASSWORD, &scene.user.password), (CODE, &sheet.codes[0]), (DONE, "")]).0;
+    run(Command::new("umount").arg("/var/lib/backupcodes"), "");
+    assert!(status == 3 && screen.contains("as they were") && !screen.contains(PASSWORD), "{screen}");
+    assert!(line.contains("/var/lib/backupcodes: less than 1 MiB is free"), "{line}");
+    assert_eq!(renewed, 0);
+}
+
+#[test]
+fn ctrl_c_at_a_prompt_ends_a_renewal() {
+    let Some(scene) = Renewal::new() else { return };
+    let (status, screen) = scene.renew(&[(PASSWORD, "pass\u{3}")]);
+    assert!(status == 3 && screen.contains("cannot be read"), "{screen}");
+    scene.wait_until_idle();
+    assert!(!scene.last_line().contains("authentication failure"), "{}", scene.last_line());
+}
+
+#[test]
+fn an_account_without_a_password_renews_nothing() {
+    let Some(scene) = Renewal::new() else { return };
+    run(Command::new("passwd").args(["--delete", &scene.user.name]), "");
+    fs::write(SERVICE, "auth required pam_unix.so nullok\naccount required pam_unix.so\n").unwrap();
+    let mut terminal = Terminal::start(&mut scene.command("renew"));
+    if terminal.find(PASSWORD) {
+        terminal.send("");
+    }
+    assert!(terminal.end() == 1 && scene.file().is_empty(), "{}", terminal.screen);
+}
+
+#[test]
+fn who_answers_too_late_is_told_so() {
+    let Some(scene) = Renewal::new() else { return };
+    let mut terminal = Terminal::start(&mut scene.command("renew"));
+    terminal.expect(PASSWORD);
+    scene.end_connections();
+    terminal.send(&scene.user.password);
+    terminal.expect("the broker waits no longer: there are five minutes for each answer");
+    assert_eq!(terminal.end(), 3);
+}
+
+#[test]
+fn verify_says_when_no_code_is_looked_at() {
+    let Some(scene) = Renewal::new() else { return };
+    fs::write("/etc/security/backupcodes.conf", "[throttle]\nfree = 1\nfirst_delay = 50\n").unwrap();
+    let old = scene.machine.generate(&scene.user);
+    let new = scene.machine.generate(&scene.user);
+    assert_eq!(scene.output("verify", &format!("{}\n", old.codes[0])).status.code(), Some(1));
+    let output = scene.output("verify", &format!("{}\n", new.codes[0]));
+    let said = text(&output.stdout);
+    assert!(said.starts_with("Too many answers were wrong: any code is refused until 20"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_broker_by_hand_makes_its_folder_and_takes_the_place_of_nothing_but_a_socket() {
+    let Some(mut scene) = Renewal::new() else { return };
+    let _ = fs::remove_dir_all("/run/backupcodes");
+    scene.restart(&[]);
+    assert_eq!(fs::metadata("/run/backupcodes").unwrap().permissions().mode() & 0o7777, 0o755);
+    // Of a broker that was killed.
+    scene.restart(&[]);
+    let precious = scene.machine.sandbox.join("precious");
+    fs::write(&precious, "precious").unwrap();
+    let mut broker = Command::new(built("backupcodes-broker"));
+    let output = feed(broker.arg("--socket").arg(&precious), "");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("with nothing of that name in it"), "{output:?}");
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
 }
 
 #[test]

@@ -86,49 +86,52 @@ fn answers_that_nobody_asked_for_end_a_renewal_and_make_no_set() {
     let user = scene.user.name.as_str();
     let password = scene.user.password.clone();
     let answers = |answers: &[&str]| json!({ "answers": answers });
-    let mut client = Client::connect();
+    let begun = || {
+        let mut client = Client::connect();
+        assert_eq!(client.renew(user)["parameters"]["messages"][0]["text"], "Password: ");
+        client
+    };
     // Nothing was asked.
+    let mut client = Client::connect();
     assert_eq!(client.error("Answer", answers(&[&password])), "OutOfTurn");
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
-    // One was asked for. After each of these another renewal may begin, and the one before is no more.
+    // One was asked for.
     for wrong in [&[][..], &[password.as_str(), &sheet.codes[0]], &["", "", ""]] {
-        assert_eq!(client.renew(user)["parameters"]["messages"][0]["text"], "Password: ");
+        let mut client = begun();
         assert_eq!(client.error("Answer", answers(wrong)), "OutOfTurn");
         assert_eq!(client.error("Answer", answers(&[&password])), "OutOfTurn");
+        assert_eq!(client.error("Renew", json!({ "user": user })), "OutOfTurn", "one for a connection");
     }
-    client.renew(user);
+    let mut client = begun();
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     for bad in [json!(["a\0b"]), json!(["x".repeat(512)]), json!([7]), json!("x"), json!([null]), json!([[]])]
     {
-        client.renew(user);
-        assert_eq!(client.error("Answer", json!({ "answers": bad })), "InvalidParameter", "{bad}");
+        assert_eq!(begun().error("Answer", json!({ "answers": bad })), "InvalidParameter", "{bad}");
     }
-    // Two at one time: the first one goes on, or is at its end; PAM has allowed neither.
-    client = Client::connect();
-    client.renew(user);
+    // Two at one time: the first one goes on.
+    let mut client = begun();
     assert_eq!(client.error("Renew", json!({ "user": user })), "OutOfTurn");
     assert_eq!(client.answer(&password)["parameters"]["messages"][0]["text"], "Backup code: ");
     // Keep in the place of the code, and the code then.
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     assert_eq!(client.error("Answer", answers(&[&sheet.codes[0]])), "OutOfTurn");
     // The password in the place of the code, and the other way round.
-    for (first, second) in [(&password, &password), (&sheet.codes[0], &password)] {
-        client.renew(user);
+    for (first, second) in [(&password, Some(&password)), (&sheet.codes[0], None)] {
+        let mut client = begun();
         let reply = client.answer(first);
-        if reply["error"].is_null() {
+        assert_eq!(reply["error"].is_null(), second.is_some(), "{reply}");
+        if let Some(second) = second {
             assert_eq!(client.error("Answer", answers(&[second])), "Denied");
         }
         assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     }
     // What was asked of one connection is not answered on another.
-    let mut other = Client::connect();
-    client.renew(user);
+    let (_asked, mut other) = (begun(), Client::connect());
     assert_eq!(other.error("Answer", answers(&[&password])), "OutOfTurn");
     assert_eq!(scene.file(), before);
     // An answer behind the sheet gives it up.
-    client = Client::connect();
-    client.renew(user);
+    let mut client = begun();
     client.answer(&password);
     let new = codes(&client.answer(&sheet.codes[0]));
     assert_eq!(client.error("Answer", answers(&["x"])), "OutOfTurn");
@@ -147,15 +150,20 @@ fn nobody_renews_for_another() {
     for user in [&other.name, "root", "no-such-user", ""] {
         let call = json!({ "method": "org.backupcodes.Broker.Renew", "parameters": { "user": user } });
         let client = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);\
-            s.sendall(sys.stdin.buffer.read()); print(s.recv(65536).decode())";
+            c = sys.stdin.buffer.read(); s.sendall(c); s.recv(65536); s.sendall(c); print(s.recv(65536).decode())";
         let mut command = scene.user.command();
         command.args(["/usr/bin/python3", "-c", client, SOCKET]);
         let output = feed(&mut command, &format!("{call}\0"));
         assert!(text(&output.stdout).contains("NotYours"), "{user}: {output:?}");
     }
     assert_eq!(fs::read(other.file()).unwrap(), before);
+    let log = scene.machine.log();
+    let warnings = log.iter().filter(|line| line.text.contains("asked for another account"));
+    assert_eq!(warnings.count(), 4, "once a connection, or the log could be filled");
     let throttled = scene.machine.status(&other)["throttled"].clone();
-    assert_eq!((throttled, scene.takes(&sheet.codes[0])), (json!([]), false));
+    assert_eq!(throttled, json!([]));
+    let verified = scene.machine.admin_with_input(&["verify", &other.name], &sheet.codes[0]);
+    assert!(verified.status.success(), "{verified:?}");
 }
 
 /// As authd did, CVE-2024-9313.

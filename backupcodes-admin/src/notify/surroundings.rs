@@ -11,12 +11,19 @@ use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
+use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use nix::unistd::{Pid, chdir, close, geteuid, getgroups, setgroups, setresgid, setresuid};
 
 use crate::failure::Failure;
 
 /// Root's ids, no limits, init's processors, the usual signals and timers, no descriptors but the three, `/`, and a strict umask.
+///
+/// # Errors
+/// They cannot be left.
 pub(crate) fn leave() -> Result<(), Failure> {
+    if is_sandbox() {
+        return Err(Failure::Sandbox);
+    }
     if geteuid().is_root() {
         become_root().map_err(Failure::Ids)?;
     }
@@ -32,6 +39,13 @@ pub(crate) fn leave() -> Result<(), Failure> {
     // There is always a root.
     let _ = chdir("/");
     Ok(())
+}
+
+/// A unit such as the broker's, that sees all but its own read-only and can gain no privileges. A sendmail in there would refuse for
+/// good what it takes elsewhere.
+fn is_sandbox() -> bool {
+    let is_read_only = |disk: Statvfs| disk.flags().contains(FsFlags::ST_RDONLY);
+    prctl::get_no_new_privs() == Ok(true) && statvfs("/var").is_ok_and(is_read_only)
 }
 
 /// In every sense: as long as the real uid is another's, that one may send signals.
