@@ -59,13 +59,11 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// Begins it, for the sets of the configuration in `conf`. PAM has a thread for itself: it asks when it likes, and calls come
-    /// when they like.
+    /// Begins it. PAM has a thread for itself: it asks when it likes, and calls come when they like.
     ///
     /// # Errors
-    /// The service is not one to rely on, or there is no thread.
-    pub(crate) fn begin(user: &str, conf: Option<&Path>) -> Result<Self, String> {
-        judge_service(conf)?;
+    /// There is no thread.
+    pub(crate) fn begin(user: &str) -> Result<Self, String> {
         let (to_us, steps) = mpsc::channel();
         let (answers, from_us) = mpsc::channel();
         let user = user.to_owned();
@@ -94,7 +92,10 @@ impl Conversation {
 
 /// libpam takes the service `other` in the place of one that is missing or asks nothing, which may ask for a password alone. And
 /// where our module looks into another directory than this broker, `nullok` passes over who has a set here.
-fn judge_service(conf: Option<&Path>) -> Result<(), String> {
+///
+/// # Errors
+/// The service is not one to rely on with the configuration in `conf`.
+pub(crate) fn judge_service(conf: Option<&Path>) -> Result<(), String> {
     const WITHOUT: &str = "and no renewal without; expected what packaging/pam has";
     let file = Path::new(FOLDERS[0]).join(SERVICE);
     let Some(lines) = lines_of(SERVICE) else {

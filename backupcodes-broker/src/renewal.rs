@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::interface::{Error, Outcome};
 use crate::log::log;
-use crate::pam::{Conversation, Step};
+use crate::pam::{Conversation, Step, judge_service};
 
 /// What renewals that fail are counted by: they may try passwords.
 const COUNTED_AS: &str = "renewal";
@@ -51,10 +51,11 @@ impl Renewal {
         conf: Option<&Path>,
         account: Account,
     ) -> Result<(Self, Value), Error> {
+        judge_service(conf).map_err(Error::Unavailable)?;
         has_room(config)?;
         count(config, &account)?;
         let old = Old::find(&FileStore::new(&config.directory), &account)?;
-        let conversation = Conversation::begin(&account.name, conf).map_err(Error::Unavailable)?;
+        let conversation = Conversation::begin(&account.name).map_err(Error::Unavailable)?;
         Self::go_on(config, account, old, conversation)
     }
 

@@ -37,8 +37,8 @@ pub struct Broker {
 pub enum BrokerError {
     /// It is not there.
     #[error(
-        "{path}: no broker ({errno}), which a program that is not root needs; expected its socket: systemctl enable --now \
-         backupcodes-broker.socket, or run backupcodes-broker"
+        "{path}: no broker ({errno}), which programs need that are not root or see the sets read-only; expected its socket: \
+         systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
     )]
     Absent {
         /// The socket.

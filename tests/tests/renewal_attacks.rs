@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use backupcodes_tests::hosts::run;
 use backupcodes_tests::renewal::{Renewal, SERVICE, SOCKET};
 use backupcodes_tests::traced::{Stop, killed_at_serving, report};
 use backupcodes_tests::{CHEAP, built, feed, text};
@@ -158,7 +159,9 @@ fn nobody_renews_for_another() {
     }
     assert_eq!(fs::read(other.file()).unwrap(), before);
     let log = scene.machine.log();
-    let warnings = log.iter().filter(|line| line.text.contains("asked for another account"));
+    let uid = run(Command::new("id").args(["-u", &scene.user.name]), "");
+    let warning = format!("uid {} asked for another account", uid.trim());
+    let warnings = log.iter().filter(|line| line.text.contains(&warning));
     assert_eq!(warnings.count(), 4, "once a connection, or the log could be filled");
     let throttled = scene.machine.status(&other)["throttled"].clone();
     assert_eq!(throttled, json!([]));
