@@ -399,8 +399,8 @@ fn a_broker_by_hand_makes_its_folder_and_takes_the_place_of_nothing_but_a_socket
     scene.restart(&[]);
     let precious = scene.machine.sandbox.join("precious");
     fs::write(&precious, "precious").unwrap();
-    let mut broker = Command::new(built("backupcodes-broker"));
-    let output = feed(broker.arg("--socket").arg(&precious), "");
+    let mut broker = Command::new("timeout");
+    let output = feed(broker.arg("10").arg(built("backupcodes-broker")).arg("--socket").arg(&precious), "");
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("with nothing of that name in it"), "{output:?}");
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
