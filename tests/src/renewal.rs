@@ -153,7 +153,7 @@ impl Drop for Renewal {
 }
 
 /// A broker at the usual socket, which listens.
-fn start(arguments: &[&str]) -> Child {
+pub fn start(arguments: &[&str]) -> Child {
     let mut broker = Command::new(built("backupcodes-broker"));
     let broker = broker.args(["--socket", SOCKET]).args(arguments).spawn().unwrap();
     let start = Instant::now();

@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::hosts::{Account, Machine, run};
+use backupcodes_tests::renewal;
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{Attempt, built, pam, race_in, set_mode};
+use backupcodes_tests::{Attempt, built, pam, race_in};
 
 /// What swaylock says of an attempt.
 const REFUSED: &str = "pam_authenticate failed: ";
@@ -24,13 +25,7 @@ struct Broker(Child);
 
 impl Broker {
     fn start() -> Self {
-        let socket = Path::new("/run/backupcodes/broker");
-        let _ = fs::create_dir(socket.parent().unwrap());
-        set_mode(socket.parent().unwrap(), 0o755);
-        let broker =
-            Self(Command::new(built("backupcodes-broker")).arg("--socket").arg(socket).spawn().unwrap());
-        eventually("a broker", || UnixStream::connect(socket).is_ok());
-        broker
+        Self(renewal::start(&[]))
     }
 }
 
