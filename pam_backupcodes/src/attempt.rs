@@ -49,6 +49,7 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     }
     let config = Config::load(options.conf.as_deref()).map_err(unusable)?;
     let store = FileStore::new(&config.directory);
+    let mut is_lost = false;
     let by_broker = store.wants_broker()
         && match broker::is_there(&config.broker) {
             Ok(()) => true,
@@ -58,8 +59,9 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
                 if !geteuid().is_root() {
                     return Err(no);
                 }
-                // Root finds out by itself what is wrong with the disk.
+                // Root can still see that there is no set, on a disk that went read-only.
                 log(pamh, no.1, &no.2);
+                is_lost = true;
                 false
             }
         };
@@ -76,6 +78,9 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
             Level::Debug,
             format!("passed over: no set, and nullok is given; {place}"),
         ));
+    }
+    if is_lost {
+        return Err(unavailable("the sets are read-only here, and there is no broker"));
     }
     let answer = early.map_or_else(|| answer::get(pamh, &options), Ok)?;
     if options.debug {

@@ -65,12 +65,26 @@ fn root_that_sees_the_store_read_only_and_no_broker_says_how_to_get_one() {
     scene.broker.wait().unwrap();
     let attempts = [scene.attempt(&scene.sheet.codes[0])];
     let outcomes = race_in(&mut host_with_read_only_store(&scene), &attempts);
-    assert_eq!(outcomes[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
+    let outcome = outcomes[0].as_ref().unwrap();
+    assert_eq!((&outcome.codes[..], outcome.said.len()), (&[pam::AUTHINFO_UNAVAIL][..], 0));
     let log = scene.world.log();
     assert!(
         log.iter().any(|line| line.text.contains("no broker") && line.text.contains("systemctl enable")),
         "{log:#?}"
     );
+}
+
+/// Else nobody could log in any more where a disk went read-only.
+#[test]
+fn root_that_sees_the_store_read_only_and_no_broker_still_passes_over_who_has_no_set() {
+    let Some(mut scene) = Scene::new("nullok") else { return };
+    scene.broker.kill().unwrap();
+    scene.broker.wait().unwrap();
+    let attempt =
+        || race_in(&mut host_with_read_only_store(&scene), &[scene.attempt("x")]).remove(0).unwrap().codes;
+    assert_eq!(attempt(), [pam::AUTHINFO_UNAVAIL]);
+    assert!(scene.world.admin(&["revoke", USER]).status.success());
+    assert_eq!(attempt(), [pam::PERM_DENIED]);
 }
 
 /// What wants no reply gets none: whoever waits for the next one would take it for that.
