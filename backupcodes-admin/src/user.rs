@@ -150,13 +150,13 @@ struct No {
 
 impl Session {
     fn status(&mut self) -> Result<Outcome, Failure> {
-        let user = self.user.clone();
-        let reply = self.call("Status", &OfUser { user: &user })?;
+        let user = self.user.as_str();
+        let reply = call(&mut self.broker, "Status", &OfUser { user })?;
         let Status { set, created, total, left, low, codes } = match reply {
             Ok(status) => status,
             Err(no) => return self.has_no_set(no),
         };
-        let mut text = status::summary(&user, &set, time(&created)?, (left, total), low);
+        let mut text = status::summary(user, &set, time(&created)?, (left, total), low);
         for UsedCode { slot, state, time, service, source } in codes {
             let [time, service, source] = [time, service, source].map(Option::unwrap_or_default);
             text.push_str(&match state.as_str() {
@@ -169,9 +169,9 @@ impl Session {
     }
 
     fn verify(&mut self) -> Result<Outcome, Failure> {
-        let user = self.user.clone();
+        let user = self.user.as_str();
         let answer = terminal::secret("Backup code (it will not be spent): ").map_err(Failure::Input)?;
-        match self.call("Verify", &Verify { user: &user, answer: &answer })? {
+        match call(&mut self.broker, "Verify", &Verify { user, answer: &answer })? {
             Ok(Verdict { accepted: true, .. }) => {
                 output::print("The code would be accepted.\n").map(|()| Outcome::Done)
             }
@@ -185,8 +185,8 @@ impl Session {
     }
 
     fn renew(&mut self) -> Result<Outcome, Failure> {
-        let user = self.user.clone();
-        let mut reply = self.call("Renew", &OfUser { user: &user })?;
+        let user = self.user.as_str();
+        let mut reply = call(&mut self.broker, "Renew", &OfUser { user })?;
         let sheet = loop {
             let Step { messages, sheet } = match reply {
                 Ok(step) => step,
@@ -198,15 +198,15 @@ impl Session {
                 break sheet;
             }
             let answers = answers.iter().flatten().map(|answer| answer.as_str()).collect();
-            reply = self.call("Answer", &Answers { answers }).map_err(Failure::in_time)?;
+            reply = call(&mut self.broker, "Answer", &Answers { answers }).map_err(Failure::in_time)?;
         };
         let codes =
             sheet.codes.iter().map(|code| Code::parse(code.as_bytes())).collect::<Result<Vec<_>, _>>();
         let codes = codes.map_err(|_| garbled("what is no code"))?;
-        let text = sheet::text(&host_name(), &user, &sheet.set, time(&sheet.created)?, &codes);
+        let text = sheet::text(&host_name(), user, &sheet.set, time(&sheet.created)?, &codes);
         output::write(|out| out.write_all(text.as_bytes())).map_err(Failure::NotRenewed)?;
         // Now that it is there, and not before, it takes the place of the old one.
-        match self.call::<_, Value>("Keep", &Nothing {}) {
+        match call::<_, Value>(&mut self.broker, "Keep", &Nothing {}) {
             Ok(Ok(_)) => {
                 say("These codes work from now on, and those of an older sheet do not.");
                 Ok(Outcome::Done)
@@ -230,22 +230,21 @@ impl Session {
         );
         Ok(Outcome::No)
     }
+}
 
-    /// A reply, or the error that the broker replies with.
-    fn call<P: Serialize, R: DeserializeOwned>(
-        &mut self,
-        method: &str,
-        parameters: &P,
-    ) -> Result<Result<R, No>, Failure> {
-        let Reply { error, parameters } = self.broker.exchange::<_, Value>(method, parameters, PATIENCE)?;
-        let parameters = parameters.unwrap_or_default();
-        if let Some(error) = error {
-            let error =
-                error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.')).unwrap_or(&error);
-            return Ok(Err(No { error: error.into(), parameters }));
-        }
-        serde_json::from_value(parameters).map(Ok).map_err(garbled)
+/// A reply, or the error that the broker replies with.
+fn call<P: Serialize, R: DeserializeOwned>(
+    broker: &mut Broker,
+    method: &str,
+    parameters: &P,
+) -> Result<Result<R, No>, Failure> {
+    let Reply { error, parameters } = broker.exchange::<_, Value>(method, parameters, PATIENCE)?;
+    let parameters = parameters.unwrap_or_default();
+    if let Some(error) = error {
+        let error = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.')).unwrap_or(&error);
+        return Ok(Err(No { error: error.into(), parameters }));
     }
+    serde_json::from_value(parameters).map(Ok).map_err(garbled)
 }
 
 /// Shows a message, and gets the answer where it is a prompt.
