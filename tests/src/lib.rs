@@ -18,6 +18,7 @@ use crate::usage::Usage;
 
 pub mod authenticator;
 pub mod bench;
+pub mod broker;
 pub mod chance;
 pub mod condition;
 pub mod disk;

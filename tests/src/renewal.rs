@@ -1,17 +1,16 @@
 //! A user who renews the own codes by the broker, on a machine of the sandbox.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::hosts::{Account, Machine};
 use crate::terminal::Terminal;
-use crate::{built, feed, readme};
+use crate::{broker, built, feed, readme};
 
 pub const SOCKET: &str = "/run/backupcodes/broker";
 pub const SERVICE: &str = "/etc/pam.d/backupcodes";
@@ -45,9 +44,9 @@ impl Renewal {
 
     /// Kills the processes of all connections.
     pub fn end_connections(&self) {
-        let pids = self.connections();
+        let pids = broker::connections(&self.broker);
         assert!(!pids.is_empty());
-        pids.iter().for_each(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap());
+        pids.iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
         self.wait_until_idle();
     }
 
@@ -122,17 +121,10 @@ impl Renewal {
     /// Waits until no connection is served any more.
     pub fn wait_until_idle(&self) {
         let start = Instant::now();
-        while !self.connections().is_empty() {
+        while !broker::connections(&self.broker).is_empty() {
             assert!(start.elapsed() < Duration::from_secs(30), "connections that stay");
             std::thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    fn connections(&self) -> Vec<i32> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.broker.id())).unwrap().flatten();
-        let children =
-            |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        tasks.map(children).collect::<String>().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     }
 
     /// The last line of the broker's log.
@@ -152,16 +144,10 @@ impl Drop for Renewal {
     }
 }
 
-/// A broker at the usual socket, which listens.
+/// A broker at the usual socket.
 pub fn start(arguments: &[&str]) -> Child {
-    let mut broker = Command::new(built("backupcodes-broker"));
-    let broker = broker.args(["--socket", SOCKET]).args(arguments).spawn().unwrap();
-    let start = Instant::now();
-    while UnixStream::connect(SOCKET).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(10), "no broker");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    broker
+    let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+    broker::start(Path::new(SOCKET), &arguments)
 }
 
 /// The codes on a screen or in an output, in their order.

@@ -1,15 +1,13 @@
 //! A store of root's and the broker that serves it.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::{
-    Attempt, CHEAP, Line, Sheet, World, as_nobody, built, caught, feed, race_in, sandbox_of_root, set_mode,
-    sheet, status, text,
+    Attempt, CHEAP, Line, Sheet, World, as_nobody, broker, built, caught, feed, race_in, sandbox_of_root,
+    set_mode, sheet, status, text,
 };
 
 /// An account that exists on every host, and is not root's.
@@ -96,14 +94,7 @@ impl Scene {
 }
 
 fn start(world: &World, socket: &Path) -> Child {
-    let mut broker = Command::new(built("backupcodes-broker"));
-    let broker = broker.arg("--config").arg(world.path("conf")).arg("--socket").arg(socket).spawn().unwrap();
-    let start = Instant::now();
-    while UnixStream::connect(socket).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(10), "no broker");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    broker
+    broker::start(socket, &["--config".as_ref(), world.path("conf").as_ref()])
 }
 
 impl Drop for Scene {

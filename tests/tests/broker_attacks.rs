@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use backupcodes_tests::broker::connections;
 use backupcodes_tests::scene::{Scene, USER};
 use backupcodes_tests::{feed, pam, sheet, text};
 use nix::sys::signal::{Signal, kill};
@@ -109,13 +110,6 @@ impl Drop for Attackers {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().try_into().unwrap())
-}
-
-/// The processes of connections that a broker has.
-fn connections(broker: &Child) -> Vec<Pid> {
-    let pid = broker.id();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -3,15 +3,13 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::Duration;
 
 use nix::unistd::geteuid;
 
 use super::fresh::{Sample, Work, measure_as};
-use crate::{feed, me, pam, set_mode, sheet};
+use crate::{broker, feed, me, pam, set_mode, sheet};
 
 /// Holds all stacks. It lies beside the build and not in /tmp, since flushing a real disk is part of a login.
 pub struct Folder {
@@ -113,7 +111,7 @@ impl<'a> Stack<'a> {
             stack.keep(file.clone());
             stack
         };
-        (of(65534), of(0), Broker::start(folder, &conf, &socket))
+        (of(65534), of(0), Broker(broker::start(&socket, &["--config".as_ref(), conf.as_ref()])))
     }
 
     pub fn of_google_authenticator(folder: &'a Folder, service: &str) -> Self {
@@ -178,17 +176,6 @@ impl<'a> Stack<'a> {
 
 /// A broker in the foreground.
 pub struct Broker(Child);
-
-impl Broker {
-    fn start(folder: &Folder, conf: &Path, socket: &Path) -> Self {
-        let mut broker = Command::new(folder.release.join("backupcodes-broker"));
-        let broker = Self(broker.arg("--config").arg(conf).arg("--socket").arg(socket).spawn().unwrap());
-        while UnixStream::connect(socket).is_err() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        broker
-    }
-}
 
 impl Drop for Broker {
     fn drop(&mut self) {
