@@ -3,106 +3,256 @@
 use std::path::PathBuf;
 
 use backupcodes_core::address;
+use backupcodes_core::clock::Time;
 use backupcodes_core::config::{Config, ConfigError};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
-const AFTER: &str = "\
-Exit status: 0 done; 1 the answer is no (verify refused, no set); 2 usage; 3 could not.
-
-Examples:
-  backupcodes-admin generate alice        a new sheet for alice, shown once
-  backupcodes-admin status                all sets of this host
-  backupcodes-admin verify alice          would this code be accepted?
-  backupcodes-admin revoke alice          no code of alice works any more
-  backupcodes-admin email alice a@b.org   alice's notices go to this address
-  backupcodes-admin unlock alice          alice need not wait after too many wrong codes
-  backupcodes-admin notify                mails what is due";
+use crate::sheets::{Destination, Layout};
 
 /// Makes, shows, checks and revokes the backup codes of this host's users.
 #[derive(Parser)]
-#[command(name = "backupcodes-admin", version, after_help = AFTER, max_term_width = 100)]
+#[command(
+    name = "backupcodes-admin",
+    version,
+    disable_help_subcommand = true,
+    after_help = "\
+Example: backupcodes-admin generate alice     a new sheet for alice, shown once
+More of each: backupcodes-admin COMMAND --help
+Exit status: 0 done; 1 the answer is no; 2 usage; 3 could not"
+)]
 pub(crate) struct Cli {
-    /// Configuration file instead of /etc/security/backupcodes.conf.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Instead of /etc/security/backupcodes.conf
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-
-    /// How to print.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
 
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Generate(Generate),
+    Status(Status),
+    /// Says whether a code would be accepted, spending nothing
+    #[command(after_help = "\
+Examples:
+  backupcodes-admin verify alice           asks for the code
+  backupcodes-admin verify alice <FILE     reads it from there
+
+It is refused (exit status 1) where it is wrong, mistyped, used or damaged, and
+where there is no set; being throttled is not looked at: see status.")]
+    Verify {
+        #[arg(value_name = "USER", value_hint = ValueHint::Username)]
+        user: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Shows or sets where a user's notices go
+    #[command(after_help = "\
+Examples:
+  backupcodes-admin email alice                      shows it
+  backupcodes-admin email alice a@x.org a@y.org      sets it")]
+    Email {
+        #[arg(value_name = "USER", value_hint = ValueHint::Username)]
+        user: String,
+        /// Where notices go from now on; none: only shows it
+        #[arg(value_name = "ADDRESS", value_parser = address, value_hint = ValueHint::EmailAddress)]
+        addresses: Vec<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Removes a user's set: none of its codes works any more
+    #[command(after_help = "Example: backupcodes-admin revoke alice   alice's sheet was lost")]
+    Revoke {
+        #[arg(value_name = "USER", value_hint = ValueHint::Username)]
+        user: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Forgets a user's wrong codes: there is nothing to wait for
+    #[command(after_help = "Example: backupcodes-admin unlock alice   alice need not wait any longer")]
+    Unlock {
+        #[arg(value_name = "USER", value_hint = ValueHint::Username)]
+        user: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    Purge(Purge),
+    /// Hands over to sendmail what is due; by hand it does no harm
+    #[command(after_help = "Example: backupcodes-admin notify   mails what is due")]
+    Notify,
+    Doctor(Doctor),
+    /// Prints a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  D=/usr/share/bash-completion/completions
+  backupcodes-admin completions bash >$D/backupcodes-admin")]
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        #[arg(value_name = "SHELL", value_enum, hide_possible_values = true)]
+        shell: Shell,
+    },
+}
+
+/// Makes new sets and shows each once; the old set stops working
+#[derive(Args)]
+#[group(skip)]
+#[command(after_help = "\
+Examples:
+  backupcodes-admin generate alice --print     on the default printer
+  backupcodes-admin generate --all --missing --format html --output sheets")]
+pub(crate) struct Generate {
+    /// Accounts; `-` reads names from standard input, one a line
+    #[arg(value_name = "USER", required_unless_present_any = ["group", "all"], value_hint = ValueHint::Username)]
+    pub(crate) users: Vec<String>,
+    /// All members of a group
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Vec<String>,
+    /// All accounts that people log in with, and root
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only accounts that have no set
+    #[arg(long)]
+    pub(crate) missing: bool,
+    /// Replace sets that have unspent codes without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Codes in a set, 1 to 31
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=31))]
+    pub(crate) count: Option<u8>,
+    /// Where notices go (repeat it for more); old ones stay
+    #[arg(long, value_name = "ADDRESS", value_parser = address, value_hint = ValueHint::EmailAddress)]
+    pub(crate) email: Vec<String>,
+    #[arg(long, value_enum, default_value_t = Layout::Text, hide_possible_values = true)]
+    /// text, html, json or csv
+    pub(crate) format: Layout,
+    /// A file for each user in this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "print", value_hint = ValueHint::DirPath)]
+    output: Option<PathBuf>,
+    /// Print on paper, with lp, and show nothing
+    #[arg(long, value_name = "PRINTER", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "clap's form of an option whose value may be left out")]
+    print: Option<Option<String>>,
+}
+
+/// Shows what is left of sets, and where codes were used
+#[derive(Args)]
+#[group(skip)]
+#[command(after_help = "\
+Examples:
+  backupcodes-admin status alice               all about one user
+  backupcodes-admin status --low               who needs a new sheet soon?
+  backupcodes-admin status --unused-since 2025-01-01 --format csv")]
+pub(crate) struct Status {
+    /// Only these users, in detail; none: a table of all sets
+    #[arg(value_name = "USER", value_hint = ValueHint::Username)]
+    pub(crate) users: Vec<String>,
+    /// Only sets with few codes left (codes.low), or none
+    #[arg(long)]
+    pub(crate) low: bool,
+    /// Only sets with no code left
+    #[arg(long)]
+    pub(crate) none: bool,
+    /// Only sets neither made nor used since (YYYY-MM-DD)
+    #[arg(long, value_name = "DATE", value_parser = day)]
+    pub(crate) unused_since: Option<Time>,
+    /// Only users who have to wait
+    #[arg(long)]
+    pub(crate) throttled: bool,
+    /// text, json or csv
+    #[arg(long, value_enum, default_value_t = Report::Text, hide_possible_values = true)]
+    pub(crate) format: Report,
+}
+
+/// Removes sets whose account is gone, or was made anew
+#[derive(Args)]
+#[group(skip)]
+#[command(after_help = "\
+Examples:
+  backupcodes-admin purge          shows them, and asks
+  backupcodes-admin purge --yes    for cron
+
+With --yes it does nothing where more than half of all sets would go: then the
+user database may be out of reach.")]
+pub(crate) struct Purge {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// Looks for all that can be wrong on this host
+#[derive(Args)]
+#[group(skip)]
+#[command(after_help = "\
+Examples:
+  backupcodes-admin doctor
+  backupcodes-admin doctor --format json
+
+Exit status 1 where an error was found; warnings and notes leave it at 0.")]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
 /// For people or for programs.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Format {
+    /// text or json
+    #[arg(long = "format", value_name = "FORMAT", value_enum, default_value_t = Style::Text, hide_possible_values = true)]
+    pub(crate) style: Style,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum Style {
     Text,
     Json,
 }
 
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    /// Makes a new set for each user and shows its codes, once. The old set stops working.
-    Generate(Generate),
-    /// Shows sets: age, codes left, when, where and by which service each code was used.
-    Status {
-        /// Only these users; none: all sets of this host.
-        #[arg(value_name = "USER")]
-        users: Vec<String>,
-    },
-    /// Reads a code and says whether it would be accepted, spending nothing.
-    Verify {
-        #[arg(value_name = "USER")]
-        user: String,
-    },
-    /// Shows where a user's notices go, or sets it. The old addresses and the new are told.
-    Email {
-        #[arg(value_name = "USER")]
-        user: String,
-        /// Where notices go from now on; none: only shows it.
-        #[arg(value_name = "ADDRESS", value_parser = address)]
-        addresses: Vec<String>,
-    },
-    /// Removes a user's set: none of its codes works any more.
-    Revoke {
-        #[arg(value_name = "USER")]
-        user: String,
-    },
-    /// Forgets a user's failures: the next answer is looked at, from wherever it comes.
-    Unlock {
-        #[arg(value_name = "USER")]
-        user: String,
-    },
-    /// Hands over to sendmail what is due: notices of uses, and of sets and addresses that changed. A unit or the module
-    /// runs it; by hand it does no harm.
-    Notify,
-}
-
-#[derive(Args)]
-pub(crate) struct Generate {
-    #[arg(value_name = "USER", required = true)]
-    pub(crate) users: Vec<String>,
-
-    /// Replace a set that has unspent codes without asking.
-    #[arg(long)]
-    pub(crate) yes: bool,
-
-    /// Codes in the set, instead of codes.count of the configuration.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=31))]
-    pub(crate) count: Option<u8>,
-
-    /// Where notices go; may be given several times. Without it, addresses of the old set stay.
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    pub(crate) email: Vec<String>,
-}
-
-fn address(text: &str) -> Result<String, &'static str> {
-    address::check(text).map(|()| text.into())
+/// How `status` prints.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Report {
+    Text,
+    Json,
+    Csv,
 }
 
 impl Cli {
     pub(crate) fn configuration(&self) -> Result<Config, ConfigError> {
         Config::load(self.config.as_deref())
     }
+}
+
+impl Generate {
+    /// Where sheets go. What cannot be together is wrong usage, which ends the program.
+    pub(crate) fn destination(&self) -> Destination {
+        let wrong = |what: &str| Cli::command().error(ErrorKind::ArgumentConflict, what).exit();
+        match (self.format, &self.output, &self.print) {
+            (layout, None, None) => Destination::Stream(layout),
+            (Layout::Text | Layout::Html, Some(directory), _) => {
+                Destination::Directory(directory.clone(), self.format)
+            }
+            (Layout::Json | Layout::Csv, Some(_), _) => {
+                wrong("--output writes sheets: --format text or html; csv and json go to standard output")
+            }
+            (Layout::Text, None, Some(printer)) => Destination::Printer(printer.clone()),
+            (_, None, Some(_)) => wrong("--print prints --format text"),
+        }
+    }
+}
+
+fn address(text: &str) -> Result<String, &'static str> {
+    address::check(text).map(|()| text.into())
+}
+
+/// The begin of a day in the time zone of this host.
+fn day(text: &str) -> Result<Time, String> {
+    let date: Date = text.parse().map_err(|_| "expected a day, such as 2026-01-31")?;
+    let begin = date.to_zoned_datetime(TimeZone::system()).map_err(|error| error.to_string())?;
+    Ok(Time::of_seconds(u64::try_from(begin.timestamp().as_second()).unwrap_or_default()))
 }

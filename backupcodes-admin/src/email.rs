@@ -7,9 +7,9 @@ use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{FileStore, Store};
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::accounts::name_of_set;
+use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
-use crate::generate::name_of_set;
 use crate::output;
 
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ pub(crate) fn run(
     config: &Config,
     user: &str,
     addresses: &[String],
-    format: Format,
+    format: Style,
 ) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
     let user = &name_of_set(user)?;
@@ -61,8 +61,8 @@ pub(crate) fn run(
     };
     let email = &set.label.email;
     match format {
-        Format::Json => output::print_json(&Json { user, email })?,
-        Format::Text => {
+        Style::Json => output::print_json(&Json { user, email })?,
+        Style::Text => {
             let where_to = writer.addresses(user, email).join(", ");
             let why = if email.is_empty() { " (no address is set)" } else { "" };
             output::print(&format!("{user}: notices to {where_to}{why}\n"))?;

@@ -46,10 +46,38 @@ pub(crate) enum Failure {
          to replace them without being asked: --yes"
     )]
     WouldReplace { user: String, set: String, left: usize },
+    #[error("the new set of {user} could not be put in place ({error}); {sheet} IS WORTHLESS, throw it away")]
+    SheetIsDead { user: String, error: Box<ReplaceError>, sheet: String },
+    #[error("{group}: no such group in the user database; see that the name is right: getent group {group}")]
+    NoGroup { group: String },
+    #[error("the user database cannot be asked for a group ({0}); see nsswitch.conf(5)")]
+    Groups(Errno),
     #[error(
-        "the new set of {user} could not be put in place ({error}); THE SHEET ABOVE IS WORTHLESS, throw it away"
+        "the user database does not list its accounts (getent passwd: {0}); give names, or a line each on standard input: -"
     )]
-    SheetIsDead { user: String, error: StoreError },
+    Listing(String),
+    #[error(
+        "{path}: {found}; expected a directory that nobody else can write; name another, or one that is not there yet",
+        path = .path.display()
+    )]
+    Sheets { path: std::path::PathBuf, found: String },
+    #[error(
+        "{count} of {total} sets have no account any more: {names}; nothing was done; to remove them without being asked: --yes"
+    )]
+    WouldPurge { count: usize, total: usize, names: String },
+    #[error(
+        "{count} of {total} sets have no account any more: {names}; that is more than half, and the user database may be out of \
+         reach; nothing was done; where they are gone indeed, do it without --yes, or for each: backupcodes-admin revoke USER"
+    )]
+    TooManyGone { count: usize, total: usize, names: String },
+    #[error("signals cannot be handled ({0})")]
+    Signals(std::io::Error),
+    #[error(
+        "stopped by a signal {after}: {over} of {total} users are over with, the others as they were; to go on, the same \
+         command with --missing",
+        after = .last.as_ref().map_or_else(|| "before the first new set".into(), |last| format!("behind {last}"))
+    )]
+    Interrupted { over: usize, total: usize, last: Option<String> },
     #[error(transparent)]
     Hash(#[from] HashError),
     #[error("no random bytes from the kernel ({0}); no codes can be made")]

@@ -1,150 +1,237 @@
-//! `generate`: a new set, shown once.
+//! `generate`: new sets, each shown once.
+//!
+//! Sets are made on all processors, and put in place one after the other, in the order in which they were asked for. What
+//! was put in place when the run ends early stays; `--missing` goes on from there.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io;
+use std::ops::ControlFlow;
 
 use backupcodes_core::account::Account;
-use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
-use backupcodes_core::hash::HeapMemory;
+use backupcodes_core::hash::{CreateError, HeapMemory};
 use backupcodes_core::issue::{NewSet, Old};
 use backupcodes_core::notice::{self, Writer};
-use backupcodes_core::set::{CodeSet, Label};
+use backupcodes_core::set::Label;
 use backupcodes_core::store::{FileStore, ReplaceError};
 use backupcodes_core::throttle::Throttle;
-use serde::Serialize;
-use zeroize::Zeroizing;
+use rand::rngs::SysError;
 
-use crate::cli::{Format, Generate};
+use crate::accounts::{account, asked_for};
+use crate::cli::Generate;
 use crate::failure::{Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::output;
-use crate::{sheet, terminal};
+use crate::progress::Progress;
+use crate::sheets::Sheets;
+use crate::terminal;
+use crate::workers::{Next, in_order};
 
-pub(crate) fn run(config: &Config, arguments: &Generate, format: Format) -> Result<Outcome, Failure> {
-    let mut printer = Printer { format, host: notice::host_name(), printed: 0 };
-    let mut memory = HeapMemory::default();
-    let mut outcome = Outcome::Done;
-    let (mut failed, mut accounts) = (Vec::new(), BTreeSet::new());
-    for user in &arguments.users {
-        let made = account(user).and_then(|account| {
-            // A second sheet would kill the first.
-            if !accounts.insert(account.name.clone()) {
-                return Ok(Outcome::Done);
-            }
-            generate(config, arguments, account, &mut memory, &mut printer)
-        });
-        match made {
-            Ok(one) => outcome = outcome.and(one),
-            Err(failure) => failed.push(failure),
-        }
+pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Failure> {
+    let destination = arguments.destination();
+    let users = asked_for(arguments)?;
+    let total = users.len();
+    let count = arguments.count.unwrap_or(config.codes.count);
+    let sheets = Sheets::open(destination, notice::host_name(), count)?;
+    let run = Run {
+        config,
+        arguments,
+        store: FileStore::new(&config.directory),
+        interrupt: Interrupt::watch()?,
+        progress: Progress::over(total),
+        ended: RefCell::default(),
+    };
+    let mut plan = Plan { run: &run, users: users.into_iter(), seen: BTreeSet::new(), unasked: None };
+    let mut put = Put { run: &run, sheets };
+    let make = |memory: &mut HeapMemory, planned| make(config, &arguments.email, count, planned, memory);
+    in_order(|| plan.next(), make, |made| put.take(made));
+    run.progress.end();
+    let finished = put.sheets.finish();
+    let Ended { failed, outcome, over, last } = run.ended.into_inner();
+    if run.interrupt.came() && over < total {
+        failed.iter().for_each(|failure| output::complain(failure));
+        return Err(Failure::Interrupted { over, total, last });
     }
-    let finished = printer.finish();
-    Failure::report(failed, arguments.users.len())?;
+    Failure::report(failed, total)?;
     finished.map(|()| outcome)
 }
 
-/// The name that a user's set has. The account may be gone.
-pub(crate) fn name_of_set(user: &str) -> Result<String, Failure> {
-    Ok(Account::by_name(user)?.map_or_else(|| user.into(), |account| account.name))
+/// What all parts of a run have in common.
+struct Run<'a> {
+    config: &'a Config,
+    arguments: &'a Generate,
+    store: FileStore,
+    interrupt: Interrupt,
+    progress: Progress,
+    ended: RefCell<Ended>,
 }
 
-/// The account of a user who must exist.
-pub(crate) fn account(user: &str) -> Result<Account, Failure> {
-    Account::by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })
+/// How it went so far.
+struct Ended {
+    failed: Vec<Failure>,
+    outcome: Outcome,
+    /// Users that are over with, in whatever way.
+    over: usize,
+    /// Who got a set last.
+    last: Option<String>,
 }
 
-fn generate(
-    config: &Config,
-    arguments: &Generate,
+impl Default for Ended {
+    fn default() -> Self {
+        Self { failed: Vec::new(), outcome: Outcome::Done, over: 0, last: None }
+    }
+}
+
+/// A user who is to get a set.
+struct Planned {
     account: Account,
-    memory: &mut HeapMemory,
-    printer: &mut Printer,
-) -> Result<Outcome, Failure> {
-    let store = FileStore::new(&config.directory);
-    let old = Old::find(&store, &account)?;
-    if let Some(set) = old.own(&account) {
-        if set.left() > 0 && !arguments.yes && !may_replace(set)? {
-            return Ok(Outcome::No);
+    old: Old,
+}
+
+/// A set that is not in place yet.
+struct Made {
+    planned: Planned,
+    new: Result<NewSet, CreateError<SysError>>,
+}
+
+impl Run<'_> {
+    /// A user is over with.
+    fn end(&self, how: Result<Outcome, Failure>) {
+        let mut ended = self.ended.borrow_mut();
+        match how {
+            Ok(outcome) => ended.outcome = ended.outcome.and(outcome),
+            Err(failure) => ended.failed.push(failure),
+        }
+        ended.over = ended.over.saturating_add(1);
+        self.progress.one_more();
+    }
+}
+
+fn make(config: &Config, email: &[String], count: u8, planned: Planned, memory: &mut HeapMemory) -> Made {
+    let Planned { account, old } = &planned;
+    let email = if email.is_empty() { old.email(account) } else { email.to_vec() };
+    let new = NewSet::make(config, count, account, email, memory);
+    Made { planned, new }
+}
+
+/// Who comes next.
+struct Plan<'a, 'b> {
+    run: &'a Run<'b>,
+    users: std::vec::IntoIter<String>,
+    /// Accounts that had their turn: a second sheet would kill the first.
+    seen: BTreeSet<String>,
+    /// Somebody has to be asked whether this one's codes may be replaced.
+    unasked: Option<Planned>,
+}
+
+impl Plan<'_, '_> {
+    fn next(&mut self) -> Next<Planned> {
+        loop {
+            if self.run.interrupt.came() {
+                return Next::End;
+            }
+            if let Some(planned) = self.unasked.take() {
+                match self.run.may_replace(&planned) {
+                    Ok(true) => return Next::Job(planned),
+                    Ok(false) => self.run.end(Ok(Outcome::No)),
+                    // Not over with, but the run is.
+                    Err(Failure::Input(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                        return Next::End;
+                    }
+                    Err(failure) => self.run.end(Err(failure)),
+                }
+            }
+            let Some(user) = self.users.next() else { return Next::End };
+            match self.plan(&user) {
+                // What was made before is shown first.
+                Ok(Some(planned)) if self.run.must_ask(&planned) => {
+                    self.unasked = Some(planned);
+                    return Next::Pause;
+                }
+                Ok(Some(planned)) => return Next::Job(planned),
+                Ok(None) => self.run.end(Ok(Outcome::Done)),
+                Err(failure) => self.run.end(Err(failure)),
+            }
         }
     }
-    let email = if arguments.email.is_empty() { old.email(&account) } else { arguments.email.clone() };
-    let count = arguments.count.unwrap_or(config.codes.count);
-    let new = NewSet::make(config, count, &account, email, memory)?;
-    let mut shown = false;
-    let writer = Writer::of_this_host(config, &printer.host);
-    let mut announce = || {
-        printer.print(&new)?;
-        shown = true;
-        Ok(())
-    };
-    match new.put(&store, &account, old.expected(), &writer, &mut announce) {
-        Ok(()) => {
-            // The set is good all the same.
-            if let Err(error) = Throttle::new(config).clear(&account.name) {
-                output::complain(&format_args!(
-                    "the failures of {} are still counted: {error}; then: backupcodes-admin unlock {0}",
-                    account.name
-                ));
-            }
-            Ok(Outcome::Done)
+
+    /// `None` where there is nothing to do.
+    fn plan(&mut self, user: &str) -> Result<Option<Planned>, Failure> {
+        let account = account(user)?;
+        if !self.seen.insert(account.name.clone()) {
+            return Ok(None);
         }
-        Err(ReplaceError::Store(error)) if shown => Err(Failure::SheetIsDead { user: account.name, error }),
-        Err(error) => Err(error.into()),
+        let old = Old::find(&self.run.store, &account)?;
+        let is_missing = old.own(&account).is_none();
+        Ok((is_missing || !self.run.arguments.missing).then_some(Planned { account, old }))
     }
 }
 
-fn may_replace(set: &CodeSet) -> Result<bool, Failure> {
-    let (left, Label { user, set, .. }) = (set.left(), &set.label);
-    if !terminal::is_there() {
-        return Err(Failure::WouldReplace { user: user.clone(), set: set.clone(), left });
+impl Run<'_> {
+    fn must_ask(&self, planned: &Planned) -> bool {
+        !self.arguments.yes && planned.old.own(&planned.account).is_some_and(|set| set.left() > 0)
     }
-    let question =
-        format!("{user} has {left} unspent codes (set {set}). A new set makes them worthless. Replace them?");
-    terminal::agrees(&question).map_err(Failure::Input)
+
+    fn may_replace(&self, planned: &Planned) -> Result<bool, Failure> {
+        let Some(set) = planned.old.own(&planned.account) else { return Ok(true) };
+        let (left, Label { user, set, .. }) = (set.left(), &set.label);
+        if !terminal::is_there() {
+            return Err(Failure::WouldReplace { user: user.clone(), set: set.clone(), left });
+        }
+        let question = format!(
+            "{user} has {left} unspent codes (set {set}). A new set makes them worthless. Replace them?"
+        );
+        self.progress.beside(|| terminal::agrees(&question, &self.interrupt)).map_err(Failure::Input)
+    }
 }
 
-/// Prints one set after the other, as sheets or as one JSON list.
-struct Printer {
-    format: Format,
-    host: String,
-    printed: usize,
+/// Puts sets in place.
+struct Put<'a, 'b> {
+    run: &'a Run<'b>,
+    sheets: Sheets,
 }
 
-#[derive(Serialize)]
-struct Json<'a> {
-    user: &'a str,
-    set: &'a str,
-    created: String,
-    codes: Vec<&'a str>,
-}
+impl Put<'_, '_> {
+    fn take(&mut self, made: Made) -> ControlFlow<()> {
+        let Made { planned: Planned { account, old }, new } = made;
+        let put = new.map_err(Failure::from).and_then(|new| self.put(&account, &old, &new));
+        let is_put = put.is_ok();
+        self.run.end(put.map(|()| Outcome::Done));
+        if is_put {
+            self.run.ended.borrow_mut().last = Some(account.name);
+        }
+        if self.run.interrupt.came() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 
-impl Printer {
-    fn print(&mut self, new: &NewSet) -> std::io::Result<()> {
-        let first = self.printed == 0;
-        output::write(|out| match self.format {
-            Format::Text => {
-                let gap = if first { "" } else { "\n\n" };
-                out.write_all(gap.as_bytes())?;
-                let Label { set, user, created, .. } = &new.label;
-                out.write_all(sheet::text(&self.host, user, set, *created, &new.codes).as_bytes())
-            }
-            Format::Json => {
-                let codes: Vec<Zeroizing<String>> = new.codes.iter().map(Code::for_sheet).collect();
-                let Label { user, set, created, .. } = &new.label;
-                let codes = codes.iter().map(|code| code.as_str()).collect();
-                write!(out, "{}", if first { "[\n" } else { ",\n" })?;
-                serde_json::to_writer(out, &Json { user, set, created: created.to_string(), codes })?;
+    fn put(&mut self, account: &Account, old: &Old, new: &NewSet) -> Result<(), Failure> {
+        let (run, host) = (self.run, self.sheets.host.clone());
+        let writer = Writer::of_this_host(run.config, &host);
+        let mut is_shown = false;
+        let mut announce = || {
+            run.progress.beside(|| self.sheets.show(new))?;
+            is_shown = true;
+            Ok(())
+        };
+        match new.put(&run.store, account, old.expected(), &writer, &mut announce) {
+            Ok(()) => {
+                // The set is good all the same.
+                if let Err(error) = Throttle::new(run.config).clear(&account.name) {
+                    run.progress.beside(|| {
+                        output::complain(&format_args!(
+                            "the failures of {} are still counted: {error}; then: backupcodes-admin unlock {0}",
+                            account.name
+                        ));
+                    });
+                }
                 Ok(())
             }
-        })?;
-        self.printed = self.printed.saturating_add(1);
-        Ok(())
-    }
-
-    fn finish(&self) -> Result<(), Failure> {
-        match (self.format, self.printed) {
-            (Format::Text, _) => Ok(()),
-            (Format::Json, 0) => output::print("[]\n"),
-            (Format::Json, _) => output::print("\n]\n"),
+            Err(error @ ReplaceError::Unflushed(_)) => Err(error.into()),
+            Err(error) if is_shown => Err(match self.sheets.withdraw(new) {
+                Some(sheet) => Failure::SheetIsDead { user: account.name.clone(), error: error.into(), sheet },
+                None => error.into(),
+            }),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -2,23 +2,31 @@
 //! users do that with their own.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod cli;
+mod doctor;
 mod email;
 mod failure;
 mod generate;
+mod interrupt;
 mod notify;
 mod output;
+mod progress;
+mod purge;
 mod revoke;
 mod sheet;
+mod sheets;
 mod status;
 mod terminal;
 mod unlock;
 pub mod user;
 mod verify;
+mod workers;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, Outcome};
@@ -38,20 +46,39 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
     }
     // Codes pass through here: no core dump may keep them.
     nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
-    let config = cli.configuration()?;
-    let tells = matches!(cli.command, Command::Generate(_) | Command::Email { .. } | Command::Revoke { .. });
+    if let Command::Completions { shell } = cli.command {
+        return completions(shell);
+    }
+    let config = cli.configuration();
+    if let Command::Doctor(arguments) = &cli.command {
+        return doctor::run(config, arguments);
+    }
+    let config = config?;
+    let tells = matches!(
+        cli.command,
+        Command::Generate(_) | Command::Email { .. } | Command::Revoke { .. } | Command::Purge(_)
+    );
     let conf = cli.config.clone();
     let result = match cli.command {
-        Command::Generate(arguments) => generate::run(&config, &arguments, cli.format),
-        Command::Status { users } => status::run(&config, &users, cli.format),
-        Command::Verify { user } => verify::run(&config, &user, cli.format),
-        Command::Email { user, addresses } => email::run(&config, &user, &addresses, cli.format),
+        Command::Generate(arguments) => generate::run(&config, &arguments),
+        Command::Status(arguments) => status::run(&config, &arguments),
+        Command::Verify { user, format } => verify::run(&config, &user, format.style),
+        Command::Email { user, addresses, format } => email::run(&config, &user, &addresses, format.style),
         Command::Notify => notify::run(&config),
-        Command::Revoke { user } => revoke::run(&config, &user, cli.format),
-        Command::Unlock { user } => unlock::run(&config, &user, cli.format),
+        Command::Revoke { user, format } => revoke::run(&config, &user, format.style),
+        Command::Unlock { user, format } => unlock::run(&config, &user, format.style),
+        Command::Purge(arguments) => purge::run(&config, &arguments),
+        Command::Doctor(_) | Command::Completions { .. } => Ok(Outcome::Done),
     };
     if tells && config.notify.spawn {
         notify::start(conf.as_deref());
     }
     result
+}
+
+fn completions(shell: Shell) -> Result<Outcome, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
+    output::write(|out| out.write_all(&script)).map_err(Failure::Output)?;
+    Ok(Outcome::Done)
 }

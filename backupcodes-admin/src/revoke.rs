@@ -7,9 +7,9 @@ use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{Expected, FileStore, Store};
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::accounts::name_of_set;
+use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
-use crate::generate::name_of_set;
 use crate::output;
 
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ struct Json<'a> {
     revoked: bool,
 }
 
-pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
+pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
     let host = notice::host_name();
     let writer = Writer::of_this_host(config, &host);
     let store = FileStore::new(&config.directory);
@@ -44,12 +44,12 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
     }
     let set = old.as_ref().and_then(|(_, set)| set.as_deref());
     match (format, &old) {
-        (Format::Json, _) => output::print_json(&Json { user, set, revoked: old.is_some() })?,
-        (Format::Text, Some((left, _))) => {
+        (Style::Json, _) => output::print_json(&Json { user, set, revoked: old.is_some() })?,
+        (Style::Text, Some((left, _))) => {
             let which = set.map_or_else(|| "the unusable file".into(), |set| format!("set {set}"));
             output::print(&format!("{user}: {which} is removed, {left} unspent codes with it\n"))?;
         }
-        (Format::Text, None) => output::print(&format!("{user} has no backup codes\n"))?,
+        (Style::Text, None) => output::print(&format!("{user} has no backup codes\n"))?,
     }
     Ok(if old.is_some() { Outcome::Done } else { Outcome::No })
 }

@@ -1,88 +1,123 @@
 //! `status`: what is left of sets, and where their codes were used.
+//!
+//! Sets are read on all processors and printed in order as they come, so that memory does not grow with their number.
+
+mod json;
+mod report;
+mod table;
+mod text;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::ops::ControlFlow;
 
 use backupcodes_core::account::Account;
-use backupcodes_core::clock::{self, Time};
+use backupcodes_core::clock;
 use backupcodes_core::config::Config;
-use backupcodes_core::mark::{Mail, Mark};
+use backupcodes_core::mark::Mark;
 use backupcodes_core::outbox::{Refusal, Waiting};
-use backupcodes_core::set::{CodeSet, Label, State};
+use backupcodes_core::set::{CodeSet, State};
 use backupcodes_core::store::{FileStore, Store};
-use backupcodes_core::throttle::{Throttle, Throttled, Wait};
-use serde::Serialize;
+use backupcodes_core::throttle::{CountedUsers, Throttle, Throttled};
 
-use crate::cli::Format;
+use crate::cli::{self, Status};
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use crate::workers::{Next, in_order};
 
-pub(crate) fn run(config: &Config, users: &[String], format: Format) -> Result<Outcome, Failure> {
-    let store = FileStore::new(&config.directory);
-    let throttle = Throttle::new(config);
-    let named = !users.is_empty();
-    let users = if named { users.to_vec() } else { store.users()? };
-    let (mut sets, mut failed) = (Vec::new(), Vec::new());
-    let (mut waiting, unknown) = match store.outbox().waiting() {
-        Ok(waiting) => (waiting, None),
-        Err(error) => (BTreeMap::new(), Some(error)),
-    };
-    let mut outcome = Outcome::Done;
-    for user in &users {
-        // A name that was typed may not be the one that the database, and so the file, has.
-        let account = if named { Account::by_name(user)? } else { None };
-        match store.read(account.as_ref().map_or(user, |account| &account.name)) {
-            Ok(Some(set)) => {
-                failed.extend(
-                    account.and_then(|account| set.label.judge_owner(&account).err()).map(Failure::from),
-                );
-                let throttled = throttle.throttled(&set.label.user, clock::precise());
-                let throttled = throttled.unwrap_or_else(|error| {
-                    failed.push(error.into());
-                    Vec::new()
-                });
-                let refusal = store.outbox().refusal(&set.label.user).unwrap_or_else(|error| {
-                    failed.push(error.into());
-                    None
-                });
-                let waiting = waiting.remove(&set.label.user).unwrap_or_default();
-                let notices = Notices { due: set.due().count().saturating_add(waiting.due), refusal };
-                sets.push(Shown { set, throttled, notices, low: config.codes.low });
+use self::report::Report;
+use self::table::Table;
+pub(crate) use self::text::summary;
+
+pub(crate) fn run(config: &Config, arguments: &Status) -> Result<Outcome, Failure> {
+    let reader = Reader::new(config);
+    if arguments.users.is_empty() { all(&reader, arguments) } else { named(&reader, arguments) }
+}
+
+/// Users to a job: what it takes to hand one over is small beside that.
+const TOGETHER: usize = 64;
+
+fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
+    let users = reader.store.users()?;
+    let (known, unknown) = reader.known();
+    let mut failed = Vec::new();
+    let mut report = Report::new(arguments.format, Some(Table::over(&users)));
+    let mut jobs = users.chunks(TOGETHER);
+    let mut printed = Ok(());
+    let next = || jobs.next().map_or(Next::End, Next::Job);
+    let work =
+        |_: &mut (), users: &[String]| users.iter().map(|user| reader.look(user, &known)).collect::<Vec<_>>();
+    let take = |looked: Vec<Looked>| {
+        for Looked { shown, failures } in looked {
+            failed.extend(failures);
+            if let Some(shown) = shown.filter(|shown| arguments.wants(shown)) {
+                printed = report.print(&shown);
             }
-            Ok(None) if named => {
-                output::complain(&format_args!(
-                    "{user} has no backup codes; make some: backupcodes-admin generate {user}"
-                ));
-                outcome = Outcome::No;
+            if printed.is_err() {
+                return ControlFlow::Break(());
             }
-            // Revoked since the directory was listed.
-            Ok(None) => {}
-            Err(error) => failed.push(error.into()),
         }
+        ControlFlow::Continue(())
+    };
+    in_order(next, work, take);
+    let count = printed.and_then(|()| report.end()).map_err(Failure::Output)?;
+    if count == 0 && arguments.format == cli::Report::Text {
+        output::complain(&if users.is_empty() {
+            "there are no sets; to make some: backupcodes-admin generate USER"
+        } else {
+            "no set is such; all of them: backupcodes-admin status"
+        });
     }
     // Where the sets cannot be read either, that is said already.
-    failed.extend(unknown.filter(|_| failed.is_empty()).map(Failure::from));
-    if !named {
-        // Users who have no set any more.
-        for (user, Waiting { due, refused }) in waiting {
+    if failed.is_empty() {
+        failed.extend(unknown);
+    }
+    // Of users who have no set any more.
+    for (user, Waiting { due, refused, .. }) in known.waiting {
+        if due.saturating_add(refused) == 0 || users.binary_search(&user).is_ok() {
+            continue;
+        }
+        output::complain(&format_args!(
+            "{user} has no backup codes; notices that wait: {due} due, {refused} refused"
+        ));
+    }
+    Failure::report(failed, users.len()).map(|()| Outcome::Done)
+}
+
+fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
+    let (known, unknown) = reader.known();
+    let (mut failed, mut outcome) = (Vec::new(), Outcome::Done);
+    let mut report = Report::new(arguments.format, None);
+    for user in &arguments.users {
+        // A name that was typed may not be the one that the database, and so the file, has.
+        let account = Account::by_name(user)?;
+        let Looked { shown, failures } =
+            reader.look(account.as_ref().map_or(user, |account| &account.name), &known);
+        let is_known = shown.is_some() || !failures.is_empty();
+        failed.extend(failures);
+        if !is_known {
             output::complain(&format_args!(
-                "{user} has no backup codes; notices that wait: {due} due, {refused} refused"
+                "{user} has no backup codes; make some: backupcodes-admin generate {user}"
             ));
+            outcome = Outcome::No;
+        }
+        let Some(shown) = shown else { continue };
+        failed.extend(
+            account.and_then(|account| shown.set.label.judge_owner(&account).err()).map(Failure::from),
+        );
+        if arguments.wants(&shown) {
+            report.print(&shown).map_err(Failure::Output)?;
         }
     }
-    match format {
-        Format::Json => {
-            output::print_json(&sets.iter().map(Json::of).collect::<Vec<_>>())?;
-        }
-        Format::Text => {
-            sets.iter().try_for_each(|set| output::print(&text(set)))?;
-        }
+    report.end().map_err(Failure::Output)?;
+    // Where the sets cannot be read either, that is said already.
+    if failed.is_empty() {
+        failed.extend(unknown);
     }
-    Failure::report(failed, users.len()).map(|()| outcome)
+    Failure::report(failed, arguments.users.len()).map(|()| outcome)
 }
 
 /// What there is to show of one user.
-struct Shown {
+pub(crate) struct Shown {
     set: CodeSet,
     throttled: Vec<Throttled>,
     notices: Notices,
@@ -95,146 +130,93 @@ struct Notices {
     refusal: Option<Refusal>,
 }
 
-/// What is said of any set.
-pub(crate) fn summary(
-    user: &str,
-    set: &str,
-    created: Time,
-    (left, total): (usize, usize),
-    low: bool,
-) -> String {
-    let days = clock::now().seconds().saturating_sub(created.seconds()) / 86_400;
-    let warning = match left {
-        0 => ", NONE LEFT",
-        _ if low => ", LOW",
-        _ => "",
-    };
-    format!("{user}: {left} of {total} codes left{warning}\n  set {set}, made {created} ({days} days ago)\n")
+impl Shown {
+    /// The use that came last.
+    fn last_use(&self) -> Option<&Mark> {
+        let marks = self.set.entries().filter_map(|(_, entry)| match &entry.state {
+            State::Spent(mark) => Some(mark),
+            _ => None,
+        });
+        marks.max_by_key(|mark| mark.time)
+    }
+
+    fn is_low(&self) -> bool {
+        self.set.left() <= self.low
+    }
 }
 
-fn text(Shown { set, throttled, notices, low }: &Shown) -> String {
-    let Label { set: id, user, created, email, .. } = &set.label;
-    let mut text = summary(user, id, *created, (set.left(), set.total()), set.left() <= *low);
-    // Writing to a String cannot fail.
-    if !email.is_empty() {
-        let _ = writeln!(text, "  notices to {}", email.join(", "));
+impl Status {
+    fn wants(&self, shown: &Shown) -> bool {
+        let last =
+            shown.last_use().map_or(shown.set.label.created, |mark| mark.time.max(shown.set.label.created));
+        (!self.low || shown.is_low())
+            && (!self.none || shown.set.left() == 0)
+            && self.unused_since.is_none_or(|day| last < day)
+            && (!self.throttled || !shown.throttled.is_empty())
     }
-    if notices.due > 0 {
-        let _ = writeln!(text, "  NOTICES DUE: {}; to deliver them: backupcodes-admin notify", notices.due);
+}
+
+/// Reads what there is to show.
+struct Reader {
+    store: FileStore,
+    throttle: Throttle,
+    low: usize,
+}
+
+/// What is listed once for all users: looks at each of them would take most of the time.
+struct Known {
+    waiting: BTreeMap<String, Waiting>,
+    counted: Option<CountedUsers>,
+}
+
+/// What a look has found. No set and no failure: there is none.
+struct Looked {
+    shown: Option<Shown>,
+    failures: Vec<Failure>,
+}
+
+impl Reader {
+    fn new(config: &Config) -> Self {
+        let store = FileStore::new(&config.directory);
+        Self { store, throttle: Throttle::new(config), low: config.codes.low }
     }
-    if let Some(Refusal { time, to, said }) = &notices.refusal {
-        let _ = writeln!(text, "  NOTICE REFUSED {time} for {to}: {}", said.replace(char::is_control, " "));
+
+    /// What is known beforehand, and why something is not.
+    fn known(&self) -> (Known, Vec<Failure>) {
+        let mut failures = Vec::new();
+        let waiting = self.store.outbox().waiting().unwrap_or_else(|error| {
+            failures.push(error.into());
+            BTreeMap::new()
+        });
+        let counted = self.throttle.counted().map_err(|error| failures.push(error.into())).ok();
+        (Known { waiting, counted }, failures)
     }
-    for Throttled { service, source, failures, until } in throttled {
-        let _ = writeln!(text, "  THROTTLED for {service} from {source} {until}, after {failures} failures");
-    }
-    for (slot, entry) in set.entries() {
-        let _ = match &entry.state {
-            State::Unspent(_) => continue,
-            State::Spent(Mark { time, mail, service, source, .. }) => {
-                let notice = match mail {
-                    Mail::Ok => "",
-                    Mail::Due => ", notice due",
-                    Mail::Refused => ", notice refused at first",
-                };
-                writeln!(text, "  code {slot} used {time} by {service} from {source}{notice}")
+
+    fn look(&self, user: &str, known: &Known) -> Looked {
+        let set = match self.store.read(user) {
+            Ok(Some(set)) => set,
+            // Revoked since the directory was listed.
+            Ok(None) => return Looked { shown: None, failures: Vec::new() },
+            Err(error) => return Looked { shown: None, failures: vec![error.into()] },
+        };
+        let mut failures = Vec::new();
+        let name = &set.label.user;
+        let waiting = known.waiting.get(name).copied().unwrap_or_default();
+        let mut throttled = Vec::new();
+        if known.counted.as_ref().is_some_and(|counted| counted.has(name)) {
+            match self.throttle.throttled(name, clock::precise()) {
+                Ok(found) => throttled = found,
+                Err(error) => failures.push(error.into()),
             }
-            State::Damaged => writeln!(text, "  code {slot} DAMAGED, counts as used"),
-        };
-    }
-    text
-}
-
-#[derive(Serialize)]
-struct Json<'a> {
-    user: &'a str,
-    set: &'a str,
-    created: String,
-    total: usize,
-    left: usize,
-    low: bool,
-    email: &'a [String],
-    throttled: Vec<JsonThrottled<'a>>,
-    /// Notices that wait for their delivery.
-    due: usize,
-    refused: Option<JsonRefusal<'a>>,
-    codes: Vec<JsonCode<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonRefusal<'a> {
-    time: String,
-    address: &'a str,
-    said: &'a str,
-}
-
-#[derive(Serialize)]
-struct JsonThrottled<'a> {
-    service: &'a str,
-    source: &'a str,
-    failures: u32,
-    /// None: until `unlock` or a new set.
-    until: Option<String>,
-}
-
-#[derive(Serialize)]
-struct JsonCode<'a> {
-    slot: u8,
-    state: &'static str,
-    time: Option<String>,
-    service: Option<&'a str>,
-    source: Option<&'a str>,
-    mailed: Option<bool>,
-}
-
-impl<'a> Json<'a> {
-    fn of(Shown { set, throttled, notices, low }: &'a Shown) -> Self {
-        let Label { set: id, user, created, email, .. } = &set.label;
-        Self {
-            user,
-            set: id,
-            created: created.to_string(),
-            total: set.total(),
-            left: set.left(),
-            low: set.left() <= *low,
-            email,
-            throttled: throttled.iter().map(JsonThrottled::of).collect(),
-            due: notices.due,
-            refused: notices.refusal.as_ref().map(|Refusal { time, to, said }| JsonRefusal {
-                time: time.to_string(),
-                address: to,
-                said,
-            }),
-            codes: set.entries().map(|(slot, entry)| JsonCode::of(slot.number(), &entry.state)).collect(),
         }
-    }
-}
-
-impl<'a> JsonThrottled<'a> {
-    fn of(throttled: &'a Throttled) -> Self {
-        let Throttled { service, source, failures, until } = throttled;
-        let until = match until {
-            Wait::Until(time) => Some(time.to_string()),
-            Wait::Unlock => None,
-        };
-        Self { service, source, failures: *failures, until }
-    }
-}
-
-impl<'a> JsonCode<'a> {
-    fn of(slot: u8, state: &'a State) -> Self {
-        let blank = Self { slot, state: "", time: None, service: None, source: None, mailed: None };
-        match state {
-            State::Unspent(_) => Self { state: "unspent", ..blank },
-            State::Damaged => Self { state: "damaged", ..blank },
-            State::Spent(Mark { time, mail, service, source, .. }) => Self {
-                state: "spent",
-                time: Some(time.to_string()),
-                service: Some(service),
-                source: Some(source),
-                mailed: Some(*mail == Mail::Ok),
-                ..blank
-            },
+        let mut refusal = None;
+        if waiting.is_told {
+            match self.store.outbox().refusal(name) {
+                Ok(found) => refusal = found,
+                Err(error) => failures.push(error.into()),
+            }
         }
+        let notices = Notices { due: set.due().count().saturating_add(waiting.due), refusal };
+        Looked { shown: Some(Shown { set, throttled, notices, low: self.low }), failures }
     }
 }

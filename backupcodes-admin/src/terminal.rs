@@ -1,9 +1,13 @@
 //! Questions to whoever sits at the terminal.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
+
+use crate::interrupt::Interrupt;
 
 /// Whether there is somebody to ask.
 pub(crate) fn is_there() -> bool {
@@ -11,10 +15,21 @@ pub(crate) fn is_there() -> bool {
 }
 
 /// Asks a question that is answered with `y` or anything else.
-pub(crate) fn agrees(question: &str) -> io::Result<bool> {
+///
+/// # Errors
+/// The terminal's, or `Interrupted` by a signal that is watched.
+pub(crate) fn agrees(question: &str, interrupt: &Interrupt) -> io::Result<bool> {
     let mut terminal = io::stderr();
     write!(terminal, "{question} [y/N] ")?;
     terminal.flush()?;
+    // A read would be begun anew after a signal.
+    while let Err(error) = poll(&mut [PollFd::new(io::stdin().as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)
+    {
+        if interrupt.came() {
+            let _ = writeln!(terminal);
+            return Err(error.into());
+        }
+    }
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

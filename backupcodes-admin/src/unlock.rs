@@ -4,9 +4,9 @@ use backupcodes_core::config::Config;
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::accounts::account;
+use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
-use crate::generate::account;
 use crate::output;
 
 #[derive(Serialize)]
@@ -15,12 +15,12 @@ struct Json<'a> {
     cleared: usize,
 }
 
-pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
+pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
     let user = &account(user)?.name;
     let cleared = Throttle::new(config).clear(user)?;
     match format {
-        Format::Json => output::print_json(&Json { user, cleared })?,
-        Format::Text => {
+        Style::Json => output::print_json(&Json { user, cleared })?,
+        Style::Text => {
             output::print(&format!("{user}: counts of failures that are forgotten: {cleared}\n"))?;
         }
     }

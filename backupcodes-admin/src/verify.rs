@@ -6,9 +6,9 @@ use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::store::FileStore;
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::accounts::account;
+use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
-use crate::generate::account;
 use crate::{output, terminal};
 
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ struct Json<'a> {
     reason: Option<String>,
 }
 
-pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome, Failure> {
+pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
     let account = account(user)?;
     let store = FileStore::new(&config.directory);
     let answer = terminal::secret(&format!("Backup code of {user} (it will not be spent): "))
@@ -32,9 +32,9 @@ pub(crate) fn run(config: &Config, user: &str, format: Format) -> Result<Outcome
         Err(refusal) => Err(refusal),
     };
     match (format, &verdict) {
-        (Format::Text, Ok(slot)) => output::print(&format!("{user}: code {slot} would be accepted\n"))?,
-        (Format::Text, Err(refusal)) => output::print(&format!("{user}: would be refused: {refusal}\n"))?,
-        (Format::Json, verdict) => output::print_json(&Json {
+        (Style::Text, Ok(slot)) => output::print(&format!("{user}: code {slot} would be accepted\n"))?,
+        (Style::Text, Err(refusal)) => output::print(&format!("{user}: would be refused: {refusal}\n"))?,
+        (Style::Json, verdict) => output::print_json(&Json {
             user,
             accepted: verdict.is_ok(),
             slot: verdict.as_ref().ok().map(|slot| slot.number()),

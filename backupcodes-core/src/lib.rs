@@ -20,7 +20,7 @@ pub mod issue;
 mod lock;
 pub mod login;
 pub mod mark;
-mod name;
+pub mod name;
 #[cfg(feature = "notice")]
 pub mod notice;
 pub mod outbox;

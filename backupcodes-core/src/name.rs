@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 /// `text` as a file name, or a part of one: bytes outside `[A-Za-z0-9_.-]` and a leading dot become `%XX`. It is cut
 /// before it has more than `most` bytes.
-pub(crate) fn escaped(text: &str, most: usize) -> String {
+#[must_use]
+pub fn escaped(text: &str, most: usize) -> String {
     let mut name = String::with_capacity(text.len());
     for (at, byte) in text.bytes().enumerate() {
         let before = name.len();

@@ -78,6 +78,8 @@ pub struct Waiting {
     pub due: usize,
     /// For a day to pass, since sendmail refused them.
     pub refused: usize,
+    /// Whether [`Outbox::refusal`] tells what was refused last.
+    pub is_told: bool,
 }
 
 /// Letters that wait.
@@ -236,9 +238,13 @@ impl Outbox {
     /// The outbox cannot be read.
     pub fn waiting(&self) -> Result<BTreeMap<String, Waiting>, StoreError> {
         let mut users: BTreeMap<_, Waiting> = BTreeMap::new();
-        for name in self.names()? {
+        for name in self.find()?.map_or_else(|| Ok(Vec::new()), |directory| directory.names())? {
             let Some((user, kind)) = user_of(&name) else { continue };
             let waiting = users.entry(user).or_default();
+            if kind == REFUSED {
+                waiting.is_told = true;
+                continue;
+            }
             let count = if refused_days(kind).is_some() { &mut waiting.refused } else { &mut waiting.due };
             *count = count.saturating_add(1);
         }
@@ -417,8 +423,8 @@ mod tests {
         let refused = refused.name;
         assert!(outbox.read(&refused).unwrap().unwrap().is_refused);
         let waiting = outbox.waiting().unwrap();
-        assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 2, refused: 1 });
-        assert_eq!(waiting["bob"], Waiting { due: 1, refused: 0 });
+        assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 2, refused: 1, is_told: false });
+        assert_eq!(waiting["bob"], Waiting { due: 1, refused: 0, is_told: false });
         outbox.remove(&refused).unwrap();
         names.iter().for_each(|name| outbox.remove(name).unwrap());
         assert!(outbox.names().unwrap().is_empty());
@@ -431,7 +437,10 @@ mod tests {
             let refused = outbox.refuse(name, Time::of_seconds(seconds)).unwrap();
             assert_eq!(outbox.names().unwrap(), [refused.name.as_str()]);
             assert!(outbox.read(&refused.name).unwrap().unwrap().is_refused);
-            assert_eq!(outbox.waiting().unwrap()["a-refused"], Waiting { due: 0, refused: 1 });
+            assert_eq!(
+                outbox.waiting().unwrap()["a-refused"],
+                Waiting { due: 0, refused: 1, is_told: false }
+            );
             *name = refused.name;
             refused.days
         };

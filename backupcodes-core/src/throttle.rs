@@ -9,6 +9,7 @@
 mod key;
 mod wait;
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -60,6 +61,17 @@ pub struct Throttled {
     pub failures: u32,
     /// Until when.
     pub until: Wait,
+}
+
+/// Users that had failures when they were listed.
+pub struct CountedUsers(HashSet<String>);
+
+impl CountedUsers {
+    /// Whether this one may have to wait.
+    #[must_use]
+    pub fn has(&self, user: &str) -> bool {
+        self.0.contains(&folder_name(Some(user)))
+    }
 }
 
 impl Throttle {
@@ -128,11 +140,24 @@ impl Throttle {
         Ok(throttled)
     }
 
+    /// The users that have keys at all.
+    ///
+    /// # Errors
+    /// They cannot be read or trusted.
+    pub fn counted(&self) -> Result<CountedUsers, StoreError> {
+        let names = self.find_all()?.map_or_else(|| Ok(Vec::new()), |all| all.names())?;
+        Ok(CountedUsers(names.into_iter().collect()))
+    }
+
     /// The folder of a user, where there is one.
     fn find(&self, user: &str) -> Result<Option<Directory>, StoreError> {
-        let Some(runtime) = Directory::find_runtime(&self.runtime)? else { return Ok(None) };
-        let Some(all) = runtime.find_inner(FOLDER)? else { return Ok(None) };
+        let Some(all) = self.find_all()? else { return Ok(None) };
         all.find_inner(&folder_name(Some(user)))
+    }
+
+    fn find_all(&self) -> Result<Option<Directory>, StoreError> {
+        let Some(runtime) = Directory::find_runtime(&self.runtime)? else { return Ok(None) };
+        runtime.find_inner(FOLDER)
     }
 }
 

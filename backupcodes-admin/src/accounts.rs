@@ -1,0 +1,140 @@
+//! Which accounts a command is about, as the user database tells it.
+
+use std::io::{self, BufRead};
+use std::process::Command;
+
+use backupcodes_core::account::Account;
+use nix::unistd::Group;
+
+use crate::cli::Generate;
+use crate::failure::Failure;
+
+/// An account as getent(1) lists it.
+struct Entry {
+    name: String,
+    uid: u32,
+    gid: u32,
+    shell: String,
+}
+
+/// From here on uids are people's, where /etc/login.defs says nothing else: login.defs(5).
+const UID_MIN: u32 = 1000;
+/// The user of nobody's files.
+const NOBODY: u32 = 65_534;
+const LOGIN_DEFS: &str = "/etc/login.defs";
+
+/// The account of a user who must exist.
+pub(crate) fn account(user: &str) -> Result<Account, Failure> {
+    Account::by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })
+}
+
+/// The name that a user's set has. The account may be gone.
+pub(crate) fn name_of_set(user: &str) -> Result<String, Failure> {
+    Ok(Account::by_name(user)?.map_or_else(|| user.into(), |account| account.name))
+}
+
+/// The names that the command line asks for, in its order.
+pub(crate) fn asked_for(arguments: &Generate) -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    for user in &arguments.users {
+        if user == "-" { names.extend(of_input()?) } else { names.push(user.clone()) }
+    }
+    for group in &arguments.group {
+        names.extend(members(group)?);
+    }
+    if arguments.all {
+        names.extend(that_log_in()?);
+    }
+    Ok(names)
+}
+
+/// Accounts that people log in with, and root: those with a shell, and a uid that is a person's.
+pub(crate) fn that_log_in() -> Result<Vec<String>, Failure> {
+    let least = least_uid(&std::fs::read_to_string(LOGIN_DEFS).unwrap_or_default());
+    Ok(entries()?.into_iter().filter(|entry| entry.logs_in(least)).map(|entry| entry.name).collect())
+}
+
+impl Entry {
+    fn logs_in(&self, least: u32) -> bool {
+        let is_person = self.uid == 0 || (self.uid >= least && self.uid != NOBODY);
+        is_person && !["nologin", "false"].iter().any(|none| self.shell.rsplit('/').next() == Some(none))
+    }
+
+    /// A line of passwd(5).
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<_> = line.split(':').collect();
+        let [name, _, uid, gid, _, _, shell] = fields.as_slice() else { return None };
+        Some(Self {
+            name: (*name).into(),
+            uid: uid.parse().ok()?,
+            gid: gid.parse().ok()?,
+            shell: (*shell).into(),
+        })
+    }
+}
+
+fn least_uid(login_defs: &str) -> u32 {
+    let mut values =
+        login_defs.lines().filter_map(|line| line.trim_start().strip_prefix("UID_MIN")?.trim().parse().ok());
+    values.next().unwrap_or(UID_MIN)
+}
+
+/// Those that the group lists, and those whose own group it is (of those that the database lists at all).
+fn members(group: &str) -> Result<Vec<String>, Failure> {
+    let found = Group::from_name(group).map_err(Failure::Groups)?;
+    let found = found.ok_or_else(|| Failure::NoGroup { group: group.into() })?;
+    let mut names = found.mem;
+    let gid = found.gid.as_raw();
+    names.extend(entries()?.into_iter().filter(|entry| entry.gid == gid).map(|entry| entry.name));
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+fn of_input() -> Result<Vec<String>, Failure> {
+    let lines: io::Result<Vec<_>> = io::stdin().lock().lines().collect();
+    let lines = lines.map_err(Failure::Input)?;
+    Ok(lines.iter().map(|line| line.trim()).filter(|name| !name.is_empty()).map(String::from).collect())
+}
+
+/// All accounts that the database lists. (`getpwent` has no safe form; getent(1) calls it.)
+fn entries() -> Result<Vec<Entry>, Failure> {
+    let failed = |error: String| Failure::Listing(error);
+    let output = Command::new("getent").arg("passwd").output().map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(output.status.to_string()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(Entry::parse).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_and_root_log_in_and_services_do_not() {
+        let logs_in = |line: &str| Entry::parse(line).unwrap().logs_in(1000);
+        for line in [
+            "root:x:0:0:root:/root:/bin/bash",
+            "alice:x:1000:1000::/home/alice:/bin/sh",
+            "bob:*:1200000017:100:Bob:/home/bob:",
+        ] {
+            assert!(logs_in(line), "{line}");
+        }
+        for line in [
+            "daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin",
+            "postgres:x:114:121::/var/lib/postgresql:/bin/bash",
+            "nobody:x:65534:65534:nobody:/nonexistent:/bin/sh",
+            "backup:x:1003:1003::/srv:/bin/false",
+        ] {
+            assert!(!logs_in(line), "{line}");
+        }
+        assert!(Entry::parse("half:x:1").is_none());
+    }
+
+    #[test]
+    fn the_least_uid_is_what_login_defs_says() {
+        assert_eq!(least_uid("# UID_MIN 5\nUID_MIN\t\t\t  500\nUID_MAX 60000\nSYS_UID_MIN 101\n"), 500);
+        assert_eq!(least_uid("UID_MIN none\n"), 1000);
+    }
+}
