@@ -31,10 +31,10 @@ pub(crate) fn html(host: &str, user: &str, set: &str, created: Time, codes: &[Co
         r#"<section class="sheet">
 <h1>Backup codes for logging in</h1>
 <dl>
-<div><dt>Host</dt><dd>{host}</dd></div>
-<div><dt>User</dt><dd>{user}</dd></div>
-<div><dt>Set</dt><dd>{set}</dd></div>
-<div><dt>Date</dt><dd>{date}</dd></div>
+<dt>Host</dt><dd>{host}</dd>
+<dt>User</dt><dd>{user}</dd>
+<dt>Set</dt><dd>{set}</dd>
+<dt>Date</dt><dd>{date}</dd>
 </dl>
 <div class="{card}">
 <div class="half">
@@ -53,13 +53,15 @@ pub(crate) fn html(host: &str, user: &str, set: &str, created: Time, codes: &[Co
     table(&mut sheet, right);
     let _ = write!(
         sheet,
-        r"</div>
+        r#"</div>
 </div>
-<h2>To use them</h2>
+<div class="advice">
+<h2>Use</h2>
 <p>{works}
 Type one where a backup code is asked for. Capitals, dashes and spaces do not matter.</p>
-{ADVICE}</section>
-",
+{ADVICE}</div>
+</section>
+"#,
         works = works_once(codes.len()),
     );
     sheet
@@ -75,10 +77,10 @@ const LINE: usize = 20;
 const TALL: usize = 20;
 
 const ADVICE: &str = "\
-<h2>To keep them</h2>
+<h2>Keep</h2>
 <p>Cut the card out along the dashed line, fold it along the dotted line, and keep it in your wallet, or in a drawer
 that locks: away from the device that makes your verification codes and from the computer you log in with.</p>
-<h2>To renew them</h2>
+<h2>Renew</h2>
 <p>Run <code>backupcodes renew</code> on the host, or ask your administrator, before the last code is used, and at once
 if the card is lost. New codes make these worthless.</p>
 ";
