@@ -42,7 +42,7 @@ pub(crate) fn html(host: &str, user: &str, set: &str, created: Time, codes: &[Co
 "#,
         card = card(codes),
     );
-    table(&mut sheet, left);
+    list(&mut sheet, left);
     let _ = write!(
         sheet,
         r#"</div>
@@ -50,7 +50,7 @@ pub(crate) fn html(host: &str, user: &str, set: &str, created: Time, codes: &[Co
 <header><b>{user}</b><br>Set {set}, {date}</header>
 "#,
     );
-    table(&mut sheet, right);
+    list(&mut sheet, right);
     let _ = write!(
         sheet,
         r#"</div>
@@ -95,13 +95,12 @@ fn card(codes: &[Code]) -> &'static str {
     }
 }
 
-fn table(sheet: &mut String, codes: &[Code]) {
-    sheet.push_str("<table>\n");
+fn list(sheet: &mut String, codes: &[Code]) {
+    sheet.push_str("<ol>\n");
     for code in codes {
-        let _ =
-            writeln!(sheet, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", code.slot(), *code.for_sheet());
+        let _ = writeln!(sheet, "<li><span>{}</span>{}</li>", code.slot(), *code.for_sheet());
     }
-    sheet.push_str("</table>\n");
+    sheet.push_str("</ol>\n");
 }
 
 #[cfg(test)]
@@ -121,7 +120,7 @@ mod tests {
             for code in &codes {
                 let text = code.for_sheet();
                 assert_eq!(sheet.matches(text.as_str()).count(), 1);
-                assert!(sheet.contains(&format!(">{}</th><td>{}<", code.slot(), *text)));
+                assert!(sheet.contains(&format!(">{}</span>{}<", code.slot(), *text)));
             }
         }
     }
