@@ -1,79 +1,41 @@
 //! The sheet that a person prints and keeps.
 
-use std::fmt::Write;
-
 use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
-use zeroize::Zeroizing;
 
-/// A sheet of 80 columns: whose codes they are, the codes in two columns, and how to use and keep them.
-pub(crate) fn text(host: &str, user: &str, set: &str, created: Time, codes: &[Code]) -> Zeroizing<String> {
-    let date = created.to_string();
-    let date = date.split('T').next().unwrap_or_default();
-    let mut sheet = Zeroizing::new(String::with_capacity(8192));
-    // Writing to a String cannot fail.
-    let _ = write!(
-        sheet,
-        "BACKUP CODES FOR LOGGING IN\n\n  Host  {host}\n  User  {user}\n  Set   {set}\n  Date  {date}\n\n"
-    );
-    let rows = codes.len().div_ceil(2);
-    let (left, right) = codes.split_at(rows);
-    for (row, code) in left.iter().enumerate() {
-        let _ = write!(sheet, "  {:2}  {}", code.slot(), *code.for_sheet());
-        if let Some(code) = right.get(row) {
-            let _ = write!(sheet, "    {:2}  {}", code.slot(), *code.for_sheet());
-        }
-        sheet.push('\n');
-    }
-    let (count, works) = match codes.len() {
-        1 => ("1 code".into(), "It works once: cross it out when it is used."),
-        many => (format!("{many} codes"), "Each works once: cross it out when it is used."),
-    };
-    let _ = write!(sheet, "\n{count}. {works}\n{ADVICE}");
-    sheet
+mod html;
+mod text;
+
+pub(crate) use html::{HEAD as HTML_HEAD, TAIL as HTML_TAIL, html};
+pub(crate) use text::text;
+
+/// The day of a set, in UTC.
+fn date(created: Time) -> String {
+    let mut date = created.to_string();
+    date.truncate(date.find('T').unwrap_or(date.len()));
+    date
 }
 
-const ADVICE: &str = "\
-Type one where a backup code is asked for. Capitals, dashes and spaces do not
-matter. Keep this sheet away from the device that makes your verification codes
-and from the computer you log in with: in your wallet, or a drawer that locks.
-A new sheet makes this one worthless. If it is lost, ask your administrator for
-a new one.
-";
+/// The codes of the left and of the right column. The left one has the odd code.
+fn halves(codes: &[Code]) -> (&[Code], &[Code]) {
+    codes.split_at(codes.len().div_ceil(2))
+}
+
+/// How many codes there are, and how often one works.
+fn works_once(count: usize) -> String {
+    match count {
+        1 => "1 code. It works once: cross it out when it is used.".into(),
+        many => format!("{many} codes. Each works once: cross it out when it is used."),
+    }
+}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use backupcodes_core::code::Slot;
+    use backupcodes_core::code::{Code, Slot};
     use rand::rngs::SysRng;
 
-    fn sheet(count: u8, length: usize) -> (String, Vec<Code>) {
-        let created = "2026-11-24T02:00:00Z".parse().unwrap();
-        let codes: Vec<_> = (1..=count)
-            .map(|n| Code::generate(Slot::new(n).unwrap(), length, &mut SysRng).unwrap())
-            .collect();
-        (text("host.example.org", "alice", "1f580831", created, &codes).to_string(), codes)
-    }
-
-    #[test]
-    fn every_code_stands_behind_its_number_in_80_columns() {
-        for (count, length) in [(1, 13), (2, 13), (10, 13), (31, 13), (31, 26)] {
-            let (sheet, codes) = sheet(count, length);
-            for code in codes {
-                assert!(sheet.contains(&format!("{:2}  {}", code.slot(), *code.for_sheet())));
-            }
-            assert!(sheet.lines().all(|line| line.len() <= 80), "{sheet}");
-            assert!(sheet.lines().count() <= 60, "one page: {sheet}");
-        }
-    }
-
-    #[test]
-    fn the_sheet_says_whose_it_is_and_how_to_keep_it() {
-        let (sheet, _) = sheet(10, 13);
-        for part in
-            ["host.example.org", "alice", "2026-11-24", "10 codes", "away from the device", "works once"]
-        {
-            assert!(sheet.contains(part), "{part}");
-        }
+    pub(super) fn new_codes(count: u8, length: usize) -> Vec<Code> {
+        let slots = (1..=count).map(|number| Slot::new(number).unwrap());
+        slots.map(|slot| Code::generate(slot, length, &mut SysRng).unwrap()).collect()
     }
 }

@@ -28,6 +28,7 @@ pub mod libpam;
 pub mod logged_disk;
 pub mod mail;
 pub mod mounted;
+pub mod pdf;
 pub mod postbox;
 pub mod power_cut;
 pub mod processes;
