@@ -1,5 +1,6 @@
 //! Which accounts a command is about, as the user database tells it.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::process::Command;
 
@@ -46,6 +47,23 @@ pub(crate) fn asked_for(arguments: &Generate) -> Result<Vec<String>, Failure> {
         names.extend(that_log_in()?);
     }
     Ok(names)
+}
+
+/// The accounts of this host, listed once: with thousands of them a look at each takes long.
+pub(crate) struct Accounts(BTreeMap<String, u32>);
+
+impl Accounts {
+    pub(crate) fn list() -> Self {
+        // What is not listed is asked for.
+        Self(entries().unwrap_or_default().into_iter().map(|entry| (entry.name, entry.uid)).collect())
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Account>, Failure> {
+        match self.0.get(name) {
+            Some(uid) => Ok(Some(Account { name: name.into(), uid: *uid })),
+            None => Ok(Account::by_name(name)?),
+        }
+    }
 }
 
 /// Accounts that people log in with, and root: those with a shell, and a uid that is a person's.

@@ -1,13 +1,82 @@
-//! `doctor`: looks for all that can be wrong on this host.
+//! `doctor`: looks for all that can be wrong on this host, and says how to mend it. It changes nothing.
 
-pub(crate) mod finding;
+mod disk;
+mod finding;
+mod locks;
+mod mail;
+mod module;
+mod pam;
+mod printing;
+mod sets;
+mod sshd;
+mod stack;
+
+use std::path::Path;
 
 use backupcodes_core::config::{Config, ConfigError};
+use console::style;
 
-use crate::cli::Doctor;
+use self::finding::{Finding, Level};
+use crate::cli::{Doctor, Style};
 use crate::failure::{Failure, Outcome};
+use crate::{accounts, output};
 
-pub(crate) fn run(config: Result<Config, ConfigError>, _arguments: &Doctor) -> Result<Outcome, Failure> {
-    config?;
-    Ok(Outcome::Done)
+pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Result<Outcome, Failure> {
+    let mut findings = Vec::new();
+    let mut without_set = Vec::new();
+    match config {
+        Err(error) => findings.push(Finding::of_error(Level::Error, "configuration", &error)),
+        Ok(config) => {
+            let held = locks::Held::now(&config);
+            let people = accounts::that_log_in().unwrap_or_else(|failure| {
+                findings.push(Finding::of_error(Level::Note, "accounts", &failure));
+                Vec::new()
+            });
+            let (found, with_set) = sets::check(&config);
+            findings.extend(found);
+            without_set.extend(people.into_iter().filter(|name| !with_set.contains(name)));
+            findings.extend(disk::check(&config.directory, with_set.first()));
+            findings.extend(mail::check(&config));
+            findings.extend(held.still(&config));
+        }
+    }
+    findings.extend(of_the_host(Path::new("/"), &without_set));
+    findings.sort_by_key(|finding| finding.level);
+    match arguments.format.style {
+        Style::Json => output::print_json(&findings)?,
+        Style::Text => output::print(&text(&findings))?,
+    }
+    let is_well = findings.iter().all(|finding| finding.level != Level::Error);
+    Ok(if is_well { Outcome::Done } else { Outcome::No })
+}
+
+/// What does not depend on our own configuration.
+fn of_the_host(root: &Path, without_set: &[String]) -> Vec<Finding> {
+    let mut findings = module::check(root);
+    findings.extend(stack::check(root, without_set));
+    findings.extend(printing::check(root));
+    if stack::has_module(root, "sshd") {
+        match sshd::settings(Path::new(sshd::PROGRAM)) {
+            Ok(settings) => findings.extend(sshd::check(true, &settings)),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    findings
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let word = match finding.level {
+            Level::Error => style("error:").red().bold(),
+            Level::Warning => style("warning:").yellow(),
+            Level::Note => style("note:").dim(),
+        };
+        text.push_str(&format!("{word} {finding}\n"));
+    }
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let counts = [Level::Error, Level::Warning, Level::Note].map(count);
+    let [errors, warnings, notes] = counts;
+    text.push_str(&format!("{errors} errors, {warnings} warnings, {notes} notes\n"));
+    text
 }

@@ -228,7 +228,9 @@ impl Put<'_, '_> {
             }
             Err(error @ ReplaceError::Unflushed(_)) => Err(error.into()),
             Err(error) if is_shown => Err(match self.sheets.withdraw(new) {
-                Some(sheet) => Failure::SheetIsDead { user: account.name.clone(), error: error.into(), sheet },
+                Some(sheet) => {
+                    Failure::SheetIsDead { user: account.name.clone(), error: error.into(), sheet }
+                }
                 None => error.into(),
             }),
             Err(error) => Err(error.into()),

@@ -1,12 +1,12 @@
 //! `purge`: removes sets whose account is gone, or was made anew: no code of them can ever be used.
 
-use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
 use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::store::{Expected, FileStore, Store};
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
+use crate::accounts::Accounts;
 use crate::cli::{Purge, Style};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -22,8 +22,9 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
     let users = store.users()?;
     let mut failed = Vec::new();
     let mut gone = Vec::new();
+    let accounts = Accounts::list();
     for user in &users {
-        match orphan(&store, user) {
+        match orphan(&store, &accounts, user) {
             Ok(Some(set)) => gone.push((user.clone(), set)),
             Ok(None) => {}
             Err(failure) => failed.push(failure),
@@ -50,16 +51,16 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
         Style::Json => output::print_json(&Json { purged: &purged })?,
         Style::Text if purged.is_empty() => output::print("no set is without its account\n")?,
         Style::Text => {
-            purged.iter().try_for_each(|user| output::print(&format!("{user}: the set is removed\n")))?
+            purged.iter().try_for_each(|user| output::print(&format!("{user}: the set is removed\n")))?;
         }
     }
     Failure::report(failed, users.len()).map(|()| Outcome::Done)
 }
 
 /// The id of a user's set that no account can use: none has its name, or another than the one it was made for.
-pub(crate) fn orphan(store: &FileStore, user: &str) -> Result<Option<String>, Failure> {
+fn orphan(store: &FileStore, accounts: &Accounts, user: &str) -> Result<Option<String>, Failure> {
     let Some(set) = store.read(user)? else { return Ok(None) };
-    let account = Account::by_name(user)?;
+    let account = accounts.find(user)?;
     let is_own = account.is_some_and(|account| set.label.judge_owner(&account).is_ok());
     Ok((!is_own).then_some(set.label.set))
 }

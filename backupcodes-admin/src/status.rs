@@ -16,7 +16,7 @@ use backupcodes_core::config::Config;
 use backupcodes_core::mark::Mark;
 use backupcodes_core::outbox::{Refusal, Waiting};
 use backupcodes_core::set::{CodeSet, State};
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::throttle::{CountedUsers, Throttle, Throttled};
 
 use crate::cli::{self, Status};
@@ -44,8 +44,10 @@ fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
     let mut jobs = users.chunks(TOGETHER);
     let mut printed = Ok(());
     let next = || jobs.next().map_or(Next::End, Next::Job);
-    let work =
-        |_: &mut (), users: &[String]| users.iter().map(|user| reader.look(user, &known)).collect::<Vec<_>>();
+    let work = |_: &mut (), users: &[String]| match reader.store.read_all(users) {
+        Ok(sets) => sets.into_iter().map(|set| reader.look(set, &known)).collect::<Vec<_>>(),
+        Err(error) => vec![Looked { shown: None, failures: vec![error.into()] }],
+    };
     let take = |looked: Vec<Looked>| {
         for Looked { shown, failures } in looked {
             failed.extend(failures);
@@ -90,8 +92,8 @@ fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
     for user in &arguments.users {
         // A name that was typed may not be the one that the database, and so the file, has.
         let account = Account::by_name(user)?;
-        let Looked { shown, failures } =
-            reader.look(account.as_ref().map_or(user, |account| &account.name), &known);
+        let name = account.as_ref().map_or(user, |account| &account.name);
+        let Looked { shown, failures } = reader.look(reader.store.read(name), &known);
         let is_known = shown.is_some() || !failures.is_empty();
         failed.extend(failures);
         if !is_known {
@@ -192,8 +194,8 @@ impl Reader {
         (Known { waiting, counted }, failures)
     }
 
-    fn look(&self, user: &str, known: &Known) -> Looked {
-        let set = match self.store.read(user) {
+    fn look(&self, set: Result<Option<CodeSet>, StoreError>, known: &Known) -> Looked {
+        let set = match set {
             Ok(Some(set)) => set,
             // Revoked since the directory was listed.
             Ok(None) => return Looked { shown: None, failures: Vec::new() },

@@ -5,6 +5,9 @@
 //! only after the code is spent on disk. [`login`] is all of it, with what the log is told.
 #![forbid(unsafe_code)]
 
+/// The version that all parts have that belong together.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod account;
 pub mod address;
 pub mod attempt;

@@ -239,10 +239,9 @@ impl Entry {
         if *file.get(code.span())? != format!("\"{text}\"") {
             return None;
         }
-        let state = match (CodeHash::parse(text), Mark::parse(text)) {
-            (Some(hash), _) => State::Unspent(hash),
-            (None, Some(mark)) => State::Spent(mark),
-            (None, None) => State::Damaged,
+        let state = match CodeHash::parse(text) {
+            Some(hash) => State::Unspent(hash),
+            None => Mark::parse(text).map_or(State::Damaged, State::Spent),
         };
         Some(Self { state, start: code.span().start.checked_add(1)? })
     }

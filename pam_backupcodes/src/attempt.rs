@@ -84,11 +84,13 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     }
     let answer = early.map_or_else(|| answer::get(pamh, &options), Ok)?;
     if options.debug {
-        log(
-            pamh,
-            Level::Debug,
-            &format!("an answer came; looking in {}; {place}", config.directory.display()),
+        let directory = config.directory.display();
+        // `backupcodes-admin doctor` looks for these first words in the file.
+        let line = format!(
+            concat!("pam_backupcodes ", env!("CARGO_PKG_VERSION"), "; looking in {}; {}"),
+            directory, place
         );
+        log(pamh, Level::Debug, &line);
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
     let accepted = if by_broker {

@@ -41,13 +41,35 @@ impl Finding {
         let [subject, message, remedy] = [subject.into(), message.into(), remedy.into()];
         Self { level, check, subject, message, remedy }
     }
+
+    /// Of an error, whose text is `SUBJECT: MESSAGE; REMEDY` as that of all errors here.
+    pub(crate) fn of_error(level: Level, check: &'static str, error: &dyn fmt::Display) -> Self {
+        let text = error.to_string();
+        let (subject, rest) = text.split_once(": ").unwrap_or(("", &text));
+        let (message, remedy) = rest.rsplit_once("; ").unwrap_or((rest, ""));
+        Self::new(level, check, subject, message, remedy)
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { subject, message, remedy, .. } = self;
-        let line = format!("{subject}: {message}; {remedy}");
+        let mut line = format!("{subject}: {message}");
+        if !remedy.is_empty() {
+            line.push_str("; ");
+            line.push_str(remedy);
+        }
         // Names of files and what they hold are not ours.
         f.write_str(&line.replace(char::is_control, "?"))
+    }
+}
+
+/// So many names that a line can be read.
+pub(super) fn some_of(names: &[String]) -> String {
+    const MOST: usize = 5;
+    let first: Vec<_> = names.iter().take(MOST).map(String::as_str).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }

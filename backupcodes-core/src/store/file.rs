@@ -53,6 +53,15 @@ impl FileStore {
         Ok(users)
     }
 
+    /// The sets of many users, in their order, without opening the directory for each of them.
+    ///
+    /// # Errors
+    /// Of the directory; those of each set are with it.
+    pub fn read_all(&self, users: &[String]) -> Result<Vec<Result<Option<CodeSet>, StoreError>>, StoreError> {
+        let directory = Directory::of_sets(&self.directory)?;
+        Ok(users.iter().map(|user| read_in(&directory, user)).collect())
+    }
+
     /// Notes that the notice of this use was seen to, in place and on stable storage. `false` where it is not due any
     /// more.
     ///
@@ -125,8 +134,7 @@ impl FileStore {
 
 impl Store for FileStore {
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
-        let file = Directory::of_sets(&self.directory)?.find(user, Deadline::after(PATIENCE))?;
-        file.map(|file| file.read()).transpose()
+        read_in(&Directory::of_sets(&self.directory)?, user)
     }
 
     fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
@@ -222,6 +230,11 @@ impl Old {
             None => Expected::Nothing,
         }
     }
+}
+
+fn read_in(directory: &Directory, user: &str) -> Result<Option<CodeSet>, StoreError> {
+    let file = directory.find(user, Deadline::after(PATIENCE))?;
+    file.map(|file| file.read()).transpose()
 }
 
 fn file_name(user: &str) -> String {
