@@ -1,16 +1,23 @@
 //! Ctrl-C, and what else politely asks a program to end, as something to look at between two users.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag::register;
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
 
 use crate::failure::Failure;
 
 /// Whether this program was asked to end.
-#[derive(Clone, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt {
+    came: Arc<AtomicBool>,
+    /// Can be read from then on: any thread may get the signal, and wake no other.
+    wake: UnixStream,
+}
 
 impl Interrupt {
     /// From here on, signals only leave a sign.
@@ -18,14 +25,26 @@ impl Interrupt {
     /// # Errors
     /// They cannot be handled.
     pub(crate) fn watch() -> Result<Self, Failure> {
-        let interrupt = Self::default();
+        Self::try_watch().map_err(Failure::Signals)
+    }
+
+    fn try_watch() -> io::Result<Self> {
+        let (wake, sign) = UnixStream::pair()?;
+        let came = Arc::default();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            register(signal, Arc::clone(&interrupt.0)).map_err(Failure::Signals)?;
+            flag::register(signal, Arc::clone(&came))?;
+            pipe::register(signal, sign.try_clone()?)?;
         }
-        Ok(interrupt)
+        Ok(Self { came, wake })
     }
 
     pub(crate) fn came(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.came.load(Ordering::Relaxed)
+    }
+}
+
+impl AsFd for Interrupt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
@@ -22,13 +23,17 @@ pub(crate) fn agrees(question: &str, interrupt: &Interrupt) -> io::Result<bool> 
     let mut terminal = io::stderr();
     write!(terminal, "{question} [y/N] ")?;
     terminal.flush()?;
-    // A read would be begun anew after a signal.
-    while let Err(error) = poll(&mut [PollFd::new(io::stdin().as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)
-    {
-        if interrupt.came() {
-            let _ = writeln!(terminal);
-            return Err(error.into());
+    let stdin = io::stdin();
+    let mut both = [stdin.as_fd(), interrupt.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    loop {
+        match poll(&mut both, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            ready => break ready.map(drop)?,
         }
+    }
+    if interrupt.came() {
+        let _ = writeln!(terminal);
+        return Err(io::ErrorKind::Interrupted.into());
     }
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
