@@ -42,6 +42,8 @@ pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Re
     }
     findings.extend(of_the_host(Path::new("/"), &without_set));
     findings.sort_by_key(|finding| finding.level);
+    // What stops several looks is told of once.
+    findings.dedup_by(|one, other| one.to_string() == other.to_string());
     match arguments.format.style {
         Style::Json => output::print_json(&findings)?,
         Style::Text => output::print(&text(&findings))?,
@@ -74,9 +76,12 @@ fn text(findings: &[Finding]) -> String {
         };
         text.push_str(&format!("{word} {finding}\n"));
     }
-    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    let counts = [Level::Error, Level::Warning, Level::Note].map(count);
-    let [errors, warnings, notes] = counts;
-    text.push_str(&format!("{errors} errors, {warnings} warnings, {notes} notes\n"));
+    let counts = [(Level::Error, "error"), (Level::Warning, "warning"), (Level::Note, "note")];
+    let counts =
+        counts.map(|(level, word)| match findings.iter().filter(|finding| finding.level == level).count() {
+            1 => format!("1 {word}"),
+            count => format!("{count} {word}s"),
+        });
+    text.push_str(&format!("{}\n", counts.join(", ")));
     text
 }

@@ -6,25 +6,30 @@ use std::path::Path;
 
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::config::Config;
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::outbox::Outbox;
+use backupcodes_core::store::{FileStore, StoreError};
 
 use super::finding::{Finding, Level, some_of};
 
-/// Seconds after which a notice should be gone: deliveries come every 15 minutes.
-const LATE: u64 = 60 * 60;
+/// What is said of them.
+pub(super) const LATE: &str = "notices have been due for more than an hour";
+pub(super) const REMEDY: &str = "see why: backupcodes-admin notify; who starts it is said in README (Mail)";
+
+/// A notice should be gone by now: deliveries come every 15 minutes.
+pub(super) fn is_late(time: Time) -> bool {
+    const HOUR: u64 = 60 * 60;
+    clock::now().seconds().saturating_sub(time.seconds()) > HOUR
+}
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<_> = sendmail(&config.notify.sendmail).into_iter().collect();
-    let store = FileStore::new(&config.directory);
-    match late(&store, clock::now()) {
+    match late_letters(&FileStore::new(&config.directory).outbox()) {
         Ok(late) if late.is_empty() => {}
-        Ok(late) => findings.push(Finding::new(
-            Level::Warning,
-            "notices-stuck",
-            some_of(&late),
-            "notices have been due for more than an hour",
-            "see why: backupcodes-admin notify; who starts it is said in README (Mail)",
-        )),
+        Ok(late) => {
+            findings.push(Finding::new(Level::Warning, "notices-stuck", some_of(&late), LATE, REMEDY));
+        }
+        // Of a directory that cannot be read, others have told.
+        Err(StoreError::NoDirectory(_)) => {}
         Err(error) => findings.push(Finding::of_error(Level::Error, "outbox", &error)),
     }
     findings
@@ -47,24 +52,13 @@ fn sendmail(command: &[String]) -> Option<Finding> {
     })
 }
 
-/// Users with a notice that should be gone. What cannot be read is told of elsewhere.
-fn late(store: &FileStore, now: Time) -> Result<Vec<String>, backupcodes_core::store::StoreError> {
-    let is_late = |time: Time| now.seconds().saturating_sub(time.seconds()) > LATE;
-    let outbox = store.outbox();
+/// Users with a letter that should be gone.
+fn late_letters(outbox: &Outbox) -> Result<Vec<String>, StoreError> {
     let mut users = Vec::new();
     for name in outbox.names()? {
-        let letter = outbox.read(&name)?;
-        users.extend(
-            letter.filter(|letter| !letter.is_refused && is_late(letter.time)).map(|letter| letter.user),
-        );
+        let letter = outbox.read(&name)?.filter(|letter| !letter.is_refused && is_late(letter.time));
+        users.extend(letter.map(|letter| letter.user));
     }
-    for user in store.users().unwrap_or_default() {
-        let is_stuck = store
-            .read(&user)
-            .is_ok_and(|set| set.is_some_and(|set| set.due().any(|(_, mark)| is_late(mark.time))));
-        users.extend(is_stuck.then_some(user));
-    }
-    users.sort_unstable();
     users.dedup();
     Ok(users)
 }

@@ -9,6 +9,7 @@ use backupcodes_core::throttle::Throttle;
 use std::ops::ControlFlow;
 
 use super::finding::{Finding, Level, some_of};
+use super::mail;
 use crate::accounts::Accounts;
 use crate::workers::{Next, in_order};
 
@@ -53,6 +54,8 @@ struct Found {
     stale: Vec<String>,
     none: Vec<String>,
     few: Vec<String>,
+    /// Whose notices of uses should be gone by now.
+    late: Vec<String>,
 }
 
 impl Found {
@@ -62,6 +65,7 @@ impl Found {
         self.stale.extend(other.stale);
         self.none.extend(other.none);
         self.few.extend(other.few);
+        self.late.extend(other.late);
     }
 
     fn findings(&mut self) -> Vec<Finding> {
@@ -87,6 +91,7 @@ impl Found {
                 "no code is left",
                 "backupcodes-admin status --none; then: generate USER",
             ),
+            (Level::Warning, "notices-stuck", &self.late, mail::LATE, mail::REMEDY),
             (Level::Note, "few-codes", &self.few, "few codes are left", "backupcodes-admin status --low"),
         ];
         let mut findings = std::mem::take(&mut self.findings);
@@ -128,6 +133,9 @@ fn look(store: &FileStore, accounts: &Accounts, low: usize, users: &[String]) ->
             let message = format!("damaged codes, which count as used: {}", damaged.join(", "));
             let remedy = format!("see what has written to the file, then: backupcodes-admin generate {user}");
             found.findings.push(Finding::new(Level::Warning, "set-damaged", user, message, remedy));
+        }
+        if set.due().any(|(_, mark)| mail::is_late(mark.time)) {
+            found.late.push(user.clone());
         }
         match accounts.find(user) {
             Err(failure) => found.findings.push(Finding::of_error(Level::Warning, "accounts", &failure)),

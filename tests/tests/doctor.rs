@@ -1,0 +1,265 @@
+//! `doctor` on a real host: each finding is there when the fault is, and gone when it is mended as it says.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output};
+use std::time::Duration;
+
+use backupcodes_tests::disk::{Disk, FileSystem, must};
+use backupcodes_tests::hosts::{Machine, run};
+use backupcodes_tests::{World, built, feed, me, pam, sandbox_of_root, set_mode, text};
+use serde_json::Value;
+
+/// What doctor finds, by the word of the check: the level and the whole line.
+struct Findings(Vec<Value>, Output);
+
+impl Findings {
+    fn of(output: Output) -> Self {
+        let found: Vec<Value> =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let has_error = found.iter().any(|finding| finding["level"] == "error");
+        assert_eq!(output.status.code(), Some(i32::from(has_error)), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        Self(found, output)
+    }
+
+    fn find(&self, check: &str) -> Option<String> {
+        let found = self.0.iter().find(|finding| finding["check"] == check)?;
+        let part = |name: &str| found[name].as_str().unwrap().to_owned();
+        assert!(
+            !part("subject").is_empty() && !part("message").is_empty() && !part("remedy").is_empty(),
+            "{found}"
+        );
+        Some(format!("{} {}: {}; {}", part("level"), part("subject"), part("message"), part("remedy")))
+    }
+
+    /// The finding says all of this.
+    fn has(&self, check: &str, parts: &[&str]) {
+        let line = self.find(check).unwrap_or_else(|| panic!("no {check}: {}", text(&self.1.stdout)));
+        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {line}");
+    }
+
+    fn has_none(&self, checks: &[&str]) {
+        for check in checks {
+            assert_eq!(self.find(check), None);
+        }
+    }
+}
+
+fn doctor(world: &World) -> Findings {
+    Findings::of(world.admin(&["doctor", "--format", "json"]))
+}
+
+/// The same where files of the host are other ones: `views` are bound over what they stand for.
+fn doctor_where(world: &World, views: &[(&Path, &str)]) -> Findings {
+    let binds = views.iter().map(|(view, place)| format!("mount --bind '{}' {place} && ", view.display()));
+    let script = binds.collect::<String>() + "exec \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+    unshare
+        .arg(built("backupcodes-admin"))
+        .arg("--config")
+        .arg(world.path("conf"))
+        .args(["doctor", "--format", "json"]);
+    Findings::of(feed(&mut unshare, ""))
+}
+
+fn world() -> Option<World> {
+    sandbox_of_root()?;
+    World::new("")
+}
+
+#[test]
+fn a_host_in_order_has_no_finding_of_sets_and_locks() {
+    let Some(world) = world() else { return };
+    world.generate();
+    let found = doctor(&world);
+    for finding in &found.0 {
+        assert!(
+            ["no-sendmail", "printer-keeps-sheets"].contains(&finding["check"].as_str().unwrap()),
+            "{finding}"
+        );
+    }
+}
+
+#[test]
+fn directories_that_are_missing_or_open_are_errors() {
+    let Some(world) = world() else { return };
+    world.generate();
+    set_mode(&world.store(), 0o750);
+    doctor(&world).has("directory", &["error", "mode 0750", "chmod 0700"]);
+    set_mode(&world.store(), 0o700);
+    doctor(&world).has_none(&["directory"]);
+
+    let runtime = world.path("run");
+    fs::create_dir_all(&runtime).unwrap();
+    set_mode(&runtime, 0o777);
+    doctor(&world).has("runtime-directory", &["error", "mode 0777", "chmod go-w"]);
+    set_mode(&runtime, 0o755);
+    doctor(&world).has_none(&["runtime-directory"]);
+
+    fs::rename(world.store(), world.path("away")).unwrap();
+    doctor(&world).has("directory", &["error", "no such directory", "install -d -m 0700 -o root"]);
+}
+
+#[test]
+fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let accounts = machine.accounts(6);
+    let [unreadable, damaged, gone, stale, none, few] =
+        [0, 1, 2, 3, 4, 5].map(|at| accounts[at].name.as_str());
+    let mut arguments = vec!["generate", "--count", "4", "--format", "json"];
+    arguments.extend(accounts.iter().map(|account| account.name.as_str()));
+    assert!(world.admin(&arguments).status.success());
+    let checks = ["set-unreadable", "set-damaged", "set-orphaned", "set-stale", "no-codes", "few-codes"];
+    doctor(&world).has_none(&checks);
+
+    let file = |user: &str| world.store().join(format!("{user}.toml"));
+    let change = |user: &str, from: &str, to: &str, count: usize| {
+        let text = fs::read_to_string(file(user)).unwrap();
+        fs::write(file(user), text.replacen(from, to, count)).unwrap();
+    };
+    set_mode(&file(unreadable), 0o640);
+    change(damaged, "$argon2id", "$argon2iX", 1);
+    run(Command::new("userdel").arg(gone), "");
+    run(Command::new("usermod").args(["--uid", "47333", stale]), "");
+    change(none, "$argon2id", "$argon2iX", 4);
+    change(few, "$argon2id", "$argon2iX", 1);
+    let found = doctor(&world);
+    found.has("set-unreadable", &["error", unreadable, "mode 0640", "generate"]);
+    found.has("set-damaged", &["warning", damaged, "count as used: 1;", "generate"]);
+    found.has("set-orphaned", &["warning", gone, "backupcodes-admin purge"]);
+    found.has("set-stale", &["warning", stale, "another uid", "generate"]);
+    found.has("no-codes", &["warning", none, "status --none"]);
+    found.has("few-codes", &["note", few, "status --low"]);
+
+    // As it says.
+    let all = [unreadable, damaged, stale, none, few];
+    assert!(world.admin(&[&["generate", "--yes"], &all[..]].concat()).status.success());
+    assert!(world.admin(&["purge", "--yes"]).status.success());
+    doctor(&world).has_none(&checks);
+}
+
+#[test]
+fn a_configuration_that_refuses_every_login_is_an_error_and_does_not_stop_the_rest() {
+    let Some(world) = world() else { return };
+    world.configure("[codes]\ncount = 99\n");
+    let found = doctor_where(
+        &world,
+        &[(&empty(&world, "module"), "/usr/lib/$(gcc -print-multiarch)/security/pam_backupcodes.so")],
+    );
+    found.has("configuration", &["error", "codes.count is 99", "README"]);
+    found.has("module-version", &["pam_backupcodes.so"]);
+}
+
+fn empty(world: &World, name: &str) -> std::path::PathBuf {
+    fs::write(world.path(name), "").unwrap();
+    world.path(name)
+}
+
+#[test]
+fn whoever_holds_a_lock_for_long_is_named() {
+    let Some(world) = world() else { return };
+    let sheet = world.generate();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    doctor(&world).has_none(&["lock-held"]);
+    for path in [world.file(), world.store(), world.path("run/slots/0")] {
+        if !path.exists() {
+            fs::write(&path, "").unwrap();
+            set_mode(&path, 0o600);
+        }
+        let mut holder: Child = Command::new("flock").arg(&path).args(["sleep", "60"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        let found = doctor(&world);
+        let id = holder.id().to_string();
+        found.has(
+            "lock-held",
+            &["warning", path.to_str().unwrap(), &format!("process {id} (flock)"), &format!("kill {id}")],
+        );
+        // flock(1) has a child, which has the descriptor as well.
+        run(Command::new("pkill").args(["--parent", &id]), "");
+        holder.wait().unwrap();
+    }
+    doctor(&world).has_none(&["lock-held"]);
+}
+
+#[test]
+fn users_who_will_not_learn_of_a_use_are_named() {
+    let Some(world) = world() else { return };
+    world.notify("spawn = false\nsendmail = [\"/no/such/sendmail\"]");
+    let sheet = world.generate();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    let found = doctor(&world);
+    found.has("no-sendmail", &["warning", "/no/such/sendmail", "notify.sendmail"]);
+    found.has_none(&["notices-stuck"]);
+    // Two hours later: the letter is named by its time, and so is the mark.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let outbox = world.store().join("outbox");
+    let letter = fs::read_dir(&outbox).unwrap().next().unwrap().unwrap().path();
+    let name = letter.file_name().unwrap().to_str().unwrap();
+    let (user, rest) = name.split_once('@').unwrap();
+    let older = format!("{user}@{:010x}{}", now - 7200, &rest[10..]);
+    fs::rename(&letter, outbox.join(older)).unwrap();
+    doctor(&world).has("notices-stuck", &["warning", &me(), "more than an hour", "backupcodes-admin notify"]);
+    fs::remove_dir_all(&outbox).unwrap();
+    doctor(&world).has_none(&["notices-stuck"]);
+    let set = fs::read_to_string(world.file()).unwrap();
+    let year = &sheet.created[..4];
+    fs::write(world.file(), set.replacen(&format!("spent {year}"), "spent 2001", 1)).unwrap();
+    doctor(&world).has("notices-stuck", &["warning", &me()]);
+    world.notify("spawn = false\nsendmail = [\"/bin/true\"]");
+    world.deliver();
+    doctor(&world).has_none(&["notices-stuck", "no-sendmail"]);
+}
+
+#[test]
+fn a_module_that_is_missing_or_of_another_version_is_told_of() {
+    let Some(world) = world() else { return };
+    world.generate();
+    let found = run(
+        Command::new("find").args(["/usr/lib", "-name", "pam_backupcodes.so", "-not", "-path", "*/doc/*"]),
+        "",
+    );
+    let module = found.lines().next().expect("the sandbox has it").to_owned();
+    doctor(&world).has_none(&["module-missing", "module-version"]);
+    // The same but for its version.
+    let bytes = fs::read(&module).unwrap();
+    let mark = format!("pam_backupcodes {};", env!("CARGO_PKG_VERSION"));
+    let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes()).expect("its version");
+    let mut other = bytes.clone();
+    other[at + "pam_backupcodes ".len()] = b'9';
+    fs::write(world.path("other.so"), other).unwrap();
+    doctor_where(&world, &[(&world.path("other.so"), &module)])
+        .has("module-version", &["warning", &module, "version 9", "one package"]);
+    // Without it: the directory, but for this one file.
+    let directory = world.path("security");
+    fs::create_dir(&directory).unwrap();
+    fs::copy(Path::new(&module).with_file_name("pam_unix.so"), directory.join("pam_unix.so")).unwrap();
+    let place = Path::new(&module).parent().unwrap().to_str().unwrap().to_owned();
+    doctor_where(&world, &[(&directory, &place)]).has("module-missing", &["error", &module]);
+}
+
+#[test]
+fn a_disk_on_which_a_full_disk_denies_is_told_of() {
+    let Some(world) = world() else { return };
+    let mut disk = Disk::new(&world, FileSystem::Btrfs);
+    let store = disk.path("store");
+    must("btrfs", &["-q", "subvolume", "create", store.to_str().unwrap()]);
+    set_mode(&store, 0o700);
+    disk.show("store", "store");
+    world.generate();
+    doctor(&world).has("full-disk-denies", &["warning", "btrfs without chattr +C"]);
+    fs::remove_file(world.file()).unwrap();
+    let _ = fs::remove_dir_all(world.store().join("outbox"));
+    must("chattr", &["+C", world.store().to_str().unwrap()]);
+    world.generate();
+    doctor(&world).has_none(&["full-disk-denies"]);
+    disk.flush();
+    must(
+        "btrfs",
+        &["-q", "subvolume", "snapshot", store.to_str().unwrap(), disk.path("snapshot").to_str().unwrap()],
+    );
+    doctor(&world).has("full-disk-denies", &["warning", "a snapshot or a copy shares blocks"]);
+    must("btrfs", &["-q", "subvolume", "delete", disk.path("snapshot").to_str().unwrap()]);
+}
