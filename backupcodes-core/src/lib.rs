@@ -23,6 +23,7 @@ pub mod mark;
 mod name;
 #[cfg(feature = "notice")]
 pub mod notice;
+pub mod options;
 pub mod outbox;
 pub mod place;
 pub mod set;
