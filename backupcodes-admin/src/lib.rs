@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+#[allow(dead_code)]
+mod doctor;
 mod email;
 mod failure;
 mod generate;
