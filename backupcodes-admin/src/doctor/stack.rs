@@ -157,7 +157,7 @@ fn burns(walk: &Walk<'_>) -> bool {
         }
         results
     };
-    let is_late = |step: &walk::Step| step.facts.first_no && !step.facts.first_yes;
+    let is_late = |step: &walk::Step| step.facts.first_no;
     walk.arrivals(&blameless).into_iter().filter(is_late).any(|step| !walk.can_succeed(step, &all))
 }
 

@@ -260,6 +260,9 @@ fn codes_that_a_wrong_password_burns() {
     assert_eq!(found(&format!("auth required pam_unix.so\n{ours}")), ["burns-codes 2"]);
     assert_eq!(found(&format!("auth requisite pam_unix.so\n{ours}")), NOTHING);
     assert_eq!(found(&format!("{ours}auth required pam_unix.so\n")), NOTHING);
+    assert_eq!(found(&format!("auth required pam_oath.so\n{ours}")), NOTHING, "no first factor");
+    let denied = "auth [success=1 default=ignore] pam_succeed_if.so\nauth required pam_deny.so\n";
+    assert_eq!(found(&format!("{denied}{ours}")), NOTHING, "no password was wrong");
     let other = "auth required pam_env.so\nauth required pam_faillock.so preauth\n";
     assert_eq!(
         found(&format!("{other}auth sufficient pam_unix.so\n{ours}")),
@@ -289,6 +292,8 @@ fn a_line_that_a_backslash_swallows() {
         ["backslash 2"],
         "the file is refused"
     );
+    let included = Host::new().with("x", &format!("@include y\n{ours}\n")).with("y", stack);
+    assert_eq!(included.found(), ["backslash /etc/pam.d/y:1"], "in a file that does not name the module");
     let goes_on = "auth requisite \\\n  pam_unix.so\n";
     assert_eq!(found(&format!("{goes_on}{ours}\n")), NOTHING, "its own words");
     assert_eq!(found(stack), NOTHING, "without the module");
