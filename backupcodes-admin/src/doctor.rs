@@ -57,11 +57,11 @@ fn of_the_host(root: &Path, without_set: &[String]) -> Vec<Finding> {
     let mut findings = module::check(root);
     findings.extend(stack::check(root, without_set));
     findings.extend(printing::check(root));
-    if stack::has_module(root, "sshd") {
-        match sshd::settings(Path::new(sshd::PROGRAM)) {
-            Ok(settings) => findings.extend(sshd::check(true, &settings)),
-            Err(finding) => findings.push(finding),
-        }
+    let sshd = Path::new(sshd::PROGRAM);
+    if sshd.exists() && stack::has_module(root, "sshd") {
+        findings.extend(
+            sshd::settings(sshd).map_or_else(|finding| vec![finding], |settings| sshd::check(&settings)),
+        );
     }
     findings
 }

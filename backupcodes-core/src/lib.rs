@@ -26,6 +26,7 @@ pub mod mark;
 pub mod name;
 #[cfg(feature = "notice")]
 pub mod notice;
+pub mod options;
 pub mod outbox;
 pub mod place;
 pub mod set;

@@ -1,10 +1,7 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
-// The module is a library for C alone; its parser needs nothing of it.
-#[path = "../../pam_backupcodes/src/options.rs"]
-mod options;
-use options::Options;
+use backupcodes_core::options::Options;
 
 /// Reads any line of a PAM stack, its arguments separated by NUL. No argument turns on what it does not name.
 pub fn arguments(line: &[u8]) -> bool {

@@ -2,6 +2,7 @@
 
 use backupcodes_core::code::Code;
 use backupcodes_core::login::Level;
+use backupcodes_core::options::Options;
 use pam::constants::PamResultCode::{self, PAM_AUTH_ERR};
 use pam::constants::{PAM_PROMPT_ECHO_OFF, PAM_PROMPT_ECHO_ON};
 use pam::items::AuthTok;
@@ -10,7 +11,6 @@ use pam::secret::SecretBytes;
 
 use crate::attempt::{No, converse, no_conversation};
 use crate::ffi::hand_on;
-use crate::options::Options;
 
 /// An answer of fewer characters is no backup code, however it was mistyped: a code has 15 at least.
 const SIGNIFICANT: usize = 12;

@@ -7,6 +7,7 @@ use backupcodes_core::account::Account;
 use backupcodes_core::attempt::Accepted;
 use backupcodes_core::config::Config;
 use backupcodes_core::login::{self, Answer, Host, Level, Login};
+use backupcodes_core::options::Options;
 use backupcodes_core::store::FileStore;
 use nix::unistd::geteuid;
 use pam::constants::PamResultCode::{
@@ -20,7 +21,6 @@ use pam::module::{PamHandle, PamResult};
 use pam::secret::SecretBytes;
 
 use crate::ffi::{FreshMemory, has_memory, log, undisturbed};
-use crate::options::Options;
 use crate::{answer, broker, notify, place, reminder};
 
 /// Asks for a code, and says yes only once it is spent on stable storage.

@@ -2,7 +2,7 @@
 //!
 //! [`ffi`] is the C side, and the only place with unsafe code; [`attempt`] is the way of one login through the rules
 //! of `backupcodes-core`, with the answer that [`answer`] gets; [`reminder`] is what the user reads at the start of a
-//! session; [`options`] reads the module's arguments.
+//! session.
 
 mod answer;
 mod attempt;
@@ -11,6 +11,5 @@ mod broker;
 mod ffi;
 mod limits;
 mod notify;
-mod options;
 mod place;
 mod reminder;

@@ -9,13 +9,13 @@ use backupcodes_core::attempt::Accepted;
 use backupcodes_core::code::Slot;
 use backupcodes_core::config::Config;
 use backupcodes_core::login::Level;
+use backupcodes_core::options::Options;
 use backupcodes_core::store::{FileStore, Store};
 use pam::constants::{PAM_SILENT, PAM_TEXT_INFO, PamFlag};
 use pam::module::PamHandle;
 
 use crate::attempt::{No, account, converse};
 use crate::ffi::{log, set_variable, variable};
-use crate::options::Options;
 
 /// Number of the code, and how many are left.
 const USED: &CStr = c"BACKUPCODES_USED";

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backupcodes_tests::disk::{Disk, FileSystem, must};
 use backupcodes_tests::hosts::{Machine, run};
-use backupcodes_tests::{World, built, feed, me, pam, sandbox_of_root, set_mode, text};
+use backupcodes_tests::{World, built, feed, me, pam, readme, sandbox_of_root, set_mode, text};
 use serde_json::Value;
 
 /// What doctor finds, by the word of the check: the level and the whole line.
@@ -262,4 +262,123 @@ fn a_disk_on_which_a_full_disk_denies_is_told_of() {
     );
     doctor(&world).has("full-disk-denies", &["warning", "a snapshot or a copy shares blocks"]);
     must("btrfs", &["-q", "subvolume", "delete", disk.path("snapshot").to_str().unwrap()]);
+}
+
+/// Debian's own PAM files, but for these.
+fn stacks(world: &World, services: &[(&str, String)]) -> std::path::PathBuf {
+    let directory = world.path("stacks");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory).unwrap();
+    for file in fs::read_dir("/etc/pam.d").unwrap().map(|file| file.unwrap().path()) {
+        // Other tests have changed some, and kept what Debian had.
+        let original = file.with_extension("original");
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if file.extension().is_none_or(|extension| extension != "original") {
+            fs::copy(if original.exists() { &original } else { &file }, directory.join(name)).unwrap();
+        }
+    }
+    for (service, lines) in services {
+        let file = directory.join(service);
+        let stack = fs::read_to_string(&file).unwrap();
+        fs::write(file, readme::with_stack(&stack, lines)).unwrap();
+    }
+    directory
+}
+
+const OF_STACKS: [&str; 10] = [
+    "code-alone",
+    "no-set-locked-out",
+    "never-asked",
+    "nobody-gets-in",
+    "refusal-ignored",
+    "burns-codes",
+    "backslash",
+    "forward-pass-alone",
+    "unknown-option",
+    "missing-include",
+];
+const OF_SSHD: [&str; 5] =
+    ["sshd-settings", "sshd-use-pam", "sshd-kbd-interactive", "sshd-key-alone", "sshd-password"];
+
+/// Doctor on a host with these stacks and these settings of sshd, where all who log in have a set.
+fn doctor_of_stacks(world: &World, services: &[(&str, String)], sshd: &str) -> Findings {
+    let config = world.path("sshd_config");
+    fs::write(&config, sshd).unwrap();
+    doctor_where(world, &[(&stacks(world, services), "/etc/pam.d"), (&config, "/etc/ssh/sshd_config")])
+}
+
+#[test]
+fn debians_stacks_and_those_of_readme_give_no_false_alarm() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let output = world.admin(&["generate", "--all", "--count", "5"]);
+    assert!(output.status.success(), "{output:?}");
+    let quiet = |services: &[(&str, String)], sshd: &str| {
+        let found = doctor_of_stacks(&world, services, sshd);
+        found.has_none(&OF_STACKS);
+        found.has_none(&OF_SSHD);
+    };
+    quiet(&[], "");
+    quiet(&[("sshd", readme::block("ssh-key"))], &readme::block("sshd-key"));
+    quiet(&[("sshd", readme::block("ssh-password"))], &readme::block("sshd-password"));
+    for stack in ["one-prompt", "one-prompt-oath"] {
+        quiet(&[("sshd", readme::block(stack))], &readme::block("sshd-password"));
+    }
+    for stack in ["console", "nullok", "one-prompt-console"] {
+        quiet(&[("login", readme::block(stack)), ("su", readme::block(stack))], "");
+    }
+    drop(machine);
+}
+
+#[test]
+fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let code = "auth required pam_backupcodes.so\n";
+    let unix = "auth requisite pam_unix.so\n";
+    let has = |lines: String, check: &str, parts: &[&str]| {
+        let parts = [&["/etc/pam.d/login:"], parts].concat();
+        doctor_of_stacks(&world, &[("login", lines)], "").has(check, &parts);
+    };
+    has("auth sufficient pam_backupcodes.so\nauth required pam_unix.so\n".into(), "code-alone", &["error"]);
+    has(format!("auth sufficient pam_permit.so\n{code}"), "never-asked", &["error"]);
+    has(format!("{unix}auth sufficient pam_backupcodes.so\n"), "refusal-ignored", &["error"]);
+    has(format!("auth required pam_unix.so\n{code}"), "burns-codes", &["warning", "requisite"]);
+    has(format!("{unix}auth required pam_env.so \\\n{code}"), "backslash", &["error"]);
+    has(format!("{unix}auth sufficient pam_backupcodes.so forward_pass\n"), "forward-pass-alone", &["error"]);
+    has(
+        format!("{unix}auth required pam_backupcodes.so nullOK\n"),
+        "unknown-option",
+        &["error", "nullOK", "nullok"],
+    );
+
+    // Who would be locked out is named, and not those who have a set.
+    let [with, without] = machine.accounts(2).try_into().ok().unwrap();
+    assert!(world.admin(&["generate", "--all", "--missing", "--count", "5"]).status.success());
+    assert!(world.admin(&["revoke", &without.name]).status.success());
+    let services = [("login", readme::block("console"))];
+    let found = doctor_of_stacks(&world, &services, "");
+    found.has("no-set-locked-out", &["warning", &without.name, "generate --all --missing"]);
+    assert!(!text(&found.1.stdout).contains(&with.name));
+    doctor_of_stacks(&world, &[("login", readme::block("nullok"))], "").has_none(&["no-set-locked-out"]);
+    assert!(world.admin(&["generate", "--all", "--missing", "--count", "5"]).status.success());
+    doctor_of_stacks(&world, &services, "").has_none(&["no-set-locked-out"]);
+}
+
+#[test]
+fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let services = [("sshd", readme::block("ssh-key"))];
+    let of = |settings: &str| doctor_of_stacks(&world, &services, settings);
+    of("UsePAM no\n").has("sshd-use-pam", &["error", "UsePAM yes"]);
+    of("UsePAM yes\nKbdInteractiveAuthentication no\n").has("sshd-kbd-interactive", &["error"]);
+    of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
+        .has("sshd-key-alone", &["warning", "publickey,keyboard-interactive"]);
+    of("UsePAM yes\nKbdInteractiveAuthentication yes\nPasswordAuthentication yes\n")
+        .has("sshd-password", &["warning"]);
+    of("NoSuchSetting yes\n").has("sshd-settings", &["warning", "sshd -T"]);
+    // Without the module sshd's settings are none of ours.
+    doctor_of_stacks(&world, &[], "UsePAM no\n").has_none(&OF_SSHD);
+    drop(machine);
 }

@@ -1,1 +1,313 @@
-//! stub
+//! The stacks of modules that libpam makes of the files in `/etc/pam.d`, as far as they authenticate.
+//!
+//! Read as Linux-PAM 1.5 to 1.7 reads them. Where these differ (a blank line behind a backslash), as the one in which more is lost.
+
+mod control;
+mod line;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(crate) use control::{Action, Control};
+pub(crate) use line::Swallow;
+use line::{Line, Lines, lines, words};
+
+/// The host's own files, and the distribution's for services that are not among these.
+const FOLDERS: [&str; 2] = ["etc/pam.d", "usr/lib/pam.d"];
+
+/// The service that libpam takes for one without `auth` lines.
+const OTHER: &str = "other";
+
+/// libpam follows files that include each other so deep (`PAM_SUBSTACK_MAX_LEVEL`).
+const DEEPEST: usize = 16;
+
+/// No stack of a working host has so many lines: two files that include each other twice would grow to 2^16.
+const LONGEST: usize = 2048;
+
+/// Left behind by editors and package managers: no program starts a service of such a name.
+const LEFT_BEHIND: [&str; 9] =
+    ["~", ".bak", ".old", ".orig", ".swp", ".rpmnew", ".rpmsave", ".rpmorig", ".pacnew"];
+
+/// A line of a file. Shown without the root that the file was looked for in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// What libpam goes through for `pam_authenticate`.
+#[derive(Debug, Default)]
+pub(crate) struct Stack {
+    pub(crate) entries: Vec<Entry>,
+    /// Lines that include what is not there, or too deep, with what they name.
+    pub(crate) missing: Vec<(Place, String)>,
+    pub(crate) swallows: Vec<(Place, Swallow)>,
+    /// libpam cannot read it to the end, and then takes nothing of it: every login fails.
+    pub(crate) is_refused: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) place: Place,
+    /// How many substacks are around it.
+    pub(crate) level: usize,
+    pub(crate) control: Control,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Module {
+        path: String,
+        arguments: Vec<String>,
+    },
+    /// A line that libpam does not understand, or an include that it cannot follow.
+    MustFail,
+    /// Stands in front of the lines of a substack: a jump counts it, and them with it, as one.
+    Substack,
+}
+
+impl Entry {
+    /// The file name of its module.
+    pub(crate) fn module(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Module { path, .. } => Some(path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name)),
+            Kind::MustFail | Kind::Substack => None,
+        }
+    }
+
+    pub(crate) fn arguments(&self) -> &[String] {
+        if let Kind::Module { arguments, .. } = &self.kind { arguments } else { &[] }
+    }
+}
+
+/// The PAM files below a root.
+pub(crate) struct Files<'a> {
+    root: &'a Path,
+}
+
+impl<'a> Files<'a> {
+    pub(crate) const fn below(root: &'a Path) -> Self {
+        Self { root }
+    }
+
+    /// All services, but those that only stand in for their parts: files that others include and that include none, as
+    /// `common-auth` and `system-auth` do.
+    pub(crate) fn services(&self) -> Vec<String> {
+        let names: Vec<String> = self.names().into_iter().collect();
+        let includes = |name: &String| self.find(name).map_or_else(Vec::new, |file| file.includes());
+        let is_part = |name: &String| {
+            includes(name).is_empty() && names.iter().any(|other| includes(other).contains(name))
+        };
+        names.iter().filter(|name| !is_part(name)).cloned().collect()
+    }
+
+    /// The lines of a service itself. `None` without such a file.
+    pub(crate) fn stack(&self, service: &str) -> Option<Stack> {
+        let mut stack = Stack::default();
+        let file = self.find(service)?;
+        stack.is_refused = !self.take(&mut stack, &file, Requested::Any, Depth::default());
+        Some(stack)
+    }
+
+    /// What libpam goes through for a service: the lines of `other` where there are none of its own.
+    pub(crate) fn effective(&self, service: &str) -> Stack {
+        match self.stack(service) {
+            Some(stack) if stack.is_refused || !stack.entries.is_empty() => stack,
+            _ => self.stack(OTHER).unwrap_or_default(),
+        }
+    }
+
+    /// Lines lost in files that name a module, if only in a line that is lost.
+    pub(crate) fn swallows_with(&self, module: &str) -> Vec<(Place, Swallow)> {
+        let is_comment = |line: &str| line.trim_start().starts_with('#');
+        let names_it = |file: &File| file.text.lines().any(|line| !is_comment(line) && line.contains(module));
+        let files = self.names().into_iter().filter_map(|name| self.find(&name)).filter(names_it);
+        files.flat_map(|file| file.swallows()).collect()
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let entries = FOLDERS.iter().filter_map(|folder| fs::read_dir(self.root.join(folder)).ok()).flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let is_left_behind = |name: &String| {
+            name.starts_with(['.', '#'])
+                || LEFT_BEHIND.iter().any(|end| name.ends_with(end))
+                || [".dpkg-", ".ucf-"].iter().any(|part| name.contains(part))
+        };
+        names.filter(|name| !is_left_behind(name)).collect()
+    }
+
+    /// A service's file, or one that a line includes.
+    fn find(&self, name: &str) -> Option<File> {
+        let relative = name.trim_start_matches('/');
+        let candidates: Vec<PathBuf> = match name.starts_with('/') {
+            true => vec![relative.into()],
+            false => FOLDERS.iter().map(|folder| Path::new(folder).join(relative)).collect(),
+        };
+        candidates.into_iter().find_map(|path| {
+            let bytes = fs::read(self.root.join(&path)).ok()?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Some(File { shown: format!("/{}", path.display()), text })
+        })
+    }
+
+    /// Adds the lines of a file. False where libpam gives the file up.
+    fn take(&self, stack: &mut Stack, file: &File, requested: Requested, depth: Depth) -> bool {
+        let Lines { lines, is_whole, .. } = lines(&file.text);
+        stack.swallows.extend(file.swallows());
+        for line in &lines {
+            let place = Place { file: file.shown.clone(), line: line.number };
+            if !self.take_line(stack, place, &line.text, requested, depth) {
+                return false;
+            }
+        }
+        is_whole
+    }
+
+    fn take_line(
+        &self,
+        stack: &mut Stack,
+        place: Place,
+        text: &str,
+        requested: Requested,
+        depth: Depth,
+    ) -> bool {
+        let mut words = words(text).into_iter();
+        let first = words.next().unwrap_or_default();
+        let level = depth.substacks;
+        let must_fail = |place, control| Entry { place, level, control, kind: Kind::MustFail };
+        let Some(kind) = Type::of(&first) else {
+            // libpam takes an unknown type for `auth`, the one where a failure matters most.
+            let control = words.next().map_or_else(Control::bad, |word| Control::parse(&word));
+            stack.entries.push(must_fail(place, control));
+            return true;
+        };
+        let (name, inner, is_wanted) = match kind {
+            Type::Include => (words.next(), depth.included(), requested),
+            Type::Other => return true,
+            Type::Auth => {
+                let Some(word) = words.next() else {
+                    stack.entries.push(must_fail(place, Control::bad()));
+                    return true;
+                };
+                let inner = match word.to_ascii_lowercase().as_str() {
+                    "include" => depth.included(),
+                    "substack" => depth.in_substack(),
+                    _ => {
+                        let control = Control::parse(&word);
+                        let kind = words
+                            .next()
+                            .map(|path| Kind::Module { path, arguments: words.collect() })
+                            .unwrap_or(Kind::MustFail);
+                        stack.entries.push(Entry { place, level, control, kind });
+                        return true;
+                    }
+                };
+                (words.next(), inner, Requested::Auth)
+            }
+        };
+        if inner.substacks > level {
+            let kind = Kind::Substack;
+            stack.entries.push(Entry { place: place.clone(), level, control: Control::bad(), kind });
+        }
+        let is_near = inner.files < DEEPEST && stack.entries.len() < LONGEST;
+        let included = name.as_deref().filter(|_| is_near).and_then(|name| self.find(name));
+        if included.is_none() {
+            stack.missing.push((place.clone(), name.unwrap_or_default()));
+        }
+        if included.is_some_and(|file| self.take(stack, &file, is_wanted, inner)) {
+            return true;
+        }
+        if matches!((kind, requested), (Type::Include, Requested::Any)) {
+            // Debian's `@include` has no type to make a failing line of.
+            return false;
+        }
+        stack.entries.push(must_fail(place, Control::bad()));
+        true
+    }
+}
+
+/// Which lines are taken of a file: `@include` takes all, `auth include` those of its own type.
+#[derive(Clone, Copy)]
+enum Requested {
+    Any,
+    Auth,
+}
+
+/// How many files and substacks are around a line.
+#[derive(Clone, Copy, Default)]
+struct Depth {
+    files: usize,
+    substacks: usize,
+}
+
+impl Depth {
+    const fn included(self) -> Self {
+        Self { files: self.files.saturating_add(1), ..self }
+    }
+
+    const fn in_substack(self) -> Self {
+        Self { substacks: self.substacks.saturating_add(1), ..self.included() }
+    }
+}
+
+/// What a line begins with.
+#[derive(Clone, Copy)]
+enum Type {
+    Auth,
+    /// The session, the account, the password: not judged.
+    Other,
+    /// Debian's `@include`
+    Include,
+}
+
+impl Type {
+    fn of(word: &str) -> Option<Self> {
+        match word.strip_prefix('-').unwrap_or(word).to_ascii_lowercase().as_str() {
+            "auth" => Some(Self::Auth),
+            "account" | "password" | "session" => Some(Self::Other),
+            "@include" => Some(Self::Include),
+            _ => None,
+        }
+    }
+}
+
+struct File {
+    shown: String,
+    text: String,
+}
+
+impl File {
+    /// What it includes, for whatever type.
+    fn includes(&self) -> Vec<String> {
+        let of_line = |line: &Line| match words(&line.text).as_slice() {
+            [first, name, ..] if matches!(Type::of(first), Some(Type::Include)) => Some(name.clone()),
+            [_, word, name, ..] if ["include", "substack"].contains(&word.to_ascii_lowercase().as_str()) => {
+                Some(name.clone())
+            }
+            _ => None,
+        };
+        lines(&self.text).lines.iter().filter_map(of_line).collect()
+    }
+
+    /// The lines in it that are lost to a backslash: a line that only goes on with its own is none.
+    fn swallows(&self) -> Vec<(Place, Swallow)> {
+        let is_lost = |swallow: &Swallow| {
+            let first = swallow.lost.as_ref().and_then(|(_, text)| words(text).into_iter().next());
+            swallow.lost.is_none() || first.is_some_and(|word| Type::of(&word).is_some())
+        };
+        let placed = |swallow: Swallow| (Place { file: self.shown.clone(), line: swallow.number }, swallow);
+        lines(&self.text).swallows.into_iter().filter(is_lost).map(placed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,29 +1,29 @@
-//! The module's arguments in a PAM stack.
+//! The module's arguments in a PAM stack: here, since the doctor judges them as well.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
 
 /// What a line of a PAM stack says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Options {
+pub struct Options {
     /// `conf=PATH`: this configuration file instead of the system's.
-    pub(crate) conf: Option<PathBuf>,
+    pub conf: Option<PathBuf>,
     /// `prompt=TEXT`
-    pub(crate) prompt: String,
+    pub prompt: String,
     /// `echo`: show what is typed.
-    pub(crate) echo: bool,
+    pub echo: bool,
     /// `nullok`: pass over users who have no set.
-    pub(crate) nullok: bool,
+    pub nullok: bool,
     /// `try_first_pass`: a code that another module has asked for is taken, and else one is asked for.
-    pub(crate) try_first_pass: bool,
+    pub try_first_pass: bool,
     /// `use_first_pass`: what another module has asked for is the answer.
-    pub(crate) use_first_pass: bool,
+    pub use_first_pass: bool,
     /// `forward_pass`: what is too short for a code goes to the next module.
-    pub(crate) forward_pass: bool,
+    pub forward_pass: bool,
     /// `quiet`: no texts beside the prompt.
-    pub(crate) quiet: bool,
+    pub quiet: bool,
     /// `debug`: log more, never an answer.
-    pub(crate) debug: bool,
+    pub debug: bool,
 }
 
 impl Options {
@@ -31,7 +31,7 @@ impl Options {
     ///
     /// # Errors
     /// One that is not known, in words for the log; beside it comes what all others say.
-    pub(crate) fn parse(arguments: &[&CStr]) -> (Self, Result<(), String>) {
+    pub fn parse<A: AsRef<CStr>>(arguments: &[A]) -> (Self, Result<(), String>) {
         let mut options = Self {
             conf: None,
             prompt: "Backup code: ".into(),
@@ -45,7 +45,7 @@ impl Options {
         };
         let mut verdict = Ok(());
         for argument in arguments {
-            let text = argument.to_string_lossy();
+            let text = argument.as_ref().to_string_lossy();
             match text.split_once('=') {
                 Some(("conf", path)) if path.starts_with('/') => options.conf = Some(path.into()),
                 Some(("prompt", prompt)) => options.prompt = prompt.into(),
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(options.prompt, "Code, or = : ");
         assert!(options.echo && options.nullok && options.quiet && options.debug);
         assert!(options.try_first_pass && options.use_first_pass && options.forward_pass);
-        let (none, _) = Options::parse(&[]);
+        let (none, _) = Options::parse::<&CStr>(&[]);
         assert_eq!(none.prompt, "Backup code: ");
         assert!(!(none.echo || none.nullok || none.quiet || none.debug || none.conf.is_some()));
         assert!(!(none.try_first_pass || none.use_first_pass || none.forward_pass));

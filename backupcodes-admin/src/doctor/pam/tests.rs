@@ -1,0 +1,125 @@
+use super::*;
+
+fn words_of(text: &str) -> Vec<String> {
+    words(text)
+}
+
+fn shown(stack: &Stack) -> Vec<String> {
+    let shown = |entry: &Entry| {
+        let name = match &entry.kind {
+            Kind::Module { .. } => entry.module().unwrap().trim_end_matches(".so"),
+            Kind::MustFail => "fails",
+            Kind::Substack => "substack",
+        };
+        format!("{}{name}", "-".repeat(entry.level))
+    };
+    stack.entries.iter().map(shown).collect()
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn words_stand_between_blanks_or_in_brackets() {
+    assert_eq!(
+        words_of("auth\t[a=1  b] m.so  x[y [p=a \\] [b ]z\r"),
+        ["auth", "a=1  b", "m.so", "x[y", "p=a ] [b ", "z\r"]
+    );
+    assert_eq!(words_of("[] [open \\x"), ["", "open \\x"]);
+    assert_eq!(words_of(" \t"), [""; 0]);
+}
+
+#[test]
+fn a_backslash_joins_what_follows_and_a_comment_ends_a_line() {
+    let text = "a \\ \t\n\n# no\n  b # c \\\n#d \\\ne\\\r\nf\\\n";
+    let Lines { lines: found, swallows, is_whole } = lines(text);
+    let found: Vec<_> = found.into_iter().map(|line| (line.number, line.text)).collect();
+    assert_eq!(found, [(1, "a  b ".into()), (6, "e\\\r".into())]);
+    assert_eq!(
+        swallows,
+        [Swallow { number: 1, lost: Some((4, "b".into())) }, Swallow { number: 7, lost: None }]
+    );
+    assert!(!is_whole);
+    assert!(lines("a \\\nb").is_whole);
+}
+
+#[test]
+fn controls_are_read_as_libpam_reads_them() {
+    let action = |control: &str, result| Control::parse(control).action(result);
+    for (control, success, ignore, failure) in [
+        ("required", Action::Ok, Action::Ignore, Action::Bad),
+        ("Requisite", Action::Ok, Action::Ignore, Action::Die),
+        ("sufficient", Action::Done, Action::Ignore, Action::Ignore),
+        ("optional", Action::Ok, Action::Ignore, Action::Ignore),
+        ("success=2 default=ignore", Action::Jump(2), Action::Ignore, Action::Ignore),
+        ("default=die success = reset auth_err=bad", Action::Reset, Action::Die, Action::Bad),
+        ("success=ok default=done default=die", Action::Ok, Action::Done, Action::Done),
+        ("success=ok success=1", Action::Jump(1), Action::Bad, Action::Bad),
+        ("requird", Action::Bad, Action::Bad, Action::Bad),
+        ("success=ok default=0", Action::Bad, Action::Bad, Action::Bad),
+        ("success=ok bogus=ok", Action::Bad, Action::Bad, Action::Bad),
+    ] {
+        let actions = ["success", "ignore", "auth_err"].map(|result| action(control, result));
+        assert_eq!(actions, [success, ignore, failure], "{control}");
+    }
+    assert_eq!(action("sufficient", "new_authtok_reqd"), Action::Done);
+}
+
+#[test]
+fn files_are_followed_as_libpam_follows_them() {
+    let root = folder(&[
+        (
+            "etc/pam.d/a",
+            "-AUTH required pam_a.so\nsession required pam_s.so\n@include b\nauth substack /x/c\nbogus\n",
+        ),
+        ("etc/pam.d/b", "auth [success=ok] /lib/pam_b.so [x y]\naccount required pam_n.so\n"),
+        ("usr/lib/pam.d/b", "auth required pam_vendor.so\n"),
+        ("x/c", "auth include d\naccount include gone\n"),
+        ("usr/lib/pam.d/d", "auth required pam_d.so\nauth\nauth required\n"),
+        ("etc/pam.d/a.dpkg-old", ""),
+        ("etc/pam.d/e~", ""),
+        ("etc/pam.d/other", "auth required pam_deny.so\n"),
+        ("etc/pam.d/silent", "account required pam_permit.so\n"),
+    ]);
+    let files = Files::below(root.path());
+    let stack = files.stack("a").unwrap();
+    assert_eq!(shown(&stack), ["pam_a", "pam_b", "substack", "-pam_d", "-fails", "-fails", "fails"]);
+    assert_eq!(stack.entries[1].arguments(), ["x y"]);
+    assert_eq!(stack.entries[3].place.to_string(), "/usr/lib/pam.d/d:1");
+    assert!(!stack.is_refused && stack.missing.is_empty());
+    assert_eq!(files.services(), ["a", "d", "other", "silent"], "b is a part");
+    for service in ["silent", "gone"] {
+        assert_eq!(shown(&files.effective(service)), ["pam_deny"], "{service} takes other");
+    }
+    assert_eq!(shown(&files.effective("b")), ["pam_b"]);
+}
+
+#[test]
+fn what_cannot_be_included_is_missing_and_ends() {
+    let root = folder(&[
+        ("etc/pam.d/typed", "auth include gone\nauth required pam_a.so\n"),
+        ("etc/pam.d/all", "auth required pam_a.so\n@include gone\n"),
+        ("etc/pam.d/itself", "auth include itself\nauth include itself\n"),
+        ("etc/pam.d/nameless", "auth include\n"),
+        ("etc/pam.d/torn", "auth required pam_a.so\nauth required pam_b.so \\\n"),
+        ("etc/pam.d/over", "auth include torn\n"),
+    ]);
+    let files = Files::below(root.path());
+    let stack = |name| files.stack(name).unwrap();
+    let first_missing = |stack: &Stack| stack.missing[0].0.to_string();
+    assert_eq!(shown(&stack("typed")), ["fails", "pam_a"]);
+    assert_eq!(first_missing(&stack("typed")), "/etc/pam.d/typed:1");
+    assert!(stack("all").is_refused && first_missing(&stack("all")) == "/etc/pam.d/all:2");
+    assert_eq!(first_missing(&stack("itself")), "/etc/pam.d/itself:1");
+    assert_eq!(first_missing(&stack("nameless")), "/etc/pam.d/nameless:1");
+    assert!(stack("torn").is_refused);
+    assert_eq!(shown(&stack("torn")), ["pam_a"]);
+    assert_eq!(shown(&stack("over")), ["pam_a", "fails"]);
+}

@@ -1,0 +1,193 @@
+//! The ways through a stack, as libpam's dispatcher goes them.
+
+use std::collections::HashSet;
+
+use crate::doctor::pam::{Action, Entry, Kind};
+use crate::doctor::stack::modules::{Role, role};
+
+/// What libpam thinks so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Mood {
+    #[default]
+    Undecided,
+    Yes,
+    /// It goes on as with a yes, but the result of a module that has failed is the one that counts.
+    Tainted,
+    No,
+}
+
+/// What has happened on the way. All that rules ask for, and no more: ways with the same facts are one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Facts {
+    /// What the line in question did.
+    pub(crate) ours: Option<Answer>,
+    /// Another factor said yes after it.
+    pub(crate) yes_behind: bool,
+    /// A first factor said yes, wherever it stands.
+    pub(crate) first_yes: bool,
+    /// A first factor said no.
+    pub(crate) first_no: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Answer {
+    Yes,
+    No,
+    Nothing,
+}
+
+impl Answer {
+    pub(crate) fn of(result: &str) -> Self {
+        match result {
+            "success" => Self::Yes,
+            "ignore" => Self::Nothing,
+            _ => Self::No,
+        }
+    }
+}
+
+/// A place on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Step {
+    at: usize,
+    mood: Mood,
+    /// The level of the line before.
+    level: usize,
+    /// What libpam thought when it came into the substacks around, by their level.
+    entered: Vec<Mood>,
+    pub(crate) facts: Facts,
+}
+
+/// How a way ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct End {
+    pub(crate) is_success: bool,
+    pub(crate) facts: Facts,
+}
+
+/// A stack, and the line in it that is asked about.
+pub(crate) struct Walk<'a> {
+    pub(crate) entries: &'a [Entry],
+    pub(crate) ours: usize,
+}
+
+impl Walk<'_> {
+    /// All ends, from the first line, where `results` says what the modules may return.
+    pub(crate) fn ends(&self, results: &dyn Fn(&Entry) -> Vec<&'static str>) -> HashSet<End> {
+        self.go(Step::default(), results).0
+    }
+
+    /// Whether a success is possible from here.
+    pub(crate) fn can_succeed(&self, from: Step, results: &dyn Fn(&Entry) -> Vec<&'static str>) -> bool {
+        self.go(from, results).0.iter().any(|end| end.is_success)
+    }
+
+    /// All states in which libpam comes to the line in question.
+    pub(crate) fn arrivals(&self, results: &dyn Fn(&Entry) -> Vec<&'static str>) -> Vec<Step> {
+        self.go(Step::default(), results).1.into_iter().filter(|step| step.at == self.ours).collect()
+    }
+
+    fn go(&self, from: Step, results: &dyn Fn(&Entry) -> Vec<&'static str>) -> (HashSet<End>, HashSet<Step>) {
+        let mut ends = HashSet::new();
+        let mut seen = HashSet::new();
+        let mut open = vec![from];
+        while let Some(step) = open.pop() {
+            let Some(entry) = self.entries.get(step.at) else {
+                ends.insert(End { is_success: step.mood == Mood::Yes, facts: step.facts });
+                continue;
+            };
+            if seen.insert(step.clone()) {
+                open.extend(self.nexts(step, entry, results));
+            }
+        }
+        (ends, seen)
+    }
+
+    fn nexts(
+        &self,
+        mut step: Step,
+        entry: &Entry,
+        results: &dyn Fn(&Entry) -> Vec<&'static str>,
+    ) -> Vec<Step> {
+        if step.level < entry.level {
+            step.entered.resize(entry.level, Mood::Undecided);
+            step.entered.push(step.mood);
+        }
+        step.level = entry.level;
+        let results = match entry.kind {
+            Kind::Module { .. } => results(entry),
+            Kind::MustFail => vec!["perm_denied"],
+            Kind::Substack => {
+                step.at = step.at.saturating_add(1);
+                return vec![step];
+            }
+        };
+        results.into_iter().map(|result| self.next(step.clone(), entry, result)).collect()
+    }
+
+    fn next(&self, mut step: Step, entry: &Entry, result: &str) -> Step {
+        step.facts = self.facts_after(step.facts, step.at, entry, Answer::of(result));
+        let action = entry.control.action(result);
+        let mut is_over = false;
+        match action {
+            Action::Ignore => {}
+            Action::Ok | Action::Done => {
+                if matches!(step.mood, Mood::Undecided | Mood::Yes) {
+                    step.mood = if result == "success" { Mood::Yes } else { Mood::Tainted };
+                }
+                is_over = action == Action::Done && step.mood != Mood::No;
+            }
+            Action::Bad | Action::Die => {
+                step.mood = Mood::No;
+                is_over = action == Action::Die;
+            }
+            Action::Reset => step.mood = step.entered.get(entry.level).copied().unwrap_or_default(),
+            Action::Jump(lines) => {
+                let (at, is_short) = self.jump(step.at, entry.level, lines);
+                step.at = at;
+                if is_short {
+                    step.mood = Mood::No;
+                }
+            }
+        }
+        if is_over {
+            // The stack, or the substack that the line stands in.
+            while self.level_behind(step.at).is_some_and(|level| level >= entry.level) {
+                step.at = step.at.saturating_add(1);
+            }
+        }
+        step.at = step.at.saturating_add(1);
+        step
+    }
+
+    fn facts_after(&self, facts: Facts, at: usize, entry: &Entry, answer: Answer) -> Facts {
+        let role = role(entry);
+        let is_first = role == Role::FirstFactor;
+        let is_ours = at == self.ours;
+        let is_yes = answer == Answer::Yes;
+        Facts {
+            ours: if is_ours { Some(answer) } else { facts.ours },
+            yes_behind: facts.yes_behind || at > self.ours && is_yes && role != Role::Silent,
+            first_yes: facts.first_yes || is_first && is_yes,
+            first_no: facts.first_no || is_first && answer == Answer::No,
+        }
+    }
+
+    /// The last line that is jumped over, and whether there were too few. A substack is jumped over as one.
+    fn jump(&self, mut at: usize, level: usize, mut lines: usize) -> (usize, bool) {
+        while lines > 0 && self.level_behind(at).is_some_and(|behind| behind >= level) {
+            loop {
+                at = at.saturating_add(1);
+                if self.level_behind(at).is_none_or(|behind| behind <= level) {
+                    break;
+                }
+            }
+            lines = lines.saturating_sub(1);
+        }
+        (at, lines > 0)
+    }
+
+    fn level_behind(&self, at: usize) -> Option<usize> {
+        self.entries.get(at.saturating_add(1)).map(|entry| entry.level)
+    }
+}
