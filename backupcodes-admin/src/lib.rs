@@ -25,6 +25,7 @@ mod workers;
 
 use std::process::ExitCode;
 
+use backupcodes_core::config::Config;
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 
@@ -37,41 +38,38 @@ const PROGRAM: &str = "backupcodes-admin";
 /// `backupcodes-admin`, with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    output::exit(PROGRAM, run(Cli::parse()))
+    output::exit(PROGRAM, run(&Cli::parse()))
 }
 
-fn run(cli: Cli) -> Result<Outcome, Failure> {
+fn run(cli: &Cli) -> Result<Outcome, Failure> {
     if let Command::Notify = cli.command {
         notify::leave_surroundings()?;
     }
     // Codes pass through here: no core dump may keep them.
     nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
-    if let Command::Completions { shell } = cli.command {
-        return completions(shell);
+    match &cli.command {
+        Command::Generate(arguments) => telling(cli, |config| generate::run(config, arguments)),
+        Command::Status(arguments) => status::run(&cli.configuration()?, arguments),
+        Command::Verify { user, format } => verify::run(&cli.configuration()?, user, format.style),
+        Command::Email { user, addresses, format } => {
+            telling(cli, |config| email::run(config, user, addresses, format.style))
+        }
+        Command::Revoke { user, format } => telling(cli, |config| revoke::run(config, user, format.style)),
+        Command::Unlock { user, format } => unlock::run(&cli.configuration()?, user, format.style),
+        Command::Purge(arguments) => telling(cli, |config| purge::run(config, arguments)),
+        Command::Notify => notify::run(&cli.configuration()?),
+        // What is wrong with the configuration is a finding among others.
+        Command::Doctor(arguments) => doctor::run(cli.configuration(), arguments),
+        Command::Completions { shell } => completions(*shell),
     }
-    let config = cli.configuration();
-    if let Command::Doctor(arguments) = &cli.command {
-        return doctor::run(config, arguments);
-    }
-    let config = config?;
-    let tells = matches!(
-        cli.command,
-        Command::Generate(_) | Command::Email { .. } | Command::Revoke { .. } | Command::Purge(_)
-    );
-    let conf = cli.config.clone();
-    let result = match cli.command {
-        Command::Generate(arguments) => generate::run(&config, &arguments),
-        Command::Status(arguments) => status::run(&config, &arguments),
-        Command::Verify { user, format } => verify::run(&config, &user, format.style),
-        Command::Email { user, addresses, format } => email::run(&config, &user, &addresses, format.style),
-        Command::Notify => notify::run(&config),
-        Command::Revoke { user, format } => revoke::run(&config, &user, format.style),
-        Command::Unlock { user, format } => unlock::run(&config, &user, format.style),
-        Command::Purge(arguments) => purge::run(&config, &arguments),
-        Command::Doctor(_) | Command::Completions { .. } => Ok(Outcome::Done),
-    };
-    if tells && config.notify.spawn {
-        notify::start(conf.as_deref());
+}
+
+/// A command that leaves notices, whose delivery is started then.
+fn telling(cli: &Cli, run: impl FnOnce(&Config) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+    let config = cli.configuration()?;
+    let result = run(&config);
+    if config.notify.spawn {
+        notify::start(cli.config.as_deref());
     }
     result
 }

@@ -14,7 +14,10 @@ pub(crate) fn exit(program: &str, result: Result<Outcome, Failure>) -> ExitCode 
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
         Err(failure) => {
-            complain_as(program, &failure);
+            // Who has read enough, as head(1), need not be told so.
+            if !matches!(&failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+                complain_as(program, &failure);
+            }
             ExitCode::from(3)
         }
     }
