@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::{Command, Output, Stdio};
 
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{World, built, feed, me, pam, race_with_preload, set_mode, sheet, text};
+use backupcodes_tests::{World, built, feed, me, mistyped, pam, race_with_preload, set_mode, sheet, text};
 use serde_json::{Value, json};
 
 fn json(output: &Output) -> Value {
@@ -157,6 +157,43 @@ fn verify_says_what_would_happen_and_spends_nothing() {
     assert_eq!(json(&output), json!({"user": me(), "accepted": true, "slot": 2, "reason": null}));
     assert_eq!(world.admin_with_input(&["verify", "nobody"], "x").status.code(), Some(1));
     assert!(complaint(&world.admin(&["verify", "no-such-user"]), 3).contains("no such user"));
+}
+
+#[test]
+fn verify_says_of_each_state_what_it_is() {
+    let Some(world) = World::new("") else { return };
+    let old = world.generate();
+    let verify = |answer: &str, status: i32| {
+        let output = world.admin_with_input(&["verify", &me()], &format!("{answer}\n"));
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        text(&output.stdout)
+    };
+    let says = |answer: &str, reason: &str| {
+        assert_eq!(verify(answer, 1), format!("{}: would be refused: {reason}\n", me()));
+    };
+    let sheet = sheet(world.admin(&["generate", "--yes", "--count", "4", "--format", "json", &me()]));
+    says(&old.codes[1], "wrong code for number 2");
+    says(&old.codes[8], "code 9 does not exist in the set");
+    says(&mistyped(&sheet.codes[0]), "the answer is not a backup code");
+    says("", "the answer is not a backup code");
+    assert_eq!(world.try_answer(&sheet.codes[2]), pam::SUCCESS);
+    let used = verify(&sheet.codes[2], 1);
+    assert!(used.contains(&format!("code 3 was used before: {}", &sheet.created[..10])), "{used}");
+    assert!(used.ends_with(&format!(", {}, from 192.0.2.7\n", world.service)), "{used}");
+    let file = fs::read_to_string(world.file()).unwrap();
+    fs::write(world.file(), file.replacen("$argon2id", "$argon2iX", 1)).unwrap();
+    says(&sheet.codes[0], "code 1 is damaged and counts as used");
+    assert!(verify(&sheet.codes[1], 0).contains("code 2 would be accepted"));
+    world.admin(&["revoke", &me()]);
+    says(&sheet.codes[1], "the user has no backup codes");
+    let readme = include_str!("../../README.md");
+    for said in [
+        "wrong code for number 3",
+        "code 3 does not exist in the set",
+        "code 3 is damaged and counts as used",
+    ] {
+        assert!(readme.contains(&format!("`would be refused: {said}`")), "{said}");
+    }
 }
 
 #[test]

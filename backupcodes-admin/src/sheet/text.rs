@@ -33,8 +33,9 @@ const ADVICE: &str = "\
 Type one where a backup code is asked for. Capitals, dashes and spaces do not
 matter. Keep this sheet away from the device that makes your verification codes
 and from the computer you log in with: in your wallet, or a drawer that locks.
-A new sheet makes this one worthless. If it is lost, ask your administrator for
-a new one.
+Renew it before the last code is used, and at once if it is lost: run
+`backupcodes renew` on the host, or ask your administrator. New codes make
+these worthless.
 ";
 
 #[cfg(test)]
