@@ -175,6 +175,26 @@ fn json_is_out_before_the_set_takes_its_place() {
 }
 
 #[test]
+fn a_sheet_in_a_file_is_flushed_before_its_set_takes_its_place() {
+    let Some(world) = World::new("") else { return };
+    let directory = world.path("sheets");
+    let directory = directory.to_str().unwrap();
+    let arguments = ["generate", "--output", directory, &me()];
+    let (calls, output) = calls(world.admin_command().args(arguments), "", "write,fsync,renameat");
+    assert!(output.status.success(), "{output:?}");
+    let sheet = format!("{directory}/{}.txt", me());
+    let at = |what: &str, file: &str| {
+        calls.iter().position(|call| call.starts_with(what) && call.contains(&format!("<{file}>"))).unwrap()
+    };
+    let in_place =
+        calls.iter().position(|call| call.starts_with("renameat") && call.contains(".toml")).unwrap();
+    let order = [at("write", &sheet), at("fsync", &sheet), at("fsync", directory), in_place];
+    assert!(order.is_sorted(), "{calls:#?}");
+    let code = |call: &&String| call.contains("\\n   1  1");
+    assert!(calls.iter().filter(code).all(|call| call.contains(&sheet)), "{calls:#?}");
+}
+
+#[test]
 fn files_are_opened_with_care() {
     let Some(world) = World::new("") else { return };
     world.notify("spawn = false\nsendmail = [\"/bin/true\"]");
