@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use backupcodes_tests::bench::fresh::{self, Work};
-use backupcodes_tests::bench::stack::{Folder, Stack};
-use backupcodes_tests::bench::{machine, median, ratio, release, section, take_turns};
+use backupcodes_tests::bench::stack::{Folder, SMALLEST_HASH, Stack};
+use backupcodes_tests::bench::{compare, google, machine, median, release, section, skipped, take_turns};
 
 fn main() {
     backupcodes_tests::bench::main(report);
@@ -66,10 +66,10 @@ fn against_google_authenticator(folder: &Folder) {
         "4. Accepted attempt with the smallest hash, and an emergency code of google-authenticator",
         201,
     );
-    if !machine::pam_modules().join("pam_google_authenticator.so").exists() {
-        return skipped("libpam-google-authenticator");
+    if !google::is_installed() {
+        return skipped(google::PACKAGE);
     }
-    let smallest = Stack::of_backupcodes(folder, "smallest", "[hash]\nmemory_kib = 8\npasses = 1\n", 10);
+    let smallest = Stack::of_backupcodes(folder, "smallest", SMALLEST_HASH, 10);
     let google = Stack::of_google_authenticator(folder, "google");
     let samples = take_turns(rounds, &[&|| accepted(&smallest), &|| accepted(&google)]);
     compare(["smallest hash", "google-authenticator"], &samples, "at most 1");
@@ -144,15 +144,4 @@ const DELIVERY: &str = "/usr/sbin/backupcodes-admin";
 
 fn accepted(stack: &Stack) -> f64 {
     stack.accepted().nanoseconds
-}
-
-fn compare(names: [&str; 2], samples: &[Vec<f64>], goal: &str) {
-    for (name, samples) in names.iter().zip(samples) {
-        println!("   {name:<28}{:>9.3} ms", median(samples) / 1e6);
-    }
-    println!("   {:<28}{:>9.3}       goal: {goal}", "ratio", ratio(&samples[0], &samples[1]));
-}
-
-fn skipped(package: &str) {
-    println!("   skipped: apt-get install {package}");
 }

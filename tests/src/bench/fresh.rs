@@ -3,13 +3,15 @@
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::ptr::null_mut;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
+use super::raw;
 use crate::libpam::{Conversation, Message, Response, pam_authenticate, pam_end, pam_start_confdir};
 use crate::pam;
 
@@ -24,12 +26,17 @@ pub enum Work {
     ReferenceHash,
     /// dlopen and dlclose of a PAM module.
     Load(PathBuf),
+    /// A program from start to end, with all it writes to a pipe that is read.
+    Program(Vec<String>),
+    /// Argon2id with our defaults on so many threads at once, for so long: the time is that of one hash of all threads
+    /// together.
+    Hashes { threads: usize, seconds: f64 },
 }
 
 #[derive(Serialize, Deserialize)]
 pub struct Sample {
     pub nanoseconds: f64,
-    /// Most memory that the process ever had in use.
+    /// Most memory that the process ever had in use, or the program, but for one that had less than this process.
     pub peak_kib: f64,
 }
 
@@ -50,6 +57,7 @@ pub fn measure_as(uid: u32, work: &Work) -> Sample {
 }
 
 pub fn run(work: &str) {
+    let mut peak = peak_kib as fn() -> f64;
     let nanoseconds = match serde_json::from_str(work).unwrap() {
         Work::Login { folder, service, user, answer, expected } => {
             let [folder, service, user, answer] =
@@ -58,8 +66,13 @@ pub fn run(work: &str) {
         }
         Work::ReferenceHash => reference_hash(),
         Work::Load(file) => load(&c_string(file.to_str().unwrap())),
+        Work::Program(line) => {
+            peak = peak_kib_of_programs;
+            program(&line)
+        }
+        Work::Hashes { threads, seconds } => raw::hash_for(threads, Duration::from_secs_f64(seconds)),
     };
-    let sample = Sample { nanoseconds, peak_kib: peak_kib() };
+    let sample = Sample { nanoseconds, peak_kib: peak() };
     println!("{}", serde_json::to_string(&sample).unwrap());
 }
 
@@ -71,6 +84,11 @@ fn peak_kib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// It begins with what this process had when it started the program: the kernel counts that too.
+fn peak_kib_of_programs() -> f64 {
+    i32::try_from(getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss()).unwrap().into()
 }
 
 /// `CLOCK_MONOTONIC` is what `Instant` reads.
@@ -115,6 +133,17 @@ extern "C" fn answer_all(
         }
     }
     0
+}
+
+fn program(line: &[String]) -> f64 {
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::piped());
+    nanoseconds(|| {
+        let mut child = command.spawn().unwrap();
+        std::io::copy(child.stdout.as_mut().unwrap(), &mut std::io::sink()).unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{}: {status}", line[0]);
+    })
 }
 
 type HashRaw = unsafe extern "C" fn(

@@ -20,7 +20,7 @@ fn read(file: &str) -> String {
     read_to_string(file).unwrap_or_else(|_| "unknown".into())
 }
 
-fn file_system(folder: &Path) -> String {
+pub fn file_system(folder: &Path) -> String {
     let output = Command::new("df").arg("--output=fstype").arg(folder).output().unwrap();
     String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or("unknown").into()
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 pub mod fresh;
+pub mod google;
 pub mod machine;
+pub mod raw;
 pub mod stack;
 
 /// The argument of the process that is in the sandbox.
@@ -17,10 +19,10 @@ pub fn main(report: fn()) {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [fresh::ROLE, work] => fresh::run(work),
-        [INSIDE] => report(),
-        _ => {
+        [INSIDE, ..] => report(),
+        options => {
             build();
-            enter_sandbox();
+            enter_sandbox(options);
         }
     }
 }
@@ -48,14 +50,22 @@ fn build() {
 }
 
 /// There the log is caught: without a log google-authenticator would write to the console, which takes milliseconds.
-fn enter_sandbox() {
+fn enter_sandbox(options: &[&str]) {
     let status = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/sandbox"))
         .arg(std::env::current_exe().unwrap())
         .arg(INSIDE)
+        .args(options)
         .env("BACKUPCODES_BUILD", release())
         .status()
         .unwrap();
     std::process::exit(status.code().unwrap_or(1));
+}
+
+/// What stands behind `name` among the options that the benchmark was started with: `--users=200` has the value 200,
+/// and `--plot` the empty one.
+pub fn option(name: &str) -> Option<String> {
+    let mut values = std::env::args().filter_map(|argument| argument.strip_prefix(name).map(String::from));
+    values.find_map(|rest| if rest.is_empty() { Some(rest) } else { rest.strip_prefix('=').map(Into::into) })
 }
 
 /// The folder of the release build, two above `deps/attempt-…`.
@@ -64,8 +74,8 @@ pub fn release() -> PathBuf {
 }
 
 /// The samples of each contestant, round by round. They take turns, so that what disturbs the machine disturbs all.
-pub fn take_turns(rounds: usize, contestants: &[&dyn Fn() -> f64]) -> Vec<Vec<f64>> {
-    let mut samples = vec![Vec::new(); contestants.len()];
+pub fn take_turns<T>(rounds: usize, contestants: &[&dyn Fn() -> T]) -> Vec<Vec<T>> {
+    let mut samples: Vec<_> = contestants.iter().map(|_| Vec::new()).collect();
     // Warms the page cache.
     for contestant in contestants {
         contestant();
@@ -101,4 +111,16 @@ pub fn ratio(samples: &[f64], reference: &[f64]) -> f64 {
 pub fn section(title: &str, rounds: usize) -> usize {
     println!("\n{title} ({rounds} samples each)");
     rounds
+}
+
+/// Prints the times of two, and their ratio.
+pub fn compare(names: [&str; 2], samples: &[Vec<f64>], goal: &str) {
+    for (name, samples) in names.iter().zip(samples) {
+        println!("   {name:<28}{:>9.3} ms", median(samples) / 1e6);
+    }
+    println!("   {:<28}{:>9.3}       goal: {goal}", "ratio", ratio(&samples[0], &samples[1]));
+}
+
+pub fn skipped(package: &str) {
+    println!("   skipped: apt-get install {package}");
 }

@@ -9,7 +9,11 @@ use std::process::{Child, Command};
 use nix::unistd::geteuid;
 
 use super::fresh::{Sample, Work, measure_as};
-use crate::{broker, feed, me, pam, set_mode, sheet};
+use super::google;
+use crate::{Attempt, broker, feed, me, pam, set_mode, sheet};
+
+/// The configuration of the hash that costs least.
+pub const SMALLEST_HASH: &str = "[hash]\nmemory_kib = 8\npasses = 1\n";
 
 /// Holds all stacks. It lies beside the build and not in /tmp, since flushing a real disk is part of a login.
 pub struct Folder {
@@ -38,19 +42,31 @@ impl Folder {
 
     /// A service with our module alone, and a configuration, a store and a runtime directory of its own.
     pub fn backupcodes(&self, service: &str, settings: &str) -> Configured {
-        let directory = private_directory(self, service);
-        let conf = self.path().join(format!("{service}.conf"));
-        let runtime = runtime_directory(service);
+        let configured = self.configured(service);
+        let Configured { conf, directory, runtime } = &configured;
+        make_private(directory);
+        make_private(runtime);
         // Without `spawn`, which would send a mail for each sample.
         write_private(
-            &conf,
+            conf,
             &format!(
                 "directory = {directory:?}\nruntime_directory = {runtime:?}\n{settings}[notify]\nspawn = false\n"
             ),
         );
         let module = self.release.join("libpam_backupcodes.so");
         self.service(service, &format!("{} conf={}", module.display(), conf.display()));
-        Configured { conf, directory, runtime }
+        configured
+    }
+
+    /// What a service has that was made.
+    pub fn configured(&self, service: &str) -> Configured {
+        let sandbox = PathBuf::from(std::env::var_os("BACKUPCODES_SANDBOX").unwrap());
+        Configured {
+            conf: self.path().join(format!("{service}.conf")),
+            directory: self.path().join(service),
+            // On a tmpfs, as /run is: the sandbox's folder is one.
+            runtime: sandbox.join(service),
+        }
     }
 
     /// Other lines of `[notify]` for a service.
@@ -115,16 +131,12 @@ impl<'a> Stack<'a> {
     }
 
     pub fn of_google_authenticator(folder: &'a Folder, service: &str) -> Self {
-        let directory = private_directory(folder, service);
-        let user = &folder.user;
-        let codes: Vec<_> = (10_000_001..=10_000_010).map(|code: u32| code.to_string()).collect();
-        let secret = directory.join(user);
-        write_private(&secret, &format!("JBSWY3DPEHPK3PXP\n\" TOTP_AUTH\n{}\n", codes.join("\n")));
-        let line =
-            format!("pam_google_authenticator.so secret={}/${{USER}} user={user}", directory.display());
-        folder.service(service, &line);
+        let directory = folder.path().join(service);
+        make_private(&directory);
+        let secret = directory.join(&folder.user);
+        folder.service(service, &google::module(&directory, &folder.user));
         let mut stack = Self::of(folder, service);
-        stack.code = codes.last().unwrap().clone();
+        stack.code = google::write_secret(&secret);
         stack.keep(secret);
         stack
     }
@@ -150,12 +162,23 @@ impl<'a> Stack<'a> {
 
     /// A login with the last code, which is made good again before.
     pub fn accepted(&self) -> Sample {
+        self.make_good();
+        self.login(&self.code, pam::SUCCESS)
+    }
+
+    /// Makes its codes unspent again.
+    pub fn make_good(&self) {
         if let Some((file, content)) = &self.spent {
             let mut file = File::create(file).unwrap();
             file.write_all(content).unwrap();
             file.sync_all().unwrap();
         }
-        self.login(&self.code, pam::SUCCESS)
+    }
+
+    /// A login with the last code, to be made by `race`.
+    pub fn attempt(&self) -> Attempt {
+        let attempt = Attempt::new(&self.folder.services(), &self.service, &self.user, None);
+        Attempt { answers: vec![self.code().into()], has_other_modules: true, ..attempt }
     }
 
     pub fn refused(&self, answer: &str) -> Sample {
@@ -184,20 +207,11 @@ impl Drop for Broker {
     }
 }
 
-fn private_directory(folder: &Folder, name: &str) -> PathBuf {
-    let directory = folder.path().join(name);
-    DirBuilder::new().mode(0o700).create(&directory).unwrap();
-    directory
+fn make_private(directory: &Path) {
+    DirBuilder::new().mode(0o700).create(directory).unwrap();
 }
 
-/// On a tmpfs, as /run is: the sandbox's folder is one.
-fn runtime_directory(service: &str) -> PathBuf {
-    let directory = Path::new(&std::env::var_os("BACKUPCODES_SANDBOX").unwrap()).join(service);
-    DirBuilder::new().mode(0o700).create(&directory).unwrap();
-    directory
-}
-
-fn write_private(file: &Path, text: &str) {
+pub(super) fn write_private(file: &Path, text: &str) {
     fs::write(file, text).unwrap();
     set_mode(file, 0o600);
 }
