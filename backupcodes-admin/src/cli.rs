@@ -12,6 +12,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::sheets::{Destination, Layout};
+use crate::{PROGRAM, output};
 
 /// Makes, shows, checks and revokes the backup codes of this host's users.
 #[derive(Parser)]
@@ -101,6 +102,7 @@ Examples:
 /// Makes new sets and shows each once; the old set stops working
 #[derive(Args)]
 #[group(skip)]
+#[command(override_usage = "backupcodes-admin generate [OPTIONS] <USER... | --group NAME | --all>")]
 #[command(after_help = "\
 Examples:
   backupcodes-admin generate alice --print     on the default printer
@@ -231,7 +233,8 @@ impl Cli {
 impl Generate {
     /// Where sheets go. What cannot be together is wrong usage, which ends the program.
     pub(crate) fn destination(&self) -> Destination {
-        let wrong = |what: &str| Cli::command().error(ErrorKind::ArgumentConflict, what).exit();
+        let wrong =
+            |what: &str| output::refuse(PROGRAM, &Cli::command().error(ErrorKind::ArgumentConflict, what));
         match (self.format, &self.output, &self.print) {
             (layout, None, None) => Destination::Stream(layout),
             (Layout::Text | Layout::Html, Some(directory), _) => {

@@ -26,7 +26,7 @@ mod workers;
 use std::process::ExitCode;
 
 use backupcodes_core::config::Config;
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::{Cli, Command};
@@ -38,7 +38,7 @@ const PROGRAM: &str = "backupcodes-admin";
 /// `backupcodes-admin`, with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    output::exit(PROGRAM, run(&Cli::parse()))
+    output::exit(PROGRAM, run(&output::parse(PROGRAM)))
 }
 
 fn run(cli: &Cli) -> Result<Outcome, Failure> {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
@@ -21,6 +22,21 @@ pub(crate) fn exit(program: &str, result: Result<Outcome, Failure>) -> ExitCode 
             ExitCode::from(3)
         }
     }
+}
+
+/// The command line of this process. One that is wrong ends it.
+pub(crate) fn parse<C: clap::Parser>(program: &str) -> C {
+    C::try_parse().unwrap_or_else(|error| refuse(program, &error))
+}
+
+/// What is wrong with a command line, or the help that was asked for, and the end of the program.
+pub(crate) fn refuse(program: &str, error: &clap::Error) -> ! {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    complain_as(program, &text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    std::process::exit(2)
 }
 
 /// One line on standard error. If that fails, the exit status still tells.

@@ -55,7 +55,7 @@ enum Command {
 /// The command, with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    output::exit(PROGRAM, run(&Cli::parse()))
+    output::exit(PROGRAM, run(&output::parse(PROGRAM)))
 }
 
 fn run(cli: &Cli) -> Result<Outcome, Failure> {

@@ -363,7 +363,12 @@ fn wrong_usage_and_a_wrong_configuration_have_their_own_exit_statuses() {
         &["generate", "--count", "32", "x"],
         &["status", "--format", "xml"],
     ] {
-        assert_eq!(world.admin(arguments).status.code(), Some(2), "{arguments:?}");
+        let output = world.admin(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        // Without any argument it is the help.
+        let complaint = text(&output.stderr);
+        assert_eq!(complaint.starts_with("backupcodes-admin: "), !arguments.is_empty(), "{complaint}");
+        assert!(complaint.contains("Usage: backupcodes-admin"), "{complaint}");
     }
     world.configure("[codes]\ncount = 99\n");
     let complaint = complaint(&world.admin(&["status"]), 3);
