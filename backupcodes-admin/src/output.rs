@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
@@ -31,7 +30,7 @@ pub(crate) fn parse<C: clap::Parser>(program: &str) -> C {
 
 /// What is wrong with a command line, or the help that was asked for, and the end of the program.
 pub(crate) fn refuse(program: &str, error: &clap::Error) -> ! {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if !error.use_stderr() {
         error.exit();
     }
     let text = error.render().to_string();
