@@ -23,6 +23,7 @@ const UID_MIN: u32 = 1000;
 /// The user of nobody's files.
 const NOBODY: u32 = 65_534;
 const LOGIN_DEFS: &str = "/etc/login.defs";
+const NSSWITCH: &str = "/etc/nsswitch.conf";
 
 /// The account of a user who must exist.
 pub(crate) fn account(user: &str) -> Result<Account, Failure> {
@@ -55,7 +56,12 @@ pub(crate) struct Accounts(BTreeMap<String, u32>);
 impl Accounts {
     pub(crate) fn list() -> Self {
         // What is not listed is asked for.
-        Self(entries().unwrap_or_default().into_iter().map(|entry| (entry.name, entry.uid)).collect())
+        let mut accounts = BTreeMap::new();
+        for entry in entries().unwrap_or_default() {
+            // Of two of one name the first is the one that logs in.
+            accounts.entry(entry.name).or_insert(entry.uid);
+        }
+        Self(accounts)
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Option<Account>, Failure> {
@@ -89,6 +95,20 @@ impl Entry {
             shell: (*shell).into(),
         })
     }
+}
+
+/// Whether all accounts are in files of this host: those of a directory service that cannot be reached look like none.
+pub(crate) fn are_all_local() -> bool {
+    std::fs::read_to_string(NSSWITCH).is_ok_and(|text| is_local(&text))
+}
+
+fn is_local(nsswitch: &str) -> bool {
+    const LOCAL: [&str; 5] = ["files", "compat", "systemd", "altfiles", "db"];
+    let sources = nsswitch.lines().find_map(|line| line.trim_start().strip_prefix("passwd:"));
+    let sources = sources.map(|sources| sources.split('#').next().unwrap_or_default());
+    sources.is_some_and(|sources| {
+        sources.split_whitespace().filter(|word| !word.starts_with('[')).all(|source| LOCAL.contains(&source))
+    })
 }
 
 fn least_uid(login_defs: &str) -> u32 {
@@ -148,6 +168,21 @@ mod tests {
             assert!(!logs_in(line), "{line}");
         }
         assert!(Entry::parse("half:x:1").is_none());
+    }
+
+    #[test]
+    fn only_files_of_this_host_are_always_there() {
+        for local in [
+            "passwd: files\n",
+            "# passwd: ldap\npasswd:\tfiles systemd # sss\n",
+            "passwd: compat [NOTFOUND=return] db\n",
+        ] {
+            assert!(is_local(local), "{local}");
+        }
+        for other in ["", "group: files\n", "passwd: files sss\n", "passwd: files [!NOTFOUND=return] ldap\n"]
+        {
+            assert!(!is_local(other), "{other}");
+        }
     }
 
     #[test]

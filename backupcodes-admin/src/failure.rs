@@ -70,14 +70,28 @@ pub(crate) enum Failure {
          reach; nothing was done; where they are gone indeed, do it without --yes, or for each: backupcodes-admin revoke USER"
     )]
     TooManyGone { count: usize, total: usize, names: String },
+    #[error(
+        "{count} of {total} sets have no account any more: {names}; accounts here may be of a directory service (passwd in \
+         /etc/nsswitch.conf), and where it cannot be reached, it looks like this; nothing was done; where they are gone indeed, do \
+         it without --yes, or for each: backupcodes-admin revoke USER"
+    )]
+    NotAllLocal { count: usize, total: usize, names: String },
+    #[error(
+        "standard output leads nowhere, and a sheet is shown once; give it a place, or write files: --output DIR"
+    )]
+    Nowhere,
+    #[error(
+        "standard output is a file that others can read (mode {0:04o}), and codes are written to it; begin with `umask 077`, or \
+         write files: --output DIR"
+    )]
+    OpenFile(u32),
     #[error("signals cannot be handled ({0})")]
     Signals(std::io::Error),
     #[error(
-        "stopped by a signal {after}: {over} of {total} users are over with, the others as they were; to go on, the same \
-         command with --missing",
+        "stopped {after}: {over} of {total} users are over with, the others as they were; {go_on}",
         after = .last.as_ref().map_or_else(|| "before the first new set".into(), |last| format!("behind {last}"))
     )]
-    Interrupted { over: usize, total: usize, last: Option<String> },
+    Interrupted { over: usize, total: usize, last: Option<String>, go_on: String },
     #[error(transparent)]
     Hash(#[from] HashError),
     #[error("no random bytes from the kernel ({0}); no codes can be made")]

@@ -31,7 +31,7 @@ use crate::workers::{Next, in_order};
 pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Failure> {
     let destination = arguments.destination();
     let users = asked_for(arguments)?;
-    let total = users.len();
+    let (total, asked) = (users.len(), users.clone());
     let count = arguments.count.unwrap_or(config.codes.count);
     let sheets = Sheets::open(destination, notice::host_name(), count)?;
     let run = Run {
@@ -48,10 +48,11 @@ pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Fail
     in_order(|| plan.next(), make, |made| put.take(made));
     run.progress.end();
     let finished = put.sheets.finish();
-    let Ended { failed, outcome, over, last } = run.ended.into_inner();
-    if run.interrupt.came() && over < total {
+    let Ended { failed, outcome, over, last, is_cut_off } = run.ended.take();
+    if (run.interrupt.came() || is_cut_off) && over < total {
         failed.iter().for_each(|failure| output::complain(failure));
-        return Err(Failure::Interrupted { over, total, last });
+        let go_on = run.go_on(&asked, last.as_deref());
+        return Err(Failure::Interrupted { over, total, last, go_on });
     }
     Failure::report(failed, total)?;
     finished.map(|()| outcome)
@@ -75,11 +76,13 @@ struct Ended {
     over: usize,
     /// Who got a set last.
     last: Option<String>,
+    /// Nobody reads on what is shown: no set is worth making any more.
+    is_cut_off: bool,
 }
 
 impl Default for Ended {
     fn default() -> Self {
-        Self { failed: Vec::new(), outcome: Outcome::Done, over: 0, last: None }
+        Self { failed: Vec::new(), outcome: Outcome::Done, over: 0, last: None, is_cut_off: false }
     }
 }
 
@@ -96,6 +99,10 @@ struct Made {
 }
 
 impl Run<'_> {
+    fn is_over(&self) -> bool {
+        self.interrupt.came() || self.ended.borrow().is_cut_off
+    }
+
     /// A user is over with.
     fn end(&self, how: Result<Outcome, Failure>) {
         let mut ended = self.ended.borrow_mut();
@@ -128,7 +135,7 @@ struct Plan<'a, 'b> {
 impl Plan<'_, '_> {
     fn next(&mut self) -> Next<Planned> {
         loop {
-            if self.run.interrupt.came() {
+            if self.run.is_over() {
                 return Next::End;
             }
             if let Some(planned) = self.unasked.take() {
@@ -169,6 +176,20 @@ impl Plan<'_, '_> {
 }
 
 impl Run<'_> {
+    /// What to do behind `last`.
+    fn go_on(&self, asked: &[String], last: Option<&str>) -> String {
+        let behind = last.and_then(|last| asked.iter().position(|user| user == last));
+        let next = behind.map_or(asked.first(), |at| asked.get(at.saturating_add(1)));
+        match next {
+            // Those who had no set have none yet.
+            _ if self.arguments.missing => "to go on, the same command".into(),
+            Some(next) => format!(
+                "to go on, name the users from {next} on (--missing passes over who has a set, old or new)"
+            ),
+            None => "to go on, name the others".into(),
+        }
+    }
+
     fn must_ask(&self, planned: &Planned) -> bool {
         !self.arguments.yes && planned.old.own(&planned.account).is_some_and(|set| set.left() > 0)
     }
@@ -196,12 +217,16 @@ impl Put<'_, '_> {
     fn take(&mut self, made: Made) -> ControlFlow<()> {
         let Made { planned: Planned { account, old }, new } = made;
         let put = new.map_err(Failure::from).and_then(|new| self.put(&account, &old, &new));
+        if let Err(Failure::Replace(ReplaceError::Announce(..))) = &put {
+            // The next one would fare no better.
+            self.run.ended.borrow_mut().is_cut_off |= self.sheets.is_stream();
+        }
         let is_put = put.is_ok();
         self.run.end(put.map(|()| Outcome::Done));
         if is_put {
             self.run.ended.borrow_mut().last = Some(account.name);
         }
-        if self.run.interrupt.came() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.run.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn put(&mut self, account: &Account, old: &Old, new: &NewSet) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
 use crate::failure::Failure;
+use crate::notify::is_ignored;
 
 /// Whether this program was asked to end.
 pub(crate) struct Interrupt {
@@ -20,7 +21,7 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// From here on, signals only leave a sign.
+    /// From here on, signals only leave a sign, but those that were to be ignored, as by nohup(1).
     ///
     /// # Errors
     /// They cannot be handled.
@@ -30,8 +31,10 @@ impl Interrupt {
 
     fn try_watch() -> io::Result<Self> {
         let (wake, sign) = UnixStream::pair()?;
-        let came = Arc::default();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let came = Arc::<AtomicBool>::default();
+        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)) {
+            // Who asks a second time does not wait for what this one is in the middle of, such as a reader that stands still.
+            flag::register_conditional_shutdown(signal, 128_i32.saturating_add(signal), Arc::clone(&came))?;
             flag::register(signal, Arc::clone(&came))?;
             pipe::register(signal, sign.try_clone()?)?;
         }

@@ -24,7 +24,7 @@ use backupcodes_core::turn::Turn;
 use process_wrap::std::{ProcessSession, StdCommandWrap};
 
 use self::sendmail::Handed;
-pub(crate) use self::surroundings::leave as leave_surroundings;
+pub(crate) use self::surroundings::{is_ignored, leave as leave_surroundings};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 

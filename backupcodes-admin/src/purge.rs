@@ -1,12 +1,13 @@
 //! `purge`: removes sets whose account is gone, or was made anew: no code of them can ever be used.
 
+use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
 use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::store::{Expected, FileStore, Store};
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, are_all_local};
 use crate::cli::{Purge, Style};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -60,7 +61,9 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
 /// The id of a user's set that no account can use: none has its name, or another than the one it was made for.
 fn orphan(store: &FileStore, accounts: &Accounts, user: &str) -> Result<Option<String>, Failure> {
     let Some(set) = store.read(user)? else { return Ok(None) };
-    let account = accounts.find(user)?;
+    let is_listed = accounts.find(user)?.is_some_and(|account| set.label.judge_owner(&account).is_ok());
+    // What logs in is what the database says of this one name.
+    let account = if is_listed { return Ok(None) } else { Account::by_name(user)? };
     let is_own = account.is_some_and(|account| set.label.judge_owner(&account).is_ok());
     Ok((!is_own).then_some(set.label.set))
 }
@@ -70,7 +73,10 @@ fn agreed(arguments: &Purge, gone: &[(String, String)], total: usize) -> Result<
     let (count, names) = (gone.len(), names.join(", "));
     if arguments.yes {
         // A directory service that cannot be reached looks like one without accounts.
-        let is_too_much = count > 1 && count > total / 2;
+        if !are_all_local() {
+            return Err(Failure::NotAllLocal { count, total, names });
+        }
+        let is_too_much = count > total / 2;
         return if is_too_much { Err(Failure::TooManyGone { count, total, names }) } else { Ok(true) };
     }
     if !terminal::is_there() {

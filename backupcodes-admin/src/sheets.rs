@@ -1,8 +1,10 @@
 //! Where new sheets go: standard output, files, or a printer.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,7 +13,10 @@ use backupcodes_core::issue::NewSet;
 use backupcodes_core::name;
 use backupcodes_core::set::Label;
 use clap::ValueEnum;
-use nix::unistd::geteuid;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::unistd::{UnlinkatFlags, fdatasync, fsync, geteuid, unlinkat};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -38,9 +43,16 @@ pub(crate) enum Destination {
     Printer(Option<String>),
 }
 
+/// The same, ready.
+enum Place {
+    Stream(Layout),
+    Files(Folder, Layout),
+    Printer(Option<String>),
+}
+
 /// Shows one new set after the other.
 pub(crate) struct Sheets {
-    destination: Destination,
+    place: Place,
     pub(crate) host: String,
     /// Codes of a set: as many columns as a table has.
     columns: u8,
@@ -51,12 +63,19 @@ impl Sheets {
     /// `columns` is the most codes that a set has.
     ///
     /// # Errors
-    /// The directory is not one in which nobody else can put or take away files.
+    /// The directory is not one in which nobody else can put or take away files, or standard output is no place for codes.
     pub(crate) fn open(destination: Destination, host: String, columns: u8) -> Result<Self, Failure> {
-        if let Destination::Directory(path, _) = &destination {
-            open_directory(path)?;
-        }
-        Ok(Self { destination, host, columns, shown: 0 })
+        let place = match destination {
+            Destination::Stream(layout) => judge_output().map(|()| Place::Stream(layout))?,
+            Destination::Directory(path, layout) => Place::Files(Folder::open(&path)?, layout),
+            Destination::Printer(printer) => Place::Printer(printer),
+        };
+        Ok(Self { place, host, columns, shown: 0 })
+    }
+
+    /// Whether all sheets go to one reader.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.place, Place::Stream(_))
     }
 
     /// Shows a set that is not in place yet. On return its codes are where they were to go.
@@ -64,20 +83,21 @@ impl Sheets {
     /// # Errors
     /// What was to be shown is not, or not whole.
     pub(crate) fn show(&mut self, new: &NewSet) -> io::Result<()> {
-        match &self.destination {
-            Destination::Stream(layout) => self.stream(*layout, new)?,
-            Destination::Directory(directory, layout) => {
-                let path = self.file(directory, *layout, new);
-                write_file(directory, &path, &self.document(*layout, new)).map_err(|error| {
+        match &self.place {
+            Place::Stream(layout) => self.stream(*layout, new).and_then(|()| flush_output())?,
+            Place::Files(folder, layout) => {
+                let name = file_name(*layout, new);
+                folder.write(&name, &self.document(*layout, new)).map_err(|error| {
                     let hint = if error.kind() == io::ErrorKind::AlreadyExists {
-                        "; it is not overwritten: see whether its codes are used, and remove it"
+                        "; it is not overwritten: it names its set, and backupcodes-admin status USER tells whether that is in \
+                         place; if not, its codes work nowhere, and it can be removed"
                     } else {
                         ""
                     };
-                    io::Error::other(format!("{}: {error}{hint}", path.display()))
+                    io::Error::other(format!("{}: {error}{hint}", folder.path.join(name).display()))
                 })?;
             }
-            Destination::Printer(printer) => print(printer.as_deref(), &self.document(Layout::Text, new))?,
+            Place::Printer(printer) => print(printer.as_deref(), &self.document(Layout::Text, new))?,
         }
         self.shown = self.shown.saturating_add(1);
         Ok(())
@@ -86,12 +106,12 @@ impl Sheets {
     /// Takes back what was shown of a set that is not in place after all, where that can be done; else says where the worthless
     /// sheet is.
     pub(crate) fn withdraw(&self, new: &NewSet) -> Option<String> {
-        match &self.destination {
-            Destination::Stream(_) => Some("THE SHEET ABOVE".into()),
-            Destination::Printer(_) => Some("THE SHEET THAT WAS PRINTED".into()),
-            Destination::Directory(directory, layout) => {
-                let path = self.file(directory, *layout, new);
-                std::fs::remove_file(&path).err().map(|_| format!("THE SHEET {}", path.display()))
+        match &self.place {
+            Place::Stream(_) => Some("THE SHEET ABOVE".into()),
+            Place::Printer(_) => Some("THE SHEET THAT WAS PRINTED".into()),
+            Place::Files(folder, layout) => {
+                let name = file_name(*layout, new);
+                folder.remove(&name).err().map(|_| format!("THE SHEET {}", folder.path.join(name).display()))
             }
         }
     }
@@ -101,10 +121,10 @@ impl Sheets {
     /// # Errors
     /// [`Failure::Output`].
     pub(crate) fn finish(&self) -> Result<(), Failure> {
-        match (&self.destination, self.shown) {
-            (Destination::Stream(Layout::Json), 0) => output::print("[]\n"),
-            (Destination::Stream(Layout::Json), _) => output::print("\n]\n"),
-            (Destination::Stream(Layout::Html), 1..) => output::print(sheet::HTML_TAIL),
+        match (&self.place, self.shown) {
+            (Place::Stream(Layout::Json), 0) => output::print("[]\n"),
+            (Place::Stream(Layout::Json), _) => output::print("\n]\n"),
+            (Place::Stream(Layout::Html), 1..) => output::print(sheet::HTML_TAIL),
             _ => Ok(()),
         }
     }
@@ -170,11 +190,11 @@ impl Sheets {
         let Label { set, user, created, .. } = &new.label;
         sheet::html(&self.host, user, set, *created, &new.codes)
     }
+}
 
-    fn file(&self, directory: &Path, layout: Layout, new: &NewSet) -> PathBuf {
-        let ending = if layout == Layout::Html { "html" } else { "txt" };
-        directory.join(format!("{}.{ending}", name::escaped(&new.label.user, usize::MAX)))
-    }
+fn file_name(layout: Layout, new: &NewSet) -> String {
+    let ending = if layout == Layout::Html { "html" } else { "txt" };
+    format!("{}.{ending}", name::escaped(&new.label.user, usize::MAX))
 }
 
 /// One set for programs.
@@ -198,30 +218,71 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Sees that only this user can put files into the directory, or take them away. One that is not there is made.
-fn open_directory(path: &Path) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::Sheets { path: path.into(), found: error.to_string() };
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
-    let found = File::open(path).and_then(|file| file.metadata()).map_err(failed)?;
-    let is_ours = found.uid() == geteuid().as_raw() || found.uid() == 0;
-    if found.is_dir() && is_ours && found.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    let kind = if found.is_dir() { "a directory" } else { "no directory, but a file" };
-    let found = format!("{kind} of uid {} with mode {:04o}", found.uid(), found.mode() & 0o7777);
-    Err(Failure::Sheets { path: path.into(), found })
+/// A directory into which only this user can put files, or take them away.
+struct Folder {
+    path: PathBuf,
+    fd: OwnedFd,
 }
 
-/// A new file of mode 0600, on stable storage: the set comes after it, and must not outlive it.
-fn write_file(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let written = written.and_then(|()| File::open(directory)?.sync_all());
-    // Half a sheet is none.
-    written.inspect_err(|_| _ = std::fs::remove_file(path))
+impl Folder {
+    /// One that is not there is made. A link is not followed: it would be for its owner to say where sheets go.
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let failed = |found: String| Failure::Sheets { path: path.into(), found };
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error.to_string()));
+            }
+            _ => {}
+        }
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = open(path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::ENOTDIR | Errno::ELOOP => failed("no directory, or a link to one".into()),
+            errno => failed(errno.to_string()),
+        })?;
+        let stat = fstat(&fd).map_err(|errno| failed(errno.to_string()))?;
+        let is_ours = stat.st_uid == geteuid().as_raw() || stat.st_uid == 0;
+        if is_ours && stat.st_mode & 0o022 == 0 {
+            return Ok(Self { path: path.into(), fd });
+        }
+        Err(failed(format!("a directory of uid {} with mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)))
+    }
+
+    /// Writes a new file of mode 0600, on stable storage: the set comes after it, and must not outlive it.
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut file = File::from(openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        // Not every file system has modes.
+        let written = if file.metadata()?.mode() & 0o077 == 0 {
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| Ok(fsync(&self.fd)?))
+        } else {
+            Err(io::Error::other("others can read files on this file system"))
+        };
+        // Half a sheet is none.
+        written.inspect_err(|_| _ = self.remove(name))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Errno> {
+        unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)
+    }
+}
+
+/// Sees that standard output is a place that codes can go to.
+fn judge_output() -> Result<(), Failure> {
+    let stat = fstat(io::stdout()).map_err(|errno| Failure::Output(errno.into()))?;
+    match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+        // Where none was given, Rust's own start has put this one.
+        SFlag::S_IFCHR if stat.st_rdev == makedev(1, 3) => Err(Failure::Nowhere),
+        SFlag::S_IFREG if stat.st_mode & 0o077 != 0 => Err(Failure::OpenFile(stat.st_mode & 0o7777)),
+        _ => Ok(()),
+    }
+}
+
+/// Brings a file to stable storage before the set that is in it takes its place; a terminal or pipe has none.
+fn flush_output() -> io::Result<()> {
+    match fdatasync(io::stdout()) {
+        Err(Errno::EINVAL | Errno::EROFS | Errno::ENOTSUP) => Ok(()),
+        flushed => Ok(flushed?),
+    }
 }
 
 /// Hands a sheet to lp(1) from memory.
@@ -232,6 +293,8 @@ fn print(printer: Option<&str>, text: &str) -> io::Result<()> {
     if let Some(printer) = printer {
         lp.args(["-d", printer]);
     }
+    // Ctrl-C is for us: lp may have handed over the sheet already.
+    lp.process_group(0);
     let mut child =
         lp.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
             io::Error::other(format!(

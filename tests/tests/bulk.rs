@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use backupcodes_tests::hosts::{Machine, run};
 use backupcodes_tests::terminal::Terminal;
@@ -93,7 +94,13 @@ fn sheets_go_into_no_directory_that_others_can_write() {
         );
     }
     fs::write(world.path("file"), "").unwrap();
-    assert!(complaints(&generate(&world.path("file"))).contains("no directory, but a file"));
+    assert!(complaints(&generate(&world.path("file"))).contains("no directory, or a link to one"));
+    // Where a link leads is for its owner to say.
+    fs::create_dir(world.path("private")).unwrap();
+    set_mode(&world.path("private"), 0o700);
+    symlink(world.path("private"), world.path("link")).unwrap();
+    assert!(complaints(&generate(&world.path("link"))).contains("no directory, or a link to one"));
+    assert!(files(&world.path("private")).is_empty());
     assert!(!world.file().exists());
 }
 
@@ -170,8 +177,8 @@ fn an_interrupted_run_says_where_it_stopped_and_missing_goes_on_from_there() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     terminal.send("\u{3}");
-    terminal.expect("stopped by a signal behind ");
-    terminal.expect("the same command with --missing");
+    terminal.expect("stopped behind ");
+    terminal.expect("to go on, the same command");
     assert_eq!(terminal.end(), 3);
     let sets = || {
         let stored =
@@ -201,6 +208,107 @@ fn an_interrupted_run_says_where_it_stopped_and_missing_goes_on_from_there() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_the_run_before_the_next_set() {
+    let Some(world) = World::new("") else { return };
+    let users = accounts(30);
+    let tool = world.admin_command();
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "\"$@\" | head -c 1", "bash"]).arg(tool.get_program()).args(tool.get_args());
+    let output = feed(shell.args(["generate", "--format", "json"]).args(&users), "");
+    let complaint = complaints(&output);
+    assert!(complaint.contains("cannot be printed") && complaint.contains("stopped "), "{complaint}");
+    assert_eq!(complaint.lines().count(), 2, "{complaint}");
+    let sets = files(&world.store()).iter().filter(|name| name.ends_with(".toml")).count();
+    assert!(sets < 30, "{sets}");
+}
+
+#[test]
+fn codes_go_nowhere_but_to_a_place_that_is_private() {
+    let Some(world) = World::new("") else { return };
+    let generate = |redirect: &str| {
+        let tool = world.admin_command();
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-c", &format!("\"$@\" {redirect}"), "bash"])
+            .arg(tool.get_program())
+            .args(tool.get_args());
+        feed(shell.args(["generate", "--yes", "--format", "csv", &me()]).current_dir(world.folder.path()), "")
+    };
+    for nowhere in [">&-", ">/dev/null"] {
+        let output = generate(nowhere);
+        assert!(
+            output.status.code() == Some(3) && complaints(&output).contains("leads nowhere"),
+            "{output:?}"
+        );
+    }
+    let output = generate(">open.csv");
+    assert!(output.status.code() == Some(3) && complaints(&output).contains("umask 077"), "{output:?}");
+    assert!(!world.file().exists() && fs::read(world.path("open.csv")).unwrap().is_empty());
+    set_mode(&world.path("open.csv"), 0o600);
+    assert!(generate(">open.csv").status.success());
+    let row = fs::read_to_string(world.path("open.csv")).unwrap();
+    let code = row.trim_end().rsplit(',').next().unwrap();
+    assert_eq!(world.try_answer(code), pam::SUCCESS);
+}
+
+#[test]
+fn a_sheet_that_a_crash_left_is_named_with_what_to_do_about_it() {
+    let Some(world) = World::new("") else { return };
+    let directory = world.path("sheets");
+    fs::create_dir(&directory).unwrap();
+    set_mode(&directory, 0o700);
+    fs::write(directory.join(format!("{}.txt", me())), "of a run that was killed").unwrap();
+    let output = world.admin(&["generate", "--missing", "--output", directory.to_str().unwrap(), &me()]);
+    let complaint = complaints(&output);
+    assert!(output.status.code() == Some(3) && !world.file().exists(), "{output:?}");
+    assert!(
+        complaint.contains("backupcodes-admin status USER") && complaint.contains("can be removed"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn a_run_under_nohup_goes_on_and_a_second_signal_ends_one_that_stands_still() {
+    let Some(world) = World::new("") else { return };
+    world.configure("[hash]\nmemory_kib = 16384\npasses = 1\n");
+    let (users, directory) = (accounts(10), world.path("sheets"));
+    let mut command = Command::new("nohup");
+    let tool = world.admin_command();
+    command
+        .arg(tool.get_program())
+        .args(tool.get_args())
+        .args(["generate", "--output"])
+        .arg(&directory)
+        .args(&users);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let signal =
+        |child: &Child, name: &str| run(Command::new("kill").args(["-s", name, &child.id().to_string()]), "");
+    while !directory.exists() || files(&directory).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    signal(&child, "HUP");
+    assert!(child.wait().unwrap().success());
+    assert_eq!(files(&directory).len(), 10);
+
+    // Nobody reads its pipe, which is full at last.
+    world.configure(CHEAP);
+    let mut command = world.admin_command();
+    command.args(["generate", "--yes", "--count", "31", "--format", "html"]).args(accounts(20));
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut reader = child.stdout.take().unwrap();
+    let mut some = [0; 1];
+    reader.read_exact(&mut some).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    signal(&child, "TERM");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let is_stuck = child.try_wait().unwrap().is_none();
+    signal(&child, "TERM");
+    let status = child.wait().unwrap();
+    assert!(is_stuck && status.code() == Some(128 + 15), "{status:?}");
+}
+
+#[test]
 fn at_a_terminal_each_is_asked_for_behind_the_sheets_before_and_an_interrupt_at_the_question_ends_the_run() {
     let Some(world) = World::new("") else { return };
     let users = accounts(3);
@@ -212,7 +320,9 @@ fn at_a_terminal_each_is_asked_for_behind_the_sheets_before_and_an_interrupt_at_
     terminal.expect("10 unspent codes");
     terminal.expect("[y/N] ");
     terminal.send("\u{3}");
-    terminal.expect(&format!("stopped by a signal behind {}: 1 of 3 users", users[1]));
+    terminal.expect(&format!("stopped behind {}: 1 of 3 users", users[1]));
+    // With --missing nothing would be renewed.
+    terminal.expect(&format!("name the users from {} on", users[0]));
     assert_eq!(terminal.end(), 3);
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
     assert!(!world.store().join(format!("{}.toml", users[2])).exists());
@@ -304,8 +414,8 @@ fn what_cannot_be_together_is_wrong_usage() {
 fn purge_removes_what_no_account_can_use_and_nothing_else() {
     let Some(machine) = Machine::new() else { return };
     let Some(world) = World::new("") else { return };
-    let accounts = machine.accounts(4);
-    let names: Vec<_> = accounts.iter().map(|account| account.name.clone()).collect();
+    let people = machine.accounts(4);
+    let names: Vec<_> = people.iter().map(|account| account.name.clone()).collect();
     assert!(admin_for(&world, &["generate", "--count", "1"], &names).status.success());
     let purge = |options: &[&str]| world.admin(&[&["purge"], options].concat());
     assert_eq!(text(&purge(&[]).stdout), "no set is without its account\n");
@@ -348,4 +458,28 @@ fn purge_removes_what_no_account_can_use_and_nothing_else() {
     assert_eq!(output.status.code(), Some(3));
     assert!(complaints(&output).contains("that is more than half"), "{output:?}");
     assert!(names[2..].iter().all(has_set));
+
+    // So it may where accounts are not of this host, however few are gone.
+    assert!(admin_for(&world, &["generate", "--count", "1"], &accounts(5)).status.success());
+    fs::write(world.path("nsswitch.conf"), "passwd: files sss\n").unwrap();
+    let mut unshare = Command::new("unshare");
+    let script =
+        format!("mount --bind {} /etc/nsswitch.conf && exec \"$@\"", world.path("nsswitch.conf").display());
+    unshare.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+    let tool = world.admin_command();
+    let output = feed(unshare.arg(tool.get_program()).args(tool.get_args()).args(["purge", "--yes"]), "");
+    assert!(
+        output.status.code() == Some(3) && complaints(&output).contains("directory service"),
+        "{output:?}"
+    );
+
+    // Of two lines of one name the first is the account.
+    let (first, lines) = (&accounts(5)[1], fs::read_to_string("/etc/passwd").unwrap());
+    fs::write(world.path("passwd"), lines + &format!("{first}:x:49999:49999::/:/bin/sh\n")).unwrap();
+    let script = format!("mount --bind {} /etc/passwd && exec \"$@\"", world.path("passwd").display());
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+    let output = feed(unshare.arg(tool.get_program()).args(tool.get_args()).args(["purge", "--yes"]), "");
+    assert!(output.status.success() && world.store().join(format!("{first}.toml")).exists(), "{output:?}");
+    assert!(!has_set(&names[2]) && !has_set(&names[3]));
 }

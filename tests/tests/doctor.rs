@@ -285,7 +285,8 @@ fn stacks(world: &World, services: &[(&str, String)]) -> std::path::PathBuf {
     directory
 }
 
-const OF_STACKS: [&str; 10] = [
+const OF_STACKS: [&str; 11] = [
+    "password-alone",
     "code-alone",
     "no-set-locked-out",
     "never-asked",
@@ -375,6 +376,8 @@ fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
     of("UsePAM yes\nKbdInteractiveAuthentication no\n").has("sshd-kbd-interactive", &["error"]);
     of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
         .has("sshd-key-alone", &["warning", "publickey,keyboard-interactive"]);
+    of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
+        .has("code-alone", &["error", "asks for no key before"]);
     of("UsePAM yes\nKbdInteractiveAuthentication yes\nPasswordAuthentication yes\n")
         .has("sshd-password", &["warning"]);
     of("NoSuchSetting yes\n").has("sshd-settings", &["warning", "sshd -T"]);

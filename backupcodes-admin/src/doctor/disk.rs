@@ -23,6 +23,7 @@ const ZFS: FsType = FsType(0x2fc1_2fc1);
 const F2FS: FsType = FsType(0xf2f5_2010);
 const BCACHEFS: FsType = FsType(0xca45_1a4e);
 const SMB2: FsType = FsType(0xfe53_4d42);
+const CIFS: FsType = FsType(0xff53_4d42);
 
 fn judge(
     directory: &Path,
@@ -39,15 +40,15 @@ fn judge(
         ZFS => Some(full("ZFS", elsewhere)),
         F2FS => Some(full("F2FS", elsewhere)),
         BCACHEFS => Some(full("bcachefs", elsewhere)),
-        BTRFS_SUPER_MAGIC if !is_no_cow(attributes) => Some(full(
+        BTRFS_SUPER_MAGIC if is_cow(attributes) => Some(full(
             "btrfs without chattr +C",
             "make a new directory, which packaging/tmpfiles does, give it chattr +C, and make new sets in it",
         )),
-        BTRFS_SUPER_MAGIC if extents().contains("shared") => Some(full(
+        BTRFS_SUPER_MAGIC if has_shared(&extents()) => Some(full(
             "btrfs, and a snapshot or a copy shares blocks with the sets",
             "delete the snapshot, or make new sets; a subvolume of its own keeps snapshots of the rest from doing this",
         )),
-        NFS_SUPER_MAGIC | SMB_SUPER_MAGIC | SMB2 => Some(Finding::new(
+        NFS_SUPER_MAGIC | SMB_SUPER_MAGIC | SMB2 | CIFS => Some(Finding::new(
             Level::Error,
             "network-file-system",
             directory.display().to_string(),
@@ -59,8 +60,17 @@ fn judge(
 }
 
 /// lsattr(1) shows the letters in front of the name.
-fn is_no_cow(attributes: &str) -> bool {
-    attributes.split_whitespace().next().is_some_and(|letters| letters.contains('C'))
+fn is_cow(attributes: &str) -> bool {
+    attributes.split_whitespace().next().is_some_and(|letters| !letters.contains('C'))
+}
+
+/// filefrag(8) ends the line of each extent, which begins with its number, with the extent's flags.
+fn has_shared(extents: &str) -> bool {
+    let lines =
+        extents.lines().filter(|line| line.trim_start().starts_with(|first: char| first.is_ascii_digit()));
+    lines
+        .filter_map(|line| line.split_whitespace().last())
+        .any(|flags| flags.split(',').any(|flag| flag == "shared"))
 }
 
 /// What a program of e2fsprogs says; nothing where it is not there.
@@ -88,9 +98,14 @@ mod tests {
         assert!(check == "full-disk-denies" && text.contains("chattr +C"), "{text}");
         let no_cow = "---------------C---- /s\n";
         assert!(judge(BTRFS_SUPER_MAGIC, no_cow, "0: 0.. 0: 3.. 3: 1: last,eof").is_none());
+        assert!(
+            judge(BTRFS_SUPER_MAGIC, no_cow, "/shared/a: 1 extent found\n 0: 0.. 0: 3.. 3: 1: last,eof")
+                .is_none()
+        );
+        assert!(judge(BTRFS_SUPER_MAGIC, "", "").is_none(), "no lsattr");
         let (_, text) = judge(BTRFS_SUPER_MAGIC, no_cow, "0: 0.. 0: 3.. 3: 1: last,shared,eof").unwrap();
         assert!(text.contains("snapshot"), "{text}");
-        for kind in [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, SMB2] {
+        for kind in [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, SMB2, CIFS] {
             assert_eq!(judge(kind, "", "").unwrap().0, "network-file-system");
         }
         for kind in [EXT4_SUPER_MAGIC, TMPFS_MAGIC] {

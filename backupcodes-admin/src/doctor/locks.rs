@@ -1,7 +1,7 @@
 //! Who holds a lock for longer than a login does.
 
 use std::collections::BTreeMap;
-use std::fs::{read_dir, read_link, read_to_string};
+use std::fs::{read_dir, read_to_string};
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -90,6 +90,7 @@ fn files(config: &Config) -> BTreeMap<u64, PathBuf> {
 }
 
 fn has_open(process: u32, path: &Path) -> bool {
+    let number = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
     let open = read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
-    open.map(|fd| fd.path()).any(|fd| read_link(fd).is_ok_and(|target| target == path))
+    number(path).is_some_and(|ours| open.map(|fd| fd.path()).any(|fd| number(&fd) == Some(ours)))
 }

@@ -14,6 +14,8 @@ pub(crate) use control::{Action, Control};
 pub(crate) use line::Swallow;
 use line::{Line, Lines, lines, words};
 
+use super::read_small;
+
 /// The host's own files, and the distribution's for services that are not among these.
 const FOLDERS: [&str; 2] = ["etc/pam.d", "usr/lib/pam.d"];
 
@@ -153,7 +155,7 @@ impl<'a> Files<'a> {
             false => FOLDERS.iter().map(|folder| Path::new(folder).join(relative)).collect(),
         };
         candidates.into_iter().find_map(|path| {
-            let bytes = fs::read(self.root.join(&path)).ok()?;
+            let bytes = read_small(&self.root.join(&path)).ok()?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
             Some(File { shown: format!("/{}", path.display()), text })
         })

@@ -1,14 +1,14 @@
 //! What a printer keeps.
 
-use std::fs::read_to_string;
 use std::path::Path;
 
 use super::finding::{Finding, Level};
+use super::read_small;
 
 /// CUPS keeps what it has printed in its spool, for a day where nothing else is said: cupsd.conf(5), `PreserveJobFiles`.
 pub(super) fn check(root: &Path) -> Option<Finding> {
     let file = root.join("etc/cups/cupsd.conf");
-    let settings = read_to_string(&file).ok()?;
+    let settings = String::from_utf8(read_small(&file).ok()?).ok()?;
     let said = settings.lines().rev().find_map(|line| {
         let (key, value) = line.trim().split_once(char::is_whitespace)?;
         key.eq_ignore_ascii_case("PreserveJobFiles").then(|| value.trim().to_owned())

@@ -21,7 +21,8 @@ const ASKS: &str = "keyboard-interactive";
 pub(crate) fn settings(program: &Path) -> Result<String, Finding> {
     let unknown = |why: &str| {
         let message = format!("its settings cannot be judged: {why}");
-        let remedy = format!("see what `{} -T` says", program.display());
+        let remedy =
+            format!("see what `{} -T` says as root, while ssh runs (it wants /run/sshd)", program.display());
         Finding::new(Level::Warning, "sshd-settings", program.display().to_string(), message, remedy)
     };
     let mut command = Command::new(program);
@@ -36,7 +37,8 @@ pub(crate) fn settings(program: &Path) -> Result<String, Finding> {
 }
 
 /// Judges what `sshd -T` prints, where sshd's stack has the module.
-pub(crate) fn check(settings: &str) -> Vec<Finding> {
+/// `code_alone`: that stack asks for a code and nothing else.
+pub(crate) fn check(settings: &str, code_alone: bool) -> Vec<Finding> {
     let settings = Settings(settings);
     if settings.first("usepam") != Some("yes") {
         let message = "UsePAM is not yes: no login over SSH is asked for a code";
@@ -46,6 +48,11 @@ pub(crate) fn check(settings: &str) -> Vec<Finding> {
     if !settings.asks() {
         let message = "KbdInteractiveAuthentication is no: nobody can be asked for a code";
         findings.push(error("sshd-kbd-interactive", message, "set `KbdInteractiveAuthentication yes`"));
+    }
+    if code_alone && settings.asks() && settings.any_way(|way| way.iter().all(|method| *method == ASKS)) {
+        let message = "a code alone gets in: its stack asks for nothing else, and AuthenticationMethods asks for no key before";
+        let remedy = "set `AuthenticationMethods publickey,keyboard-interactive`, or ask for the password in the stack as well";
+        findings.push(error("code-alone", message, remedy));
     }
     if settings.is_yes("pubkeyauthentication") && settings.any_way(is_key_alone) {
         let message = "AuthenticationMethods lets a key in without a code";
@@ -117,7 +124,7 @@ mod tests {
             |line: &str| line.split_once(' ').map(|(word, value)| (word.to_lowercase(), value.to_owned()));
         let settings: Vec<_> = config.lines().chain(defaults.lines()).filter_map(set).collect();
         let text: String = settings.iter().map(|(word, value)| format!("{word} {value}\n")).collect();
-        check(&text).iter().map(|finding| finding.check).collect()
+        check(&text, false).iter().map(|finding| finding.check).collect()
     }
 
     /// `UsePAM yes` and what else is set.
@@ -162,7 +169,7 @@ mod tests {
         assert_eq!(with_pam(&format!("KbdInteractiveAuthentication no\n{way}")), ["sshd-kbd-interactive"]);
         assert_eq!(with_pam(&format!("KbdInteractiveAuthentication yes\n{way}")), [""; 0]);
         let old = "usepam yes\nchallengeresponseauthentication yes\npubkeyauthentication no\n";
-        assert_eq!(check(old), []);
+        assert_eq!(check(old, false), []);
     }
 
     #[test]
@@ -208,5 +215,21 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         std::fs::write(program, format!("#!/bin/sh\n{text}\n")).unwrap();
         std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn a_stack_that_asks_for_a_code_alone_wants_a_key_before_it() {
+        let checks = |methods: &str, code_alone| -> Vec<_> {
+            let settings = "usepam yes\nkbdinteractiveauthentication yes\npubkeyauthentication yes\npasswordauthentication no\n";
+            let text = format!("{settings}authenticationmethods {methods}\n");
+            check(&text, code_alone).iter().map(|finding| finding.check).collect()
+        };
+        for methods in
+            ["any", "keyboard-interactive", "publickey,keyboard-interactive keyboard-interactive:pam"]
+        {
+            assert!(checks(methods, true).contains(&"code-alone"), "{methods}");
+            assert!(!checks(methods, false).contains(&"code-alone"), "{methods}");
+        }
+        assert!(checks("publickey,keyboard-interactive", true).is_empty());
     }
 }

@@ -14,6 +14,8 @@ use crate::doctor::stack::modules::{OURS, Role, role};
 use crate::doctor::stack::report::{Draft, Report};
 use crate::doctor::stack::walk::{Answer, Walk};
 
+/// The PAM service of sshd.
+const SSHD: &str = "sshd";
 /// So many accounts are named.
 const NAMED: usize = 5;
 
@@ -41,6 +43,15 @@ pub(crate) fn check(root: &Path, without_set: &[String]) -> Vec<Finding> {
 /// Whether the module is in the stack that libpam takes for a service.
 pub(crate) fn has_module(root: &Path, service: &str) -> bool {
     has_ours(&Files::below(root).effective(service))
+}
+
+/// Whether sshd's stack asks for a code and for nothing else: then a key has to come before it.
+pub(crate) fn asks_sshd_for_a_code_alone(root: &Path) -> bool {
+    let stack = Files::below(root).effective(SSHD);
+    let has_first = stack.entries.iter().any(|entry| role(entry) == Role::FirstFactor);
+    let walks = stack.entries.iter().enumerate().filter(|(_, entry)| role(entry) == Role::Ours);
+    let mut walks = walks.map(|(ours, _)| Walk { entries: &stack.entries, ours });
+    !has_first && walks.any(|walk| lets_in_by_code_alone(&walk))
 }
 
 fn has_ours(stack: &Stack) -> bool {
@@ -96,6 +107,11 @@ impl<'a> Judge<'a> {
             let alone = successes.clone().any(|facts| facts.ours == Some(Answer::Yes) && !facts.first_yes);
             if let Some(first) = self.first_factor_behind(at).filter(|_| alone) {
                 self.add(&entry.place, code_alone(first));
+            } else if lets_in_by_code_alone(&walk) && !self.may_ask_for_one() {
+                self.add(&entry.place, nothing_but_a_code());
+            }
+            if lets_in_by_password_alone(&walk) && !is_locker(self.service) {
+                self.add(&entry.place, password_alone());
             }
             if successes.any(|facts| facts.ours == Some(Answer::No) && !facts.yes_behind) {
                 self.add(&entry.place, refusal_ignored());
@@ -129,6 +145,12 @@ impl<'a> Judge<'a> {
         self.stack.entries.iter().enumerate().filter(is_ours)
     }
 
+    /// Where one factor is enough: a key may have come before sshd asks, and who locked a screen has logged in before.
+    fn may_ask_for_one(&self) -> bool {
+        let has_first = self.stack.entries.iter().any(|entry| role(entry) == Role::FirstFactor);
+        is_locker(self.service) || (self.service == SSHD && !has_first)
+    }
+
     fn first_factor_behind(&self, at: usize) -> Option<&'a Entry> {
         self.stack.entries.iter().skip(at.saturating_add(1)).find(|entry| role(entry) == Role::FirstFactor)
     }
@@ -141,6 +163,40 @@ impl<'a> Judge<'a> {
 /// Whatever a module may return.
 fn all(entry: &Entry) -> Vec<&'static str> {
     modules::results(entry).to_vec()
+}
+
+/// Screen lockers by their names: README has stacks for them in which one factor is enough.
+fn is_locker(service: &str) -> bool {
+    ["lock", "saver", "kde"].iter().any(|part| service.contains(part))
+}
+
+/// A right code gets in though no other module that asks for something says yes.
+fn lets_in_by_code_alone(walk: &Walk<'_>) -> bool {
+    gets_in(walk, &[Role::Ours], |facts| facts.ours == Some(Answer::Yes))
+}
+
+/// A right password gets in, and nobody asks for a code.
+fn lets_in_by_password_alone(walk: &Walk<'_>) -> bool {
+    gets_in(walk, &[Role::FirstFactor], |facts| facts.ours.is_none() && facts.first_yes)
+}
+
+/// Whether a login succeeds in which only modules of these roles may say yes, of those that ask for something. Modules that ask
+/// for nothing may make exceptions, as for a group: what happens only where they all say yes, or none does, is meant so.
+fn gets_in(walk: &Walk<'_>, may_say_yes: &[Role], is_so: impl Fn(walk::Facts) -> bool) -> bool {
+    ["success", "ignore"].iter().all(|silent| {
+        let results = |entry: &Entry| {
+            let mut results = all(entry);
+            let role = role(entry);
+            if role == Role::Silent && results.len() > 1 {
+                let said = if results.contains(silent) { *silent } else { "ignore" };
+                results.retain(|result| *result == said);
+            } else if role != Role::Silent && !may_say_yes.contains(&role) {
+                results.retain(|result| Answer::of(result) != Answer::Yes);
+            }
+            results
+        };
+        walk.ends(&results).into_iter().any(|end| end.is_success && is_so(end.facts))
+    })
 }
 
 /// Whether the module is asked although the password was wrong, and nothing can make up for it.
@@ -196,6 +252,18 @@ fn code_alone(first: &Entry) -> Draft {
     let message = format!("a code alone gets in: {module} ({place}) is not asked, or not heard, after it");
     let remedy = format!("put the line behind the one with {module}");
     Draft { level: Level::Error, check: "code-alone", message, remedy }
+}
+
+fn nothing_but_a_code() -> Draft {
+    let message = "a code alone gets in: no module for the password has to say yes".into();
+    let remedy = "put `auth requisite pam_unix.so` in front of the line".into();
+    Draft { level: Level::Error, check: "code-alone", message, remedy }
+}
+
+fn password_alone() -> Draft {
+    let message = "a password alone gets in, and nobody is asked for a code then".into();
+    let remedy = "make the module for the password `requisite`, in this stack itself".into();
+    Draft { level: Level::Error, check: "password-alone", message, remedy }
 }
 
 fn refusal_ignored() -> Draft {

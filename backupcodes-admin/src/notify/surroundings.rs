@@ -90,16 +90,21 @@ fn run_where_init_does() {
 /// are handled, by doing nothing.
 fn take_signals() {
     let _ = SigSet::empty().thread_set_mask();
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
     let nothing = Arc::new(AtomicBool::new(false));
-    for (bit, signal) in (0_u32..64).zip(1..) {
-        let is_ignored = ignored.checked_shr(bit).is_some_and(|mask| mask & 1 == 1);
-        if is_ignored && !signal_hook::consts::FORBIDDEN.contains(&signal) {
+    for signal in 1..=64 {
+        if is_ignored(signal) && !signal_hook::consts::FORBIDDEN.contains(&signal) {
             let _ = signal_hook::flag::register(signal, Arc::clone(&nothing));
         }
     }
+}
+
+/// Whether this process was started with the signal ignored, or ignores it since.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let bit = signal.checked_sub(1).and_then(|bit| u32::try_from(bit).ok());
+    bit.and_then(|bit| ignored.checked_shr(bit)).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// All but the standard three: what is opened from here on does not pass to a child.

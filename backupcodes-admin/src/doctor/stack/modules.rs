@@ -51,6 +51,8 @@ pub(crate) fn results(entry: &Entry) -> Results {
     let module = entry.module().unwrap_or_default();
     match module.strip_suffix(".so").unwrap_or(module) {
         "pam_permit" => &["success"],
+        // Said behind a password that was right; who is locked out has no way that matters here.
+        "pam_faillock" if entry.arguments().iter().any(|argument| argument == "authsucc") => &["success"],
         // Root needs no way in.
         "pam_deny" | "pam_rootok" => NO,
         _ if module == OURS => match options(entry).nullok {

@@ -85,10 +85,10 @@ account     required                                     pam_unix.so
     }
 }
 
-/// What is found in a stack of a service `x` that is alone, as check and line.
+/// What is found in a stack that is alone, as check and line. It is a screen locker's, where one factor may be enough.
 fn found(stack: &str) -> Vec<String> {
-    let found = Host::new().with("x", stack).found();
-    found.into_iter().map(|shown| shown.replace("/etc/pam.d/x:", "")).collect()
+    let found = Host::new().with("xlock", stack).found();
+    found.into_iter().map(|shown| shown.replace("/etc/pam.d/xlock:", "")).collect()
 }
 
 const NOTHING: [&str; 0] = [];
@@ -121,7 +121,16 @@ fn the_stacks_of_readme_are_in_order_wherever_they_stand() {
     for (name, stack) in stacks {
         for service in ["sshd", "login", "su", "sudo", "chsh"] {
             let host = Host::debian().replacing(service, "@include common-auth", &stack);
-            assert_eq!(host.found(), NOTHING, "{name} in {service}");
+            // Where one factor is enough it is for sshd, which asks for a key before, or for a screen locker.
+            let is_one_factor = ["ssh-key", "locker", "locker-code"].contains(&&*name);
+            if is_one_factor && (service != "sshd" || name == "locker") {
+                assert!(
+                    host.found().iter().any(|found| found.starts_with("code-alone ")),
+                    "{name} in {service}"
+                );
+            } else {
+                assert_eq!(host.found(), NOTHING, "{name} in {service}");
+            }
             assert!(has_module(host.0.path(), service), "{name} in {service}");
         }
         let locker = Host::debian().replacing("swaylock", "auth include login", &stack);
@@ -280,8 +289,8 @@ fn a_line_that_a_backslash_swallows() {
     let ours = "auth required pam_backupcodes.so";
     let stack = "auth requisite pam_unix.so \\\nauth required pam_env.so\n";
     assert_eq!(found(&format!("{stack}{ours}\n")), ["backslash 1"]);
-    let lost = Host::new().with("x", &format!("auth requisite pam_unix.so \\\n{ours}\n"));
-    assert_eq!(lost.found(), ["backslash /etc/pam.d/x:1"], "our own line is gone");
+    let lost = Host::new().with("xlock", &format!("auth requisite pam_unix.so \\\n{ours}\n"));
+    assert_eq!(lost.found(), ["backslash /etc/pam.d/xlock:1"], "our own line is gone");
     assert!(
         lost.findings()[0]
             .message
@@ -292,7 +301,7 @@ fn a_line_that_a_backslash_swallows() {
         ["backslash 2"],
         "the file is refused"
     );
-    let included = Host::new().with("x", &format!("@include y\n{ours}\n")).with("y", stack);
+    let included = Host::new().with("xlock", &format!("@include y\n{ours}\n")).with("y", stack);
     assert_eq!(included.found(), ["backslash /etc/pam.d/y:1"], "in a file that does not name the module");
     let goes_on = "auth requisite \\\n  pam_unix.so\n";
     assert_eq!(found(&format!("{goes_on}{ours}\n")), NOTHING, "its own words");
@@ -318,11 +327,11 @@ fn forward_pass_needs_a_module_behind_it() {
 #[test]
 fn an_option_that_the_module_does_not_know() {
     let ours =
-        |options: &str| Host::new().with("x", &format!("auth required pam_backupcodes.so {options}\n"));
+        |options: &str| Host::new().with("xlock", &format!("auth required pam_backupcodes.so {options}\n"));
     let all = "quiet echo debug use_first_pass try_first_pass conf=/a [prompt=Code: ]";
     assert_eq!(ours(all).found(), NOTHING);
     for wrong in ["null_ok", "prompt", "conf=relative", "prompt=Backup code:"] {
-        assert_eq!(ours(wrong).found(), ["unknown-option /etc/pam.d/x:1"], "{wrong}");
+        assert_eq!(ours(wrong).found(), ["unknown-option /etc/pam.d/xlock:1"], "{wrong}");
     }
     let finding = ours("quiet null_ok Echo").findings().remove(0);
     assert!(
@@ -340,18 +349,18 @@ fn an_include_that_is_missing() {
     }
     assert_eq!(found("auth required pam_unix.so\nauth include gone\n"), NOTHING, "without the module");
     let there =
-        Host::new().with("x", &format!("{ours}@include y\n")).with("y", "account required pam_unix.so\n");
+        Host::new().with("xlock", &format!("{ours}@include y\n")).with("y", "account required pam_unix.so\n");
     assert_eq!(there.found(), NOTHING);
 }
 
 #[test]
 fn accounts_without_a_set_are_named_where_they_cannot_get_in() {
     let names = ["a", "b", "c", "d", "e", "f"].map(String::from);
-    let judged = |stack: &str, names: &[String]| check(Host::new().with("x", stack).0.path(), names);
+    let judged = |stack: &str, names: &[String]| check(Host::new().with("xlock", stack).0.path(), names);
     let strict = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
     let findings = judged(strict, &names);
     assert_eq!(findings.len(), 1, "{findings:?}");
-    assert_eq!((findings[0].check, &*findings[0].subject), ("no-set-locked-out", "/etc/pam.d/x:2"));
+    assert_eq!((findings[0].check, &*findings[0].subject), ("no-set-locked-out", "/etc/pam.d/xlock:2"));
     assert!(
         findings[0].message.starts_with("6 accounts have no set")
             && findings[0].message.ends_with("a, b, c, d, e …")
@@ -373,4 +382,61 @@ fn long_stacks_are_judged_at_once() {
     let begin = std::time::Instant::now();
     found(&stack);
     assert!(begin.elapsed() < std::time::Duration::from_secs(10));
+}
+
+#[test]
+fn a_code_or_a_password_that_gets_in_alone_is_told_of_whatever_the_order() {
+    let found_in_x = |stack: &str| Host::new().with("x", stack).found();
+    let ours = "auth required pam_backupcodes.so\n";
+    let either = [
+        format!("auth sufficient pam_unix.so nullok\n{ours}"),
+        "auth sufficient pam_unix.so\nauth sufficient pam_backupcodes.so\nauth required pam_deny.so\n".into(),
+        "auth sufficient pam_unix.so\nauth optional pam_env.so\nauth required pam_backupcodes.so\n".into(),
+    ];
+    for stack in either {
+        let found = found_in_x(&stack).join(" ");
+        assert!(found.contains("code-alone") && found.contains("password-alone"), "{stack}: {found}");
+    }
+    for alone in [
+        format!("auth optional pam_unix.so\n{ours}"),
+        "auth sufficient pam_backupcodes.so\nauth required pam_google_authenticator.so\n".into(),
+        ours.into(),
+    ] {
+        let found = found_in_x(&alone).join(" ");
+        assert!(found.contains("code-alone") && !found.contains("password-alone"), "{alone}: {found}");
+        // Who locked the screen has logged in before.
+        assert_eq!(Host::new().with("swaylock", &alone).found(), NOTHING, "{alone}");
+    }
+    assert!(
+        found_in_x(&format!("auth sufficient pam_faillock.so authsucc\n{ours}"))
+            .join(" ")
+            .contains("never-asked")
+    );
+    // Exceptions that an administrator has made, and another factor in our place.
+    for meant in [
+        "[success=1 default=ignore] pam_succeed_if.so user notingroup codes",
+        "[default=1 success=ignore] pam_succeed_if.so user ingroup codes",
+        "sufficient pam_succeed_if.so user in nagios",
+    ] {
+        assert_eq!(
+            found_in_x(&format!("auth requisite pam_unix.so\nauth {meant}\n{ours}")),
+            NOTHING,
+            "{meant}"
+        );
+    }
+    let other = "auth requisite pam_unix.so\nauth sufficient pam_google_authenticator.so\n";
+    assert_eq!(found_in_x(&format!("{other}{ours}")), NOTHING);
+    // A key may come before what sshd asks for.
+    assert_eq!(Host::new().with("sshd", ours).found(), NOTHING);
+    assert!(asks_sshd_for_a_code_alone(Host::new().with("sshd", ours).0.path()));
+    let both = format!("auth requisite pam_unix.so\n{ours}");
+    assert!(!asks_sshd_for_a_code_alone(Host::new().with("sshd", &both).0.path()));
+}
+
+#[test]
+fn what_is_no_file_is_passed_over() {
+    let host = Host::new().with("login", "auth required pam_backupcodes.so\nauth required pam_unix.so\n");
+    nix::unistd::mkfifo(&host.path("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", host.path("zero")).unwrap();
+    assert_eq!(host.found(), NOTHING);
 }
