@@ -178,8 +178,8 @@ Examples:
   backupcodes-admin purge          shows them, and asks
   backupcodes-admin purge --yes    for cron
 
-With --yes it does nothing where more than half of all sets would go: then the
-user database may be out of reach.")]
+With --yes it does nothing where more than half of all sets would go, or where
+accounts are not all in files of this host: they may be out of reach.")]
 pub(crate) struct Purge {
     /// Do not ask
     #[arg(long)]

@@ -167,18 +167,23 @@ impl CodeHash {
         let mut hash = Self::decoy(Cost::new(memory_kib, passes, lanes).ok()?);
         Base64Unpadded::decode(salt, &mut hash.salt).ok().filter(|salt| salt.len() == SALT)?;
         Base64Unpadded::decode(tag, &mut hash.tag).ok().filter(|tag| tag.len() == TAG)?;
-        // Whatever was overlooked above shows here: there is one way to write a hash.
-        (hash.phc() == text).then_some(hash)
+        // There is one way to write a hash: salt and tag have passed a decoder that takes nothing else.
+        (text.starts_with(&hash.head()) && fields.next().is_none()).then_some(hash)
     }
 
     /// The PHC string. For given costs it has a fixed width, so that a spent mark fits over it.
     #[must_use]
     pub fn phc(&self) -> String {
-        let Cost { memory_kib, passes, lanes } = self.cost;
         let [mut salt, mut tag] = [[0; 64]; 2];
         let salt = Base64Unpadded::encode(&self.salt, &mut salt).unwrap_or_default();
         let tag = Base64Unpadded::encode(&self.tag, &mut tag).unwrap_or_default();
-        format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${tag}")
+        format!("{}{salt}${tag}", self.head())
+    }
+
+    /// All that stands before the salt.
+    fn head(&self) -> String {
+        let Cost { memory_kib, passes, lanes } = self.cost;
+        format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}$")
     }
 }
 
@@ -267,7 +272,8 @@ mod tests {
             format!("{good}$"),
             format!("{good} "),
             good[..96].to_string(),
-            format!("{}B", &good[..96]), // bits past the last byte
+            format!("{}B", &good[..96]),                // bits past the last byte
+            format!("{}B{}", &good[..52], &good[53..]), // those of the salt
             String::new(),
             "$$$$$$".into(),
         ] {
