@@ -178,9 +178,8 @@ impl Plan<'_, '_> {
 impl Run<'_> {
     /// What to do behind `last`.
     fn go_on(&self, asked: &[String], last: Option<&str>) -> String {
-        let behind = last.and_then(|last| asked.iter().position(|user| user == last));
-        let next = behind.map_or(asked.first(), |at| asked.get(at.saturating_add(1)));
-        match next {
+        let next = last.map_or(Some(0), |last| asked.iter().position(|user| user == last)?.checked_add(1));
+        match next.and_then(|next| asked.get(next)) {
             // Those who had no set have none yet.
             _ if self.arguments.missing => "to go on, the same command".into(),
             Some(next) => format!(
