@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -319,7 +319,8 @@ fn at_a_terminal_each_is_asked_for_behind_the_sheets_before_and_an_interrupt_at_
     terminal.expect(&format!("User  {}", users[1]));
     terminal.expect("10 unspent codes");
     terminal.expect("[y/N] ");
-    terminal.send("\u{3}");
+    // No line behind it: the signal alone must end the wait.
+    terminal.keys().write_all(b"\x03").unwrap();
     terminal.expect(&format!("stopped behind {}: 1 of 3 users", users[1]));
     // With --missing nothing would be renewed.
     terminal.expect(&format!("name the users from {} on", users[0]));
