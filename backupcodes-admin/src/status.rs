@@ -22,7 +22,7 @@ use backupcodes_core::throttle::{CountedUsers, Throttle, Throttled};
 use crate::cli::{self, Status};
 use crate::failure::{Failure, Outcome};
 use crate::output;
-use crate::workers::{Next, in_order};
+use crate::workers::slices_in_order;
 
 use self::report::Report;
 use self::table::Table;
@@ -33,18 +33,13 @@ pub(crate) fn run(config: &Config, arguments: &Status) -> Result<Outcome, Failur
     if arguments.users.is_empty() { all(&reader, arguments) } else { named(&reader, arguments) }
 }
 
-/// Users to a job: what it takes to hand one over is small beside that.
-const TOGETHER: usize = 64;
-
 fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
     let users = reader.store.users()?;
     let (known, unknown) = reader.known();
     let mut failed = Vec::new();
     let mut report = Report::new(arguments.format, Some(Table::over(&users)));
-    let mut jobs = users.chunks(TOGETHER);
     let mut printed = Ok(());
-    let next = || jobs.next().map_or(Next::End, Next::Job);
-    let work = |_: &mut (), users: &[String]| match reader.store.read_all(users) {
+    let work = |users: &[String]| match reader.store.read_all(users) {
         Ok(sets) => sets.into_iter().map(|set| reader.look(set, &known)).collect::<Vec<_>>(),
         Err(error) => vec![Looked { shown: None, failures: vec![error.into()] }],
     };
@@ -60,7 +55,7 @@ fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
         }
         ControlFlow::Continue(())
     };
-    in_order(next, work, take);
+    slices_in_order(&users, work, take);
     let count = printed.and_then(|()| report.end()).map_err(Failure::Output)?;
     if count == 0 && arguments.format == cli::Report::Text {
         output::complain(&if users.is_empty() {

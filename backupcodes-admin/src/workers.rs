@@ -63,6 +63,17 @@ pub(crate) fn in_order<J: Send, R: Send, S: Default>(
     });
 }
 
+/// The same with a slice of `items` a job, where what is done with a single one is small beside the handing over.
+pub(crate) fn slices_in_order<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&[T]) -> R + Sync,
+    take: impl FnMut(R) -> ControlFlow<()>,
+) {
+    const TOGETHER: usize = 64;
+    let mut jobs = items.chunks(TOGETHER);
+    in_order(|| jobs.next().map_or(Next::End, Next::Job), |_: &mut (), items| work(items), take);
+}
+
 /// Jobs, each with the place for its result.
 struct Queue<J, R> {
     jobs: Mutex<Receiver<(J, SyncSender<R>)>>,

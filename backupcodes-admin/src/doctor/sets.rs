@@ -1,17 +1,17 @@
 //! The sets and what lies around them.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use backupcodes_core::config::Config;
 use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, StoreError};
 use backupcodes_core::throttle::Throttle;
-use std::ops::ControlFlow;
 
 use super::finding::{Finding, Level, some_of};
 use super::mail;
 use crate::accounts::Accounts;
-use crate::workers::{Next, in_order};
+use crate::workers::slices_in_order;
 
 /// What is wrong with sets, and which users have one.
 pub(super) fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
@@ -31,20 +31,13 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
         }
     };
     let accounts = Accounts::list();
-    let mut jobs = users.chunks(TOGETHER);
-    in_order(
-        || jobs.next().map_or(Next::End, Next::Job),
-        |_: &mut (), users: &[String]| look(&store, &accounts, config.codes.low, users),
-        |one| {
-            found.add(one);
-            ControlFlow::Continue(())
-        },
-    );
+    let work = |users: &[String]| look(&store, &accounts, config.codes.low, users);
+    slices_in_order(&users, work, |one| {
+        found.add(one);
+        ControlFlow::Continue(())
+    });
     (found.findings(), users.into_iter().collect())
 }
-
-/// Users to a job.
-const TOGETHER: usize = 64;
 
 /// Findings of single sets, and users of whom there may be many.
 #[derive(Default)]

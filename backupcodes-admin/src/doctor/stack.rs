@@ -48,14 +48,17 @@ pub(crate) fn has_module(root: &Path, service: &str) -> bool {
 /// Whether sshd's stack asks for a code and for nothing else: then a key has to come before it.
 pub(crate) fn asks_sshd_for_a_code_alone(root: &Path) -> bool {
     let stack = Files::below(root).effective(SSHD);
-    let has_first = stack.entries.iter().any(|entry| role(entry) == Role::FirstFactor);
     let walks = stack.entries.iter().enumerate().filter(|(_, entry)| role(entry) == Role::Ours);
     let mut walks = walks.map(|(ours, _)| Walk { entries: &stack.entries, ours });
-    !has_first && walks.any(|walk| lets_in_by_code_alone(&walk))
+    !has(&stack, Role::FirstFactor) && walks.any(|walk| lets_in_by_code_alone(&walk))
 }
 
 fn has_ours(stack: &Stack) -> bool {
-    stack.entries.iter().any(|entry| role(entry) == Role::Ours)
+    has(stack, Role::Ours)
+}
+
+fn has(stack: &Stack, wanted: Role) -> bool {
+    stack.entries.iter().any(|entry| role(entry) == wanted)
 }
 
 /// A stack that is judged.
@@ -147,8 +150,7 @@ impl<'a> Judge<'a> {
 
     /// Where one factor is enough: a key may have come before sshd asks, and who locked a screen has logged in before.
     fn may_ask_for_one(&self) -> bool {
-        let has_first = self.stack.entries.iter().any(|entry| role(entry) == Role::FirstFactor);
-        is_locker(self.service) || (self.service == SSHD && !has_first)
+        is_locker(self.service) || (self.service == SSHD && !has(self.stack, Role::FirstFactor))
     }
 
     fn first_factor_behind(&self, at: usize) -> Option<&'a Entry> {
