@@ -26,8 +26,6 @@ mod workers;
 use std::process::ExitCode;
 
 use backupcodes_core::config::Config;
-use clap::CommandFactory;
-use clap_complete::Shell;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, Outcome};
@@ -60,7 +58,7 @@ fn run(cli: &Cli) -> Result<Outcome, Failure> {
         Command::Notify => notify::run(&cli.configuration()?),
         // What is wrong with the configuration is a finding among others.
         Command::Doctor(arguments) => doctor::run(cli.configuration(), arguments),
-        Command::Completions { shell } => completions(*shell),
+        Command::Completions { shell } => output::completions::<Cli>(PROGRAM, *shell),
     }
 }
 
@@ -72,11 +70,4 @@ fn telling(cli: &Cli, run: impl FnOnce(&Config) -> Result<Outcome, Failure>) -> 
         notify::start(cli.config.as_deref());
     }
     result
-}
-
-fn completions(shell: Shell) -> Result<Outcome, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
-    output::write(|out| out.write_all(&script)).map_err(Failure::Output)?;
-    Ok(Outcome::Done)
 }

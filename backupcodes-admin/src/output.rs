@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+use clap_complete::Shell;
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
@@ -66,6 +68,17 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
         writeln!(out)
     })
     .map_err(Failure::Output)
+}
+
+/// A script by which a shell completes the program's command line.
+///
+/// # Errors
+/// [`Failure::Output`].
+pub(crate) fn completions<C: CommandFactory>(program: &str, shell: Shell) -> Result<Outcome, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut C::command(), program, &mut script);
+    write(|out| out.write_all(&script)).map_err(Failure::Output)?;
+    Ok(Outcome::Done)
 }
 
 /// Writes, and sees that it has arrived.

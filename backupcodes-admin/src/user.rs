@@ -12,6 +12,7 @@ use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
 use backupcodes_core::notice::host_name;
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use nix::unistd::{User, geteuid};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,12 @@ enum Command {
     Renew,
     /// Reads a code and says whether it would be accepted, spending nothing.
     Verify,
+    /// Prints a completion script, for packages.
+    #[command(hide = true)]
+    Completions {
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
 }
 
 /// The command, with the arguments of this process.
@@ -59,16 +66,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<Outcome, Failure> {
-    // Codes pass through here: no core dump may keep them.
-    nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
-    let config = Config::load(cli.config.as_deref())?;
-    let account = User::from_uid(geteuid()).map_err(Failure::Whoami)?;
-    let user = account.ok_or(Failure::Whoami(nix::errno::Errno::ENOENT))?.name;
-    let mut session = Session { broker: Broker::connect(&config.broker, PATIENCE)?, user };
     match cli.command {
-        Command::Status => session.status(),
-        Command::Renew => session.renew(),
-        Command::Verify => session.verify(),
+        Command::Status => Session::open(cli)?.status(),
+        Command::Renew => Session::open(cli)?.renew(),
+        Command::Verify => Session::open(cli)?.verify(),
+        Command::Completions { shell } => output::completions::<Cli>(PROGRAM, shell),
     }
 }
 
@@ -149,6 +151,15 @@ struct No {
 }
 
 impl Session {
+    fn open(cli: &Cli) -> Result<Self, Failure> {
+        // Codes pass through here: no core dump may keep them.
+        nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
+        let config = Config::load(cli.config.as_deref())?;
+        let account = User::from_uid(geteuid()).map_err(Failure::Whoami)?;
+        let user = account.ok_or(Failure::Whoami(nix::errno::Errno::ENOENT))?.name;
+        Ok(Self { broker: Broker::connect(&config.broker, PATIENCE)?, user })
+    }
+
     fn status(&mut self) -> Result<Outcome, Failure> {
         let user = self.user.as_str();
         let reply = call(&mut self.broker, "Status", &OfUser { user })?;
