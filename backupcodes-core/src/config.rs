@@ -149,7 +149,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
     /// Not TOML, or not a key or value of ours.
-    #[error("{path}: {reason}; see Configuration in README.md")]
+    #[error("{path}: {reason}; see backupcodes.conf(5)")]
     Bad {
         /// The file.
         path: PathBufDisplay,
