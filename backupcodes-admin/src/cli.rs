@@ -259,3 +259,13 @@ fn day(text: &str) -> Result<Time, String> {
     let begin = date.to_zoned_datetime(TimeZone::system()).map_err(|error| error.to_string())?;
     Ok(Time::of_seconds(u64::try_from(begin.timestamp().as_second()).unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_and_option_is_in_the_manual_and_no_other() {
+        crate::man::assert_documented(Cli::command(), include_str!("../../man/backupcodes-admin.8"));
+    }
+}

@@ -9,6 +9,9 @@ mod email;
 mod failure;
 mod generate;
 mod interrupt;
+#[cfg(test)]
+#[path = "../../tests/man/commands.rs"]
+mod man;
 mod notify;
 mod output;
 mod progress;

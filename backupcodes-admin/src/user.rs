@@ -311,3 +311,14 @@ impl From<No> for Failure {
         Self::Refused(no.error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_and_option_is_in_the_manual_and_no_other() {
+        crate::man::assert_documented(Cli::command(), include_str!("../../man/backupcodes.1"));
+    }
+}

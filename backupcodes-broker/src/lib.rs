@@ -9,6 +9,9 @@ mod connection;
 mod interface;
 mod listener;
 mod log;
+#[cfg(test)]
+#[path = "../../tests/man/commands.rs"]
+mod man;
 mod pam;
 mod renewal;
 
@@ -143,4 +146,15 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
 fn complain(failure: &Failure) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "backupcodes-broker: {failure}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_and_option_is_in_the_manual_and_no_other() {
+        crate::man::assert_documented(Cli::command(), include_str!("../../man/backupcodes-broker.8"));
+    }
 }

@@ -236,3 +236,60 @@ fn within<N: Copy + PartialOrd + Display>(key: &str, value: N, least: N, most: N
         Err(format!("{key} is {value}; expected {least} to {most}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use toml::de::DeTable;
+
+    use super::*;
+    use crate::man::{entries, examples};
+
+    const PAGE: &str = include_str!("../../man/backupcodes.conf.5");
+
+    fn set(config: &mut Config, text: &str) -> Result<(), String> {
+        let table = DeTable::parse(text).map_err(|error| error.to_string())?.into_inner();
+        table.iter().try_for_each(|(key, value)| config.set(key.get_ref(), value.get_ref()))?;
+        config.check()
+    }
+
+    /// The arms above.
+    fn keys() -> BTreeSet<String> {
+        let (code, _) = include_str!("config.rs").split_once("#[cfg(test)]").unwrap();
+        let arms = code.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => "));
+        // That of the sections has several.
+        arms.map(|(key, _)| key.to_owned()).filter(|key| !key.contains('"')).collect()
+    }
+
+    #[test]
+    fn every_key_is_in_the_manual_with_its_default_and_no_other() {
+        let mut documented = BTreeSet::new();
+        for entry in entries(PAGE).iter().filter(|entry| entry.section == "KEYS") {
+            let Some(tag) = &entry.tag else { continue };
+            let (key, _) = tag.split_once(" = ").expect("a key and its default");
+            let section = entry.subsection.trim_matches(['[', ']']);
+            let (key, text) = match section {
+                "Top level" => (key.to_owned(), tag.clone()),
+                section => (format!("{section}.{key}"), format!("[{section}]\n{tag}")),
+            };
+            let mut config = Config::default();
+            assert_eq!(set(&mut config, &text), Ok(()), "{text}");
+            assert_eq!(config, Config::default(), "{text}");
+            assert!(documented.insert(key), "{text} stands there twice");
+        }
+        assert_eq!(documented, keys());
+        assert!(documented.len() >= 20, "{documented:?}");
+    }
+
+    #[test]
+    fn every_example_of_the_manual_is_a_configuration() {
+        let examples = examples(PAGE);
+        assert!(examples.len() >= 2);
+        for (_, example) in examples {
+            let mut config = Config::default();
+            assert_eq!(set(&mut config, &example), Ok(()), "{example}");
+            assert_ne!(config, Config::default(), "{example}");
+        }
+    }
+}

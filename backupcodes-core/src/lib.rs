@@ -22,6 +22,9 @@ pub mod hash;
 pub mod issue;
 mod lock;
 pub mod login;
+#[cfg(test)]
+#[path = "../../tests/man/page.rs"]
+mod man;
 pub mod mark;
 pub mod name;
 #[cfg(feature = "notice")]

@@ -73,7 +73,10 @@ fn unknown(argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
+
     use super::*;
+    use crate::man::{entries, tags};
 
     #[test]
     fn arguments_are_read_and_no_other_is_taken() {
@@ -104,5 +107,51 @@ mod tests {
             assert!(options.echo, "the others are read all the same");
             assert!(error.contains("unknown module argument") && error.contains("nullok"), "{error}");
         }
+    }
+
+    #[test]
+    fn every_option_is_in_the_manual_and_no_other() {
+        let page = include_str!("../../man/pam_backupcodes.8");
+        let mut documented = tags(page, "OPTIONS");
+        let arguments: Vec<_> = documented.iter().map(|tag| CString::new(tag.as_str()).unwrap()).collect();
+        let (options, verdict) = Options::parse(&arguments);
+        assert_eq!(verdict, Ok(()));
+        // All of them by name, so that a new one has to stand here too.
+        let Options {
+            conf,
+            prompt,
+            echo,
+            nullok,
+            try_first_pass,
+            use_first_pass,
+            forward_pass,
+            quiet,
+            debug,
+        } = options;
+        assert_eq!((conf, prompt.as_str()), (Some("/PATH".into()), "TEXT"));
+        let flags = [echo, nullok, try_first_pass, use_first_pass, forward_pass, quiet, debug];
+        assert_eq!(flags, [true; 7]);
+        assert_eq!(documented.len(), 9, "{documented:?}");
+
+        let entries = entries(page);
+        let text = |section: &str, tag: Option<&str>| {
+            let is_it = |entry: &&crate::man::Entry| entry.section == section && entry.tag.as_deref() == tag;
+            entries.iter().find(is_it).map(|entry| entry.text.as_str()).unwrap()
+        };
+        let (none, _) = Options::parse::<&CStr>(&[]);
+        assert!(text("OPTIONS", Some("prompt=TEXT")).contains(&format!("{:?}", none.prompt)));
+        let mut short: Vec<_> = text("SYNOPSIS", None)
+            .split_whitespace()
+            .skip(1)
+            .map(|word| word.trim_matches(['[', ']']).to_owned())
+            .collect();
+        let error = unknown("x");
+        let listed = error.split("expected ").nth(1).unwrap().split(" (").next().unwrap();
+        let mut told: Vec<_> = listed.replace(" or ", ", ").split(", ").map(String::from).collect();
+        for list in [&mut documented, &mut short, &mut told] {
+            list.sort_unstable();
+        }
+        assert_eq!(short, documented);
+        assert_eq!(told, documented);
     }
 }

@@ -177,3 +177,33 @@ pub(crate) fn no_conversation(what: &str, code: PamResultCode) -> No {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::man::tags;
+
+    #[test]
+    fn every_return_value_is_in_the_manual_and_no_other() {
+        // What libpam says to us, and we say otherwise.
+        let heard = [PAM_CONV_AGAIN, PAM_SYSTEM_ERR].map(|code| format!("{code:?}"));
+        let codes: BTreeSet<_> = (0..64)
+            .filter_map(|code| PamResultCode::try_from(code).ok())
+            .map(|code| format!("{code:?}"))
+            .collect();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files =
+            [folder.clone(), folder.join("ffi")].into_iter().flat_map(|folder| folder.read_dir().unwrap());
+        let mut returned = BTreeSet::new();
+        for file in files.map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+            let source = std::fs::read_to_string(file).unwrap();
+            let words = source.split(|c: char| !c.is_ascii_uppercase() && c != '_').map(String::from);
+            returned.extend(words.filter(|word| codes.contains(word) && !heard.contains(word)));
+        }
+        let documented = tags(include_str!("../../man/pam_backupcodes.8"), "RETURN VALUES");
+        assert_eq!(documented.into_iter().collect::<BTreeSet<_>>(), returned);
+    }
+}

@@ -1,5 +1,8 @@
 //! Every stack and setting that README shows as tested is run by a test.
 
+#[path = "../man/page.rs"]
+mod page;
+
 use std::fs;
 use std::path::Path;
 
@@ -22,4 +25,28 @@ fn every_block_of_readme_is_used_by_a_test() {
     let unused: Vec<_> = names().filter(|name| !is_used(name)).collect();
     assert!(unused.is_empty(), "no test runs README's {unused:?}");
     assert!(names().count() >= 10 && names().all(|name| !block(name).is_empty()));
+}
+
+#[test]
+fn every_stack_in_the_manual_is_one_that_is_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut compared = 0;
+    for page in ["pam_backupcodes.8", "backupcodes-broker.8"] {
+        let text = fs::read_to_string(root.join("man").join(page)).unwrap();
+        for (before, example) in page::examples(&text) {
+            // The comment in front of it says where it is from.
+            if let Some(name) = before.strip_prefix(".\\\" README: ") {
+                assert_eq!(example, block(name), "{page}: {name}");
+            } else if let Some(file) = before.strip_prefix(".\\\" File: ") {
+                let shipped = fs::read_to_string(root.join(file)).unwrap();
+                let lines = shipped.lines().filter(|line| !line.starts_with('#'));
+                assert!(example.lines().eq(lines), "{page}: {file}");
+            } else {
+                assert!(!example.contains("pam_") && !example.contains("=yes"), "{page}: {example}");
+                continue;
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared >= 14, "{compared}");
 }
