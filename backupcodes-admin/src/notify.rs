@@ -8,6 +8,7 @@ mod sendmail;
 mod surroundings;
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -69,7 +70,10 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
 /// Starts a delivery that goes on by itself.
 pub(crate) fn start(conf: Option<&Path>) {
     let mut command = StdCommandWrap::with_new("/proc/self/exe", |command| {
-        command.args(conf.map(|conf| [Path::new("--config"), conf]).into_iter().flatten());
+        // The name in the log.
+        command
+            .arg0(crate::PROGRAM)
+            .args(conf.map(|conf| [Path::new("--config"), conf]).into_iter().flatten());
         command.arg("notify").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     });
     if let Err(error) = command.wrap(ProcessSession).spawn() {

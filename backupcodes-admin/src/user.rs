@@ -33,7 +33,7 @@ Exit status: 0 done; 1 the answer is no (refused, no codes); 2 usage; 3 could no
 
 /// Shows, checks and renews your backup codes on this host.
 #[derive(Parser)]
-#[command(name = "backupcodes", version, after_help = AFTER, max_term_width = 100)]
+#[command(name = "backupcodes", version, disable_help_subcommand = true, after_help = AFTER, max_term_width = 100)]
 struct Cli {
     /// Configuration file instead of /etc/security/backupcodes.conf.
     #[arg(long, global = true, value_name = "FILE")]

@@ -96,7 +96,8 @@ impl Conversation {
 /// # Errors
 /// The service is not one to rely on with the configuration in `conf`.
 pub(crate) fn judge_service(conf: Option<&Path>) -> Result<(), String> {
-    const WITHOUT: &str = "and no renewal without; expected what packaging/pam has";
+    const WITHOUT: &str =
+        "and no renewal without; expected the file that comes with the broker, or lines of your own";
     let file = Path::new(FOLDERS[0]).join(SERVICE);
     let Some(lines) = lines_of(SERVICE) else {
         return Err(format!("{}: no such PAM service, {WITHOUT}", file.display()));

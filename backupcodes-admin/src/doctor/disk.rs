@@ -42,7 +42,7 @@ fn judge(
         BCACHEFS => Some(full("bcachefs", elsewhere)),
         BTRFS_SUPER_MAGIC if is_cow(attributes) => Some(full(
             "btrfs without chattr +C",
-            "make a new directory, which packaging/tmpfiles does, give it chattr +C, and make new sets in it",
+            "move the directory away, make a new one with chattr +C (`systemd-tmpfiles --create` of /usr/lib/backupcodes/tmpfiles.conf does), and make new sets in it",
         )),
         BTRFS_SUPER_MAGIC if has_shared(&extents()) => Some(full(
             "btrfs, and a snapshot or a copy shares blocks with the sets",

@@ -13,7 +13,8 @@ use super::finding::{Finding, Level, some_of};
 
 /// What is said of them.
 pub(super) const LATE: &str = "notices have been due for more than an hour";
-pub(super) const REMEDY: &str = "see why: backupcodes-admin notify; who starts it is said in README (Mail)";
+pub(super) const REMEDY: &str =
+    "see why: backupcodes-admin notify; what starts it is said in backupcodes-admin(8)";
 
 /// A notice should be gone by now: deliveries come every 15 minutes.
 pub(super) fn is_late(time: Time) -> bool {

@@ -237,7 +237,7 @@ fn lost(swallow: &Swallow) -> Draft {
 
 fn nobody_gets_in() -> Draft {
     let message = "no login succeeds, whatever is answered".into();
-    let remedy = "mend the controls of the stack: README, \"PAM stacks\", has some that work".into();
+    let remedy = "mend the controls of the stack: pam_backupcodes(8) has some that work".into();
     Draft { level: Level::Error, check: "nobody-gets-in", message, remedy }
 }
 
