@@ -126,7 +126,7 @@ pub(crate) struct Generate {
     /// Codes in a set, 1 to 31
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=31))]
     pub(crate) count: Option<u8>,
-    /// Where notices go (repeat it for more); none: as before
+    /// Where notices go (repeat it for more)
     #[arg(long, value_name = "ADDRESS", value_parser = address, value_hint = ValueHint::EmailAddress)]
     pub(crate) email: Vec<String>,
     #[arg(long, value_enum, default_value_t = Layout::Text, hide_possible_values = true)]

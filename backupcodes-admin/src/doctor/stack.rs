@@ -116,7 +116,9 @@ impl<'a> Judge<'a> {
             if lets_in_by_password_alone(&walk) && !is_locker(self.service) {
                 self.add(&entry.place, password_alone());
             }
-            if successes.any(|facts| facts.ours == Some(Answer::No) && !facts.yes_behind) {
+            let is_ignored =
+                |facts: walk::Facts| facts.ours == Some(Answer::No) && !facts.yes_behind && !facts.has_no_set;
+            if successes.any(is_ignored) {
                 self.add(&entry.place, refusal_ignored());
             }
             if burns(&walk) {

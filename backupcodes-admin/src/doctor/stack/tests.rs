@@ -139,6 +139,44 @@ fn the_stacks_of_readme_are_in_order_wherever_they_stand() {
     }
 }
 
+/// A stack that comes with the package of a family of distributions.
+fn packaged(family: &str, name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/pam");
+    fs::read_to_string(format!("{folder}/{family}/{name}")).unwrap()
+}
+
+#[test]
+fn the_stacks_of_the_package_are_in_order_wherever_they_are_included() {
+    for name in ["backupcodes-auth", "backupcodes-totp-auth"] {
+        let include = format!("@include {name}\n");
+        for service in ["sshd", "login", "su", "sudo", "chsh"] {
+            let stock = || Host::debian().replacing(service, "@include common-auth\n", &include);
+            let host = stock().with(name, &packaged("debian", name));
+            assert_eq!(host.found(), NOTHING, "{name} in {service}");
+            assert!(has_module(host.0.path(), service), "{name} in {service}");
+            // When the package is gone.
+            let host = stock().with(name, &packaged("debian", &format!("without/{name}")));
+            assert!(host.found().is_empty() && !has_module(host.0.path(), service), "{name} in {service}");
+        }
+        let include = format!("auth include {name}\nsession include {name}\n");
+        for (service, stock) in [
+            ("sshd", "auth       substack     password-auth\n"),
+            ("login", "auth       substack     system-auth\n"),
+            ("su", "auth            substack        system-auth\n"),
+            ("sudo", "auth       include      system-auth\n"),
+        ] {
+            let host = Host::fedora().with(name, &packaged("generic", name));
+            assert_eq!(host.replacing(service, stock, &include).found(), NOTHING, "{name} in {service}");
+        }
+    }
+    // Without its last line the latter lets in who has a set and no app, whatever is typed.
+    let last = "auth     required                               pam_backupcodes.so nullok use_first_pass\n";
+    let stack = packaged("generic", "backupcodes-totp-auth");
+    assert!(stack.contains(last));
+    let host = Host::new().with("sshd", &stack.replace(last, "auth required pam_permit.so\n"));
+    assert_eq!(host.found(), ["refusal-ignored /etc/pam.d/sshd:10"]);
+}
+
 #[test]
 fn the_module_is_found_by_path_by_include_and_in_other() {
     let host = Host::new()

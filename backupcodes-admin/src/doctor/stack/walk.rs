@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) first_yes: bool,
     /// A first factor said no.
     pub(crate) first_no: bool,
+    /// Another line of ours passed the user over: there is no set, so that nothing it was refused for was a code.
+    pub(crate) has_no_set: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -170,6 +172,7 @@ impl Walk<'_> {
             yes_behind: facts.yes_behind || at > self.ours && is_yes && role != Role::Silent,
             first_yes: facts.first_yes || is_first && is_yes,
             first_no: facts.first_no || is_first && answer == Answer::No,
+            has_no_set: facts.has_no_set || role == Role::Ours && !is_ours && answer == Answer::Nothing,
         }
     }
 
