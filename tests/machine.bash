@@ -142,6 +142,11 @@ login() {
         -o PubkeyAuthentication=no -o NumberOfPasswordPrompts=1 "$1@127.0.0.1" true 2>>"$machine/ssh"
 }
 
+# is_refused USER CODE [PASSWORD]: for what was answered, and not for want of a connection.
+is_refused() {
+    ! login "$@" && tail -n 1 "$machine/ssh" | grep -q '^[a-z]*@127.0.0.1: Permission denied'
+}
+
 # renew USER ANSWER...: the new codes.
 renew() {
     printf '%s\n' "${@:2}" | in_machine su "$1" --command 'backupcodes renew' 2>>"$machine/renewals" | codes_of_sheet
@@ -185,6 +190,6 @@ eventually() {
 }
 
 show_logs() {
-    tail --lines=20 "$machine/"{nspawn,console,ssh,apt} "$root"/var/log/exim4/*log 2>/dev/null || true
+    tail --lines=20 "$machine/"{nspawn,console,ssh,renewals,locker,apt} "$root"/var/log/exim4/*log 2>/dev/null || true
     [ -z "${leader-}" ] || in_machine journalctl --quiet --boot --no-pager --lines=60 || true
 } >&2

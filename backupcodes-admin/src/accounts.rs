@@ -9,6 +9,7 @@ use nix::unistd::Group;
 
 use crate::cli::Generate;
 use crate::failure::Failure;
+use crate::output;
 
 /// An account as getent(1) lists it.
 struct Entry {
@@ -33,6 +34,14 @@ pub(crate) fn account(user: &str) -> Result<Account, Failure> {
 /// The name that a user's set has. The account may be gone.
 pub(crate) fn name_of_set(user: &str) -> Result<String, Failure> {
     Ok(Account::by_name(user)?.map_or_else(|| user.into(), |account| account.name))
+}
+
+/// That a user has no set, and what to do about it.
+pub(crate) fn without_set(user: &str) -> String {
+    match Account::by_name(user) {
+        Ok(None) => format!("{user} has no backup codes, and no account: see that the name is right"),
+        _ => format!("{user} has no backup codes; to make some: backupcodes-admin generate {user}"),
+    }
 }
 
 /// The names that the command line asks for, in its order.
@@ -123,7 +132,15 @@ fn members(group: &str) -> Result<Vec<String>, Failure> {
     let found = found.ok_or_else(|| Failure::NoGroup { group: group.into() })?;
     let mut names = found.mem;
     let gid = found.gid.as_raw();
-    names.extend(entries()?.into_iter().filter(|entry| entry.gid == gid).map(|entry| entry.name));
+    match entries() {
+        Ok(all) => names.extend(all.into_iter().filter(|entry| entry.gid == gid).map(|entry| entry.name)),
+        // A directory service tells of a group all the same.
+        Err(_) if !names.is_empty() => output::complain(&format_args!(
+            "the user database does not list its accounts: those whose own group is {group}, and whom the group does not list, \
+             are left out; give their names"
+        )),
+        Err(failure) => return Err(failure),
+    }
     names.sort_unstable();
     names.dedup();
     Ok(names)

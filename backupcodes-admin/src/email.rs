@@ -7,7 +7,7 @@ use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{FileStore, Store};
 use serde::Serialize;
 
-use crate::accounts::name_of_set;
+use crate::accounts::{name_of_set, without_set};
 use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
 use crate::output;
@@ -54,9 +54,7 @@ pub(crate) fn run(
         }
     }
     let Some(set) = store.read(user)? else {
-        output::complain(&format_args!(
-            "{user} has no backup codes; make some: backupcodes-admin generate {user}"
-        ));
+        output::complain(&without_set(user));
         return Ok(Outcome::No);
     };
     let email = &set.label.email;

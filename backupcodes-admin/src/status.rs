@@ -19,6 +19,7 @@ use backupcodes_core::set::{CodeSet, State};
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::throttle::{CountedUsers, Throttle, Throttled};
 
+use crate::accounts::without_set;
 use crate::cli::{self, Status};
 use crate::failure::{Failure, Outcome};
 use crate::output;
@@ -92,9 +93,7 @@ fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
         let is_known = shown.is_some() || !failures.is_empty();
         failed.extend(failures);
         if !is_known {
-            output::complain(&format_args!(
-                "{user} has no backup codes; make some: backupcodes-admin generate {user}"
-            ));
+            output::complain(&without_set(user));
             outcome = Outcome::No;
         }
         let Some(shown) = shown else { continue };

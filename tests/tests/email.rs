@@ -94,7 +94,7 @@ fn who_has_no_set_has_no_addresses() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
         let complaint = text(&output.stderr);
         assert!(
-            complaint.contains("has no backup codes; make some: backupcodes-admin generate"),
+            complaint.contains("has no backup codes; to make some: backupcodes-admin generate"),
             "{complaint}"
         );
     }

@@ -49,6 +49,9 @@ fn is_about(length: f64, expected: f64) -> bool {
     (length - expected).abs() < 0.3 * MM
 }
 
+const USE: &str = "where a backup code is asked for";
+const RENEW: &str = "backupcodes renew";
+
 #[test]
 fn a_printed_sheet_is_one_page_with_a_card_for_the_wallet() {
     let Some(world) = World::new("") else { return };
@@ -63,9 +66,15 @@ fn a_printed_sheet_is_one_page_with_a_card_for_the_wallet() {
         let lines = printed_codes(&pdf, &codes);
         assert!(lines.len() == 10 && lines.iter().all(|word| (word.size() - 15.0).abs() < 0.1), "{lines:?}");
         let (set, date) = (set["set"].as_str().unwrap(), &set["created"].as_str().unwrap()[..10]);
-        for part in
-            [&format!("Host {host}"), &format!("User {}", me()), &format!("Set {set}"), date, "10 codes"]
-        {
+        for part in [
+            &format!("Host {host}"),
+            &format!("User {}", me()),
+            &format!("Set {set}"),
+            date,
+            "10 codes",
+            USE,
+            RENEW,
+        ] {
             assert!(pdf.text().contains(part), "{part}: {}", pdf.text());
         }
         // Two halves of ISO/IEC 7810's ID-1.

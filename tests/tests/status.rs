@@ -181,6 +181,16 @@ fn without_any_set_the_next_command_is_named() {
     let output = world.admin(&["status"]);
     assert!(output.status.success() && output.stdout.is_empty());
     assert!(text(&output.stderr).contains("backupcodes-admin generate USER"), "{output:?}");
+    // One without an account can have none made.
+    for command in ["status", "email"] {
+        let complaint = |user: &str| {
+            let output = world.admin(&[command, user]);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            text(&output.stderr)
+        };
+        assert!(complaint(&me()).contains(&format!("to make some: backupcodes-admin generate {}", me())));
+        assert!(complaint("nobody-of-that-name").contains("and no account: see that the name is right"));
+    }
 }
 
 const COMMANDS: [&str; 10] =

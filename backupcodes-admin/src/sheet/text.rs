@@ -64,9 +64,16 @@ mod tests {
     #[test]
     fn the_sheet_says_whose_it_is_and_how_to_keep_it() {
         let (sheet, _) = sheet(10, 13);
-        for part in
-            ["host.example.org", "alice", "2026-11-24", "10 codes", "away from the device", "works once"]
-        {
+        for part in [
+            "host.example.org",
+            "alice",
+            "1f580831",
+            "2026-11-24",
+            "10 codes",
+            "away from the device",
+            "works once",
+            "backupcodes renew",
+        ] {
             assert!(sheet.contains(part), "{part}");
         }
     }
