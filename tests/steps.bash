@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # What the module and its tests need of Debian.
-packages=(btrfs-progs ca-certificates cups-client cups-daemon chromium debhelper dpkg-dev e2fsprogs expect fonts-dejavu-core fuse3 gcc libc6-dev libpam-google-authenticator libpam-oath libpam0g-dev binutils iproute2 lintian login mandoc mmdebstrap oathtool openssh-client openssh-server passwd poppler-utils python3 shellcheck strace sudo sway swaylock systemd systemd-container util-linux valgrind wtype xfsprogs)
+packages=(btrfs-progs busybox ca-certificates cups-client cups-daemon chromium debhelper dpkg-dev e2fsprogs expect fonts-dejavu-core fuse3 gcc libc6-dev libpam-google-authenticator libpam-oath libpam0g-dev binutils iproute2 libarchive-tools lintian login makepkg mandoc mmdebstrap oathtool openssh-client openssh-server pacman-package-manager passwd poppler-utils python3 rpm rpmlint shellcheck strace sudo sway swaylock systemd systemd-container util-linux valgrind wtype xfsprogs)
 # The oldest compiler that we build with, to check that this holds; also the compiler where there is no other.
 oldest=1.85
 policy=/usr/sbin/policy-rc.d
