@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # What the module and its tests need of Debian.
-packages=(apparmor binutils btrfs-progs ca-certificates chromium cups-client cups-daemon debhelper dpkg-dev e2fsprogs expect fonts-dejavu-core fuse3 gcc iproute2 libc6-dev libpam-google-authenticator libpam-oath libpam0g-dev lintian login mandoc mmdebstrap oathtool openssh-client openssh-server passwd poppler-utils python3 selinux-policy-default selinux-policy-dev selinux-utils setools shellcheck strace sudo sway swaylock systemd systemd-container util-linux valgrind wtype xfsprogs)
+packages=(apparmor binutils btrfs-progs busybox ca-certificates chromium cups-client cups-daemon debhelper dpkg-dev e2fsprogs expect fonts-dejavu-core fuse3 gcc iproute2 libarchive-tools libc6-dev libpam-google-authenticator libpam-oath libpam0g-dev lintian login makepkg mandoc mmdebstrap oathtool openssh-client openssh-server pacman-package-manager passwd poppler-utils python3 rpm rpmlint selinux-policy-default selinux-policy-dev selinux-utils setools shellcheck strace sudo sway swaylock systemd systemd-container util-linux valgrind wtype xfsprogs)
 # The oldest compiler that we build with, to check that this holds; also the compiler where there is no other.
 oldest=1.85
 policy=/usr/sbin/policy-rc.d

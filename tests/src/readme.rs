@@ -1,19 +1,28 @@
-//! The PAM stacks and settings that README shows, so that tests run them byte for byte.
+//! The PAM stacks and settings that README and docs/fedora.md show, so that tests run them byte for byte.
 
 const README: &str = include_str!("../../README.md");
+pub const FEDORA: &str = include_str!("../../docs/fedora.md");
 const MARKER: [&str; 2] = ["<!-- tested: ", " -->"];
 
-/// The names of all blocks.
+/// The names of all blocks of README.md.
 pub fn names() -> impl Iterator<Item = &'static str> {
+    names_in(README)
+}
+
+pub fn names_in(page: &'static str) -> impl Iterator<Item = &'static str> {
     let [start, end] = MARKER;
-    README.split(start).skip(1).map(move |behind| behind.split_once(end).expect("the marker's end").0)
+    page.split(start).skip(1).map(move |behind| behind.split_once(end).expect("the marker's end").0)
 }
 
 /// The fenced block behind `<!-- tested: NAME -->` in README.md.
 pub fn block(name: &str) -> String {
+    block_in(README, name)
+}
+
+pub fn block_in(page: &str, name: &str) -> String {
     let [start, end] = MARKER;
     let marker = format!("{start}{name}{end}");
-    let (_, behind) = README.split_once(&marker).unwrap_or_else(|| panic!("README has no block {name:?}"));
+    let (_, behind) = page.split_once(&marker).unwrap_or_else(|| panic!("there is no block {name:?}"));
     let (fence, fenced) = behind.trim_start().split_once('\n').expect("a block");
     assert!(fence.starts_with("```"), "no fenced block behind {marker}");
     fenced.split_once("```").expect("the end of the block").0.into()

@@ -478,3 +478,23 @@ fn what_is_no_file_is_passed_over() {
     std::os::unix::fs::symlink("/dev/zero", host.path("zero")).unwrap();
     assert_eq!(host.found(), NOTHING);
 }
+
+#[test]
+fn the_lines_of_docs_fedora_are_in_order() {
+    let page = include_str!("../../../../docs/fedora.md");
+    let lines = page.split("<!-- tested: ").skip(1).filter_map(|part| part.split("```").nth(1));
+    let lines: Vec<_> = lines.map(str::trim_start).filter(|lines| lines.starts_with("auth")).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (service, substack) in [
+        ("sshd", "auth       substack     password-auth\n"),
+        ("login", "auth       substack     system-auth\n"),
+    ] {
+        for lines in &lines {
+            let host = Host::fedora()
+                .replacing(service, substack, lines)
+                .with("backupcodes-auth", include_str!("../../../../packaging/pam/generic/backupcodes-auth"));
+            assert_eq!(host.found(), NOTHING, "{lines} in {service}");
+            assert!(has_module(host.0.path(), service), "{lines} in {service}");
+        }
+    }
+}
