@@ -15,10 +15,10 @@ mod man;
 mod pam;
 mod renewal;
 
-use std::fs::{DirBuilder, File, Metadata};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -126,9 +126,11 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
     let failed = |error| Failure::Listen { path: path.into(), error };
     if let Some(folder) = path.parent() {
         // As /run/backupcodes is after a boot.
-        match DirBuilder::new().mode(0o755).create(folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => {}
+        match DirBuilder::new().create(folder) {
+            // Whatever the umask is.
+            Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(failed)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
         }
     }
     // What a broker left that was killed. Where one still listens, it is not taken from it.
@@ -137,8 +139,7 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
         std::fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
-    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    std::fs::set_permissions(path, everyone).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o666)).map_err(failed)?;
     Ok(listener)
 }
 

@@ -1,14 +1,17 @@
 //! Hosts that are not root, or see /var read-only, have codes checked by the broker.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::level::ERROR;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::scene::{Scene, USER};
-use backupcodes_tests::{Attempt, CHEAP, as_nobody, built, pam, race_in, sheet};
+use backupcodes_tests::{Attempt, CHEAP, as_nobody, built, pam, race_in, sandbox, sheet};
 use serde_json::json;
 
 #[test]
@@ -299,4 +302,31 @@ fn of_10000_connections_of_one_account_16_are_served_and_keep_nobody_else_waitin
     drop(flood.stdin.take());
     assert!(flood.wait().unwrap().success());
     assert_eq!(scene.status()["left"], 10 - logins.min(10));
+}
+
+#[test]
+fn everyone_reaches_a_broker_whatever_its_umask_is() {
+    if sandbox().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("made/broker");
+    let mut broker = Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" --socket \"$1\""])
+        .args([built("backupcodes-broker"), socket.clone()])
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while UnixStream::connect(&socket).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "no broker");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    // The socket has its mode a moment after it is there.
+    while mode(&socket) != 0o666 {
+        assert!(start.elapsed() < Duration::from_secs(10), "mode {:o}", mode(&socket));
+    }
+    assert_eq!(mode(socket.parent().unwrap()), 0o755);
+    broker.kill().unwrap();
+    broker.wait().unwrap();
 }
