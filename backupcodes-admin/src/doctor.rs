@@ -37,8 +37,11 @@ pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Re
             });
             let (found, with_set) = sets::check(&config);
             findings.extend(found);
-            without_set.extend(people.into_iter().filter(|name| !with_set.contains(name)));
-            findings.extend(disk::check(&config.directory, with_set.first()));
+            // A directory that is not in order proves nothing of anybody.
+            if let Some(with_set) = with_set {
+                without_set.extend(people.into_iter().filter(|name| !with_set.contains(name)));
+                findings.extend(disk::check(&config.directory, &with_set));
+            }
             findings.extend(mail::check(&config));
             findings.extend(held.still(&config));
         }
