@@ -6,7 +6,8 @@ use std::process::{Child, Command, Output};
 use std::time::Duration;
 
 use backupcodes_tests::disk::{Disk, FileSystem, must};
-use backupcodes_tests::hosts::{Machine, run};
+use backupcodes_tests::hosts::{Account, Machine, Sshd, run};
+use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{World, built, feed, me, pam, readme, sandbox_of_root, set_mode, text};
 use serde_json::Value;
 
@@ -104,6 +105,74 @@ fn directories_that_are_missing_or_open_are_errors() {
 }
 
 #[test]
+fn a_directory_that_is_not_in_order_proves_nothing_of_anybody() {
+    let Some(_machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let found = || doctor_of_stacks(&world, &[("su", readme::block("console"))], "");
+    found().has("no-set-locked-out", &["warning", &me()]);
+    set_mode(&world.store(), 0o750);
+    found().has("directory", &["error"]);
+    found().has_none(&["no-set-locked-out"]);
+    set_mode(&world.store(), 0o700);
+    fs::rename(world.store(), world.path("away")).unwrap();
+    found().has("directory", &["error"]);
+    found().has_none(&["no-set-locked-out"]);
+}
+
+#[test]
+fn the_configuration_that_a_line_names_is_looked_at_with_its_directory() {
+    let Some(_machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    world.generate();
+    let file = world.path("other.conf");
+    let conf = file.display().to_string();
+    let lines = format!("auth requisite pam_unix.so\nauth required pam_backupcodes.so nullok conf={conf}\n");
+    let found = || doctor_of_stacks(&world, &[("su", lines.clone())], "");
+    found().has("configuration", &["error", &conf, "cannot be read", "conf= in /etc/pam.d/su:"]);
+    fs::write(&file, "directry = \"/x\"\n").unwrap();
+    found().has("configuration", &["error", &conf, "unknown key", "conf= in /etc/pam.d/su:"]);
+    let other = world.path("elsewhere");
+    fs::write(&file, format!("directory = {other:?}\n")).unwrap();
+    found().has("directory", &["error", other.to_str().unwrap(), "no such directory"]);
+    fs::create_dir(&other).unwrap();
+    set_mode(&other, 0o755);
+    found().has("directory", &["error", other.to_str().unwrap(), "mode 0755"]);
+    set_mode(&other, 0o700);
+    fs::write(other.join("root.toml"), "").unwrap();
+    set_mode(&other.join("root.toml"), 0o640);
+    found().has("set-unreadable", &["error", other.join("root.toml").to_str().unwrap(), "mode 0640"]);
+    fs::remove_file(other.join("root.toml")).unwrap();
+    found().has_none(&["directory", "configuration", "set-unreadable", "no-set-locked-out"]);
+    // Who has a set in the one has none in the other.
+    let strict = lines.replace(" nullok", "");
+    let found = doctor_of_stacks(&world, &[("su", strict)], "");
+    found.has("no-set-locked-out", &["warning", &me()]);
+}
+
+#[test]
+fn a_locker_wants_lines_of_its_own_and_the_broker() {
+    let Some(_machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    world.generate();
+    let socket = world.path("broker");
+    let place = format!("broker = {socket:?}\n");
+    world.configure(&place);
+    let console = || ("login", readme::block("console"));
+    let found = |services: &[(&str, String)]| doctor_of_stacks(&world, services, "");
+    // Debian's swaylock takes the lines of login.
+    let both = found(&[console()]);
+    both.has("one-answer", &["error", "/etc/pam.d/login:", "in the stack of swaylock", "use_first_pass"]);
+    both.has("broker-missing", &["error", "swaylock", socket.to_str().unwrap(), "backupcodes-broker.socket"]);
+    for block in ["locker", "locker-code"] {
+        let own = [console(), ("swaylock", readme::block(block))];
+        found(&own).has_none(&["one-answer", "code-alone"]);
+        found(&own).has("broker-missing", &["error", "swaylock"]);
+    }
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    found(&[console()]).has_none(&["broker-missing"]);
+}
+
+#[test]
 fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
     let Some(machine) = Machine::new() else { return };
     let Some(world) = world() else { return };
@@ -150,7 +219,7 @@ fn a_configuration_that_refuses_every_login_is_an_error_and_does_not_stop_the_re
         &world,
         &[(&empty(&world, "module"), "/usr/lib/$(gcc -print-multiarch)/security/pam_backupcodes.so")],
     );
-    found.has("configuration", &["error", "codes.count is 99", "README"]);
+    found.has("configuration", &["error", "codes.count is 99", "backupcodes.conf(5)"]);
     found.has("module-version", &["pam_backupcodes.so"]);
 }
 
@@ -165,7 +234,11 @@ fn whoever_holds_a_lock_for_long_is_named() {
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     doctor(&world).has_none(&["lock-held"]);
-    for path in [world.file(), world.store(), world.path("run/slots/0")] {
+    for (path, meanwhile) in [
+        (world.file(), "the user's codes are refused"),
+        (world.store(), "no set is made or removed"),
+        (world.path("run/slots/0"), "wait for it, for 5 s at most, and then go on"),
+    ] {
         if !path.exists() {
             fs::write(&path, "").unwrap();
             set_mode(&path, 0o600);
@@ -176,7 +249,13 @@ fn whoever_holds_a_lock_for_long_is_named() {
         let id = holder.id().to_string();
         found.has(
             "lock-held",
-            &["warning", path.to_str().unwrap(), &format!("process {id} (flock)"), &format!("kill {id}")],
+            &[
+                "warning",
+                path.to_str().unwrap(),
+                &format!("process {id} (flock)"),
+                &format!("kill {id}"),
+                meanwhile,
+            ],
         );
         // flock(1) has a child, which has the descriptor as well.
         run(Command::new("pkill").args(["--parent", &id]), "");
@@ -211,7 +290,14 @@ fn users_who_will_not_learn_of_a_use_are_named() {
     doctor(&world).has("notices-stuck", &["warning", &me()]);
     world.notify("spawn = false\nsendmail = [\"/bin/true\"]");
     world.deliver();
-    doctor(&world).has_none(&["notices-stuck", "no-sendmail"]);
+    doctor(&world).has_none(&["notices-stuck", "no-sendmail", "notices-refused"]);
+    // What sendmail refuses is not due, and stays.
+    world.notify("spawn = false\nsendmail = [\"/bin/false\"]");
+    world.generate();
+    assert_eq!(world.admin(&["notify"]).status.code(), Some(3));
+    let found = doctor(&world);
+    found.has("notices-refused", &["warning", &me(), "backupcodes-admin status", "backupcodes-admin email"]);
+    found.has_none(&["notices-stuck"]);
 }
 
 #[test]
@@ -243,6 +329,7 @@ fn a_module_that_is_missing_or_of_another_version_is_told_of() {
 
 #[test]
 fn a_disk_on_which_a_full_disk_denies_is_told_of() {
+    let Some(machine) = Machine::new() else { return };
     let Some(world) = world() else { return };
     let mut disk = Disk::new(&world, FileSystem::Btrfs);
     let store = disk.path("store");
@@ -251,17 +338,31 @@ fn a_disk_on_which_a_full_disk_denies_is_told_of() {
     disk.show("store", "store");
     world.generate();
     doctor(&world).has("full-disk-denies", &["warning", "btrfs without chattr +C"]);
-    fs::remove_file(world.file()).unwrap();
-    let _ = fs::remove_dir_all(world.store().join("outbox"));
+    // Too late for the set that is there.
     must("chattr", &["+C", world.store().to_str().unwrap()]);
+    doctor(&world)
+        .has("full-disk-denies", &["warning", &me(), "older than the directory's chattr +C", "generate"]);
     world.generate();
     doctor(&world).has_none(&["full-disk-denies"]);
+    let name = format!("a{}", &machine.account().name);
+    run(Command::new("useradd").arg(&name), "");
+    assert!(world.admin(&["generate", &name]).status.success());
     disk.flush();
     must(
         "btrfs",
         &["-q", "subvolume", "snapshot", store.to_str().unwrap(), disk.path("snapshot").to_str().unwrap()],
     );
     doctor(&world).has("full-disk-denies", &["warning", "a snapshot or a copy shares blocks"]);
+    // Also where the first of the sets is newer than it.
+    assert!(world.admin(&["generate", "--yes", &name]).status.success());
+    doctor(&world).has("full-disk-denies", &["warning", "a snapshot or a copy shares blocks"]);
+    world.generate();
+    doctor(&world).has_none(&["full-disk-denies", "disk-not-judged"]);
+    let no_programs = empty(&world, "no-program");
+    for program in ["/usr/bin/lsattr", "/usr/sbin/filefrag"] {
+        doctor_where(&world, &[(&no_programs, program)])
+            .has("disk-not-judged", &["note", "btrfs", "e2fsprogs"]);
+    }
     must("btrfs", &["-q", "subvolume", "delete", disk.path("snapshot").to_str().unwrap()]);
 }
 
@@ -286,7 +387,7 @@ fn stacks(world: &World, services: &[(&str, String)]) -> std::path::PathBuf {
     directory
 }
 
-const OF_STACKS: [&str; 11] = [
+const OF_STACKS: [&str; 15] = [
     "password-alone",
     "code-alone",
     "no-set-locked-out",
@@ -298,9 +399,21 @@ const OF_STACKS: [&str; 11] = [
     "forward-pass-alone",
     "unknown-option",
     "missing-include",
+    "nothing-to-take",
+    "forward-pass-asks-again",
+    "one-answer",
+    "let-in-unasked",
 ];
-const OF_SSHD: [&str; 5] =
-    ["sshd-settings", "sshd-use-pam", "sshd-kbd-interactive", "sshd-key-alone", "sshd-password"];
+const OF_SSHD: [&str; 8] = [
+    "sshd-settings",
+    "sshd-use-pam",
+    "sshd-never-asks",
+    "sshd-kbd-interactive",
+    "sshd-key-alone",
+    "sshd-not-asked",
+    "sshd-password",
+    "sshd-match",
+];
 
 /// Doctor on a host with these stacks and these settings of sshd, where all who log in have a set.
 fn doctor_of_stacks(world: &World, services: &[(&str, String)], sshd: &str) -> Findings {
@@ -327,7 +440,8 @@ fn debians_stacks_and_those_of_readme_give_no_false_alarm() {
         quiet(&[("sshd", readme::block(stack))], &readme::block("sshd-password"));
     }
     for stack in ["console", "nullok", "one-prompt-console"] {
-        quiet(&[("login", readme::block(stack)), ("su", readme::block(stack))], "");
+        let [login, su, locker] = [stack, stack, "locker"].map(readme::block);
+        quiet(&[("login", login), ("su", su), ("swaylock", locker)], "");
     }
     drop(machine);
 }
@@ -373,16 +487,67 @@ fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
     let Some(world) = world() else { return };
     let services = [("sshd", readme::block("ssh-key"))];
     let of = |settings: &str| doctor_of_stacks(&world, &services, settings);
-    of("UsePAM no\n").has("sshd-use-pam", &["error", "UsePAM yes"]);
-    of("UsePAM yes\nKbdInteractiveAuthentication no\n").has("sshd-kbd-interactive", &["error"]);
+    of("UsePAM no\n")
+        .has("sshd-use-pam", &["error", "/etc/ssh/sshd_config.d/backupcodes.conf: UsePAM yes; then"]);
+    let keys = "UsePAM yes\nKbdInteractiveAuthentication no\nPasswordAuthentication no\n";
+    of(keys).has("sshd-never-asks", &["error", "KbdInteractiveAuthentication yes"]);
     of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
         .has("sshd-key-alone", &["warning", "publickey,keyboard-interactive"]);
-    of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
-        .has("code-alone", &["error", "asks for no key before"]);
-    of("UsePAM yes\nKbdInteractiveAuthentication yes\nPasswordAuthentication yes\n")
-        .has("sshd-password", &["warning"]);
+    of("UsePAM yes\nHostbasedAuthentication yes\n")
+        .has("sshd-not-asked", &["warning", "gets in by hostbased"]);
+    let matching = readme::block("sshd-key") + "Match User alice\nAuthenticationMethods publickey\n";
+    of(&matching).has("sshd-match", &["note", "/etc/ssh/sshd_config", "sshd -T -C"]);
     of("NoSuchSetting yes\n").has("sshd-settings", &["warning", "sshd -T"]);
     // Without the module sshd's settings are none of ours.
     doctor_of_stacks(&world, &[], "UsePAM no\n").has_none(&OF_SSHD);
     drop(machine);
+}
+
+/// A real login by the method `password`, which is answered once with `answer`.
+fn gets_in_by_password(sshd: &Sshd, account: &Account, answer: &str) -> bool {
+    let mut client = sshd.client(account, None, "echo is in");
+    client.args(["-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=1"]);
+    // ssh takes options in front of the host alone.
+    let arguments: Vec<_> = client.get_args().map(|argument| argument.to_owned()).collect();
+    let (front, options) = arguments.split_at(arguments.len() - 4);
+    let mut terminal = Terminal::start(Command::new("ssh").args(options).args(front));
+    terminal.expect("password: ");
+    terminal.send(answer);
+    let is_in = terminal.find("is in");
+    assert_eq!(terminal.end() == 0, is_in, "{}", terminal.screen);
+    is_in
+}
+
+#[test]
+fn what_the_method_password_does_with_codes_is_told_as_it_is() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let account = machine.account();
+    let sheet = machine.generate(&account);
+    let ways = [
+        // What Debian's own settings come to.
+        "UsePAM yes\nPubkeyAuthentication no\nKbdInteractiveAuthentication no\nPasswordAuthentication yes\n",
+        "UsePAM yes\nPubkeyAuthentication no\nAuthenticationMethods password\n",
+    ];
+    for (settings, code) in ways.into_iter().zip(&sheet.codes) {
+        machine.stack("sshd", "ssh-key");
+        let sshd = machine.sshd_with(settings);
+        assert!(gets_in_by_password(&sshd, &account, code), "{settings}");
+        doctor_of_stacks(&world, &[("sshd", readme::block("ssh-key"))], settings)
+            .has("code-alone", &["error", "by password: ", "asks for no key before"]);
+
+        machine.stack("sshd", "ssh-password");
+        for answer in [&account.password, &sheet.codes[5], &format!("{}{}", account.password, sheet.codes[5])]
+        {
+            assert!(!gets_in_by_password(&sshd, &account, answer), "{settings}");
+        }
+        let found = doctor_of_stacks(&world, &[("sshd", readme::block("ssh-password"))], settings);
+        found.has("sshd-kbd-interactive", &["error", "who has a set is locked out"]);
+        found.has_none(&["code-alone", "sshd-never-asks"]);
+    }
+    machine.original_stack("sshd");
+    let both =
+        "UsePAM yes\nPubkeyAuthentication no\nKbdInteractiveAuthentication yes\nPasswordAuthentication yes\n";
+    doctor_of_stacks(&world, &[("sshd", readme::block("ssh-password"))], both)
+        .has("sshd-password", &["warning", "cannot get in that way"]);
 }
