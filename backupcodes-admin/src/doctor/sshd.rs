@@ -61,7 +61,8 @@ fn judge(settings: &str, asked: Asked) -> Vec<Finding> {
                 "sshd-kbd-interactive",
                 "is locked out, since keyboard-interactive is no way in",
             ),
-            _ => (Level::Warning, "sshd-password", "cannot get in that way"),
+            Asked::PasswordAndCode => (Level::Warning, "sshd-password", "cannot get in that way"),
+            _ => (Level::Warning, "sshd-password", "may not get in that way"),
         };
         let message = format!(
             "the method password asks once, and sshd gives PAM that one answer for the password and for the code: who has a set {other}"

@@ -6,6 +6,7 @@ use super::*;
 
 mod faults;
 mod handed;
+mod lockers;
 mod stock;
 
 /// A root with PAM files.
