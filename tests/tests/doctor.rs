@@ -1,74 +1,14 @@
 //! `doctor` on a real host: each finding is there when the fault is, and gone when it is mended as it says.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use backupcodes_tests::disk::{Disk, FileSystem, must};
-use backupcodes_tests::hosts::{Account, Machine, Sshd, run};
-use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{World, built, feed, me, pam, readme, sandbox_of_root, set_mode, text};
-use serde_json::Value;
-
-/// What doctor finds, by the word of the check: the level and the whole line.
-struct Findings(Vec<Value>, Output);
-
-impl Findings {
-    fn of(output: Output) -> Self {
-        let found: Vec<Value> =
-            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        let has_error = found.iter().any(|finding| finding["level"] == "error");
-        assert_eq!(output.status.code(), Some(i32::from(has_error)), "{output:?}");
-        assert!(output.stderr.is_empty(), "{output:?}");
-        Self(found, output)
-    }
-
-    fn find(&self, check: &str) -> Option<String> {
-        let found = self.0.iter().find(|finding| finding["check"] == check)?;
-        let part = |name: &str| found[name].as_str().unwrap().to_owned();
-        assert!(
-            !part("subject").is_empty() && !part("message").is_empty() && !part("remedy").is_empty(),
-            "{found}"
-        );
-        Some(format!("{} {}: {}; {}", part("level"), part("subject"), part("message"), part("remedy")))
-    }
-
-    /// The finding says all of this.
-    fn has(&self, check: &str, parts: &[&str]) {
-        let line = self.find(check).unwrap_or_else(|| panic!("no {check}: {}", text(&self.1.stdout)));
-        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {line}");
-    }
-
-    fn has_none(&self, checks: &[&str]) {
-        for check in checks {
-            assert_eq!(self.find(check), None);
-        }
-    }
-}
-
-fn doctor(world: &World) -> Findings {
-    Findings::of(world.admin(&["doctor", "--format", "json"]))
-}
-
-/// The same where files of the host are other ones: `views` are bound over what they stand for.
-fn doctor_where(world: &World, views: &[(&Path, &str)]) -> Findings {
-    let binds = views.iter().map(|(view, place)| format!("mount --bind '{}' {place} && ", view.display()));
-    let script = binds.collect::<String>() + "exec \"$@\"";
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
-    unshare
-        .arg(built("backupcodes-admin"))
-        .arg("--config")
-        .arg(world.path("conf"))
-        .args(["doctor", "--format", "json"]);
-    Findings::of(feed(&mut unshare, ""))
-}
-
-fn world() -> Option<World> {
-    sandbox_of_root()?;
-    World::new("")
-}
+use backupcodes_tests::doctor::{doctor, doctor_of_stacks, doctor_where, world};
+use backupcodes_tests::hosts::{Machine, run};
+use backupcodes_tests::{World, me, pam, readme, set_mode};
 
 #[test]
 fn a_host_in_order_has_no_finding_of_sets_and_locks() {
@@ -150,29 +90,6 @@ fn the_configuration_that_a_line_names_is_looked_at_with_its_directory() {
 }
 
 #[test]
-fn a_locker_wants_lines_of_its_own_and_the_broker() {
-    let Some(_machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    world.generate();
-    let socket = world.path("broker");
-    let place = format!("broker = {socket:?}\n");
-    world.configure(&place);
-    let console = || ("login", readme::block("console"));
-    let found = |services: &[(&str, String)]| doctor_of_stacks(&world, services, "");
-    // Debian's swaylock takes the lines of login.
-    let both = found(&[console()]);
-    both.has("one-answer", &["error", "/etc/pam.d/login:", "in the stack of swaylock", "use_first_pass"]);
-    both.has("broker-missing", &["error", "swaylock", socket.to_str().unwrap(), "backupcodes-broker.socket"]);
-    for block in ["locker", "locker-code"] {
-        let own = [console(), ("swaylock", readme::block(block))];
-        found(&own).has_none(&["one-answer", "code-alone"]);
-        found(&own).has("broker-missing", &["error", "swaylock"]);
-    }
-    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    found(&[console()]).has_none(&["broker-missing"]);
-}
-
-#[test]
 fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
     let Some(machine) = Machine::new() else { return };
     let Some(world) = world() else { return };
@@ -223,7 +140,7 @@ fn a_configuration_that_refuses_every_login_is_an_error_and_does_not_stop_the_re
     found.has("module-version", &["pam_backupcodes.so"]);
 }
 
-fn empty(world: &World, name: &str) -> std::path::PathBuf {
+fn empty(world: &World, name: &str) -> PathBuf {
     fs::write(world.path(name), "").unwrap();
     world.path(name)
 }
@@ -364,190 +281,4 @@ fn a_disk_on_which_a_full_disk_denies_is_told_of() {
             .has("disk-not-judged", &["note", "btrfs", "e2fsprogs"]);
     }
     must("btrfs", &["-q", "subvolume", "delete", disk.path("snapshot").to_str().unwrap()]);
-}
-
-/// Debian's own PAM files, but for these.
-fn stacks(world: &World, services: &[(&str, String)]) -> std::path::PathBuf {
-    let directory = world.path("stacks");
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir(&directory).unwrap();
-    for file in fs::read_dir("/etc/pam.d").unwrap().map(|file| file.unwrap().path()) {
-        // Other tests have changed some, and kept what Debian had.
-        let original = file.with_extension("original");
-        let name = file.file_name().unwrap().to_str().unwrap();
-        if file.extension().is_none_or(|extension| extension != "original") {
-            fs::copy(if original.exists() { &original } else { &file }, directory.join(name)).unwrap();
-        }
-    }
-    for (service, lines) in services {
-        let file = directory.join(service);
-        let stack = fs::read_to_string(&file).unwrap();
-        fs::write(file, readme::with_stack(&stack, lines)).unwrap();
-    }
-    directory
-}
-
-const OF_STACKS: [&str; 15] = [
-    "password-alone",
-    "code-alone",
-    "no-set-locked-out",
-    "never-asked",
-    "nobody-gets-in",
-    "refusal-ignored",
-    "burns-codes",
-    "backslash",
-    "forward-pass-alone",
-    "unknown-option",
-    "missing-include",
-    "nothing-to-take",
-    "forward-pass-asks-again",
-    "one-answer",
-    "let-in-unasked",
-];
-const OF_SSHD: [&str; 8] = [
-    "sshd-settings",
-    "sshd-use-pam",
-    "sshd-never-asks",
-    "sshd-kbd-interactive",
-    "sshd-key-alone",
-    "sshd-not-asked",
-    "sshd-password",
-    "sshd-match",
-];
-
-/// Doctor on a host with these stacks and these settings of sshd, where all who log in have a set.
-fn doctor_of_stacks(world: &World, services: &[(&str, String)], sshd: &str) -> Findings {
-    let config = world.path("sshd_config");
-    fs::write(&config, sshd).unwrap();
-    doctor_where(world, &[(&stacks(world, services), "/etc/pam.d"), (&config, "/etc/ssh/sshd_config")])
-}
-
-#[test]
-fn debians_stacks_and_those_of_readme_give_no_false_alarm() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let output = world.admin(&["generate", "--all", "--count", "5"]);
-    assert!(output.status.success(), "{output:?}");
-    let quiet = |services: &[(&str, String)], sshd: &str| {
-        let found = doctor_of_stacks(&world, services, sshd);
-        found.has_none(&OF_STACKS);
-        found.has_none(&OF_SSHD);
-    };
-    quiet(&[], "");
-    quiet(&[("sshd", readme::block("ssh-key"))], &readme::block("sshd-key"));
-    quiet(&[("sshd", readme::block("ssh-password"))], &readme::block("sshd-password"));
-    for stack in ["one-prompt", "one-prompt-oath"] {
-        quiet(&[("sshd", readme::block(stack))], &readme::block("sshd-password"));
-    }
-    for stack in ["console", "nullok", "one-prompt-console"] {
-        let [login, su, locker] = [stack, stack, "locker"].map(readme::block);
-        quiet(&[("login", login), ("su", su), ("swaylock", locker)], "");
-    }
-    drop(machine);
-}
-
-#[test]
-fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let code = "auth required pam_backupcodes.so\n";
-    let unix = "auth requisite pam_unix.so\n";
-    let has = |lines: String, check: &str, parts: &[&str]| {
-        let parts = [&["/etc/pam.d/login:"], parts].concat();
-        doctor_of_stacks(&world, &[("login", lines)], "").has(check, &parts);
-    };
-    has("auth sufficient pam_backupcodes.so\nauth required pam_unix.so\n".into(), "code-alone", &["error"]);
-    has(format!("auth sufficient pam_permit.so\n{code}"), "never-asked", &["error"]);
-    has(format!("{unix}auth sufficient pam_backupcodes.so\n"), "refusal-ignored", &["error"]);
-    has(format!("auth required pam_unix.so\n{code}"), "burns-codes", &["warning", "requisite"]);
-    has(format!("{unix}auth required pam_env.so \\\n{code}"), "backslash", &["error"]);
-    has(format!("{unix}auth sufficient pam_backupcodes.so forward_pass\n"), "forward-pass-alone", &["error"]);
-    has(
-        format!("{unix}auth required pam_backupcodes.so nullOK\n"),
-        "unknown-option",
-        &["error", "nullOK", "nullok"],
-    );
-
-    // Who would be locked out is named, and not those who have a set.
-    let [with, without] = machine.accounts(2).try_into().ok().unwrap();
-    assert!(world.admin(&["generate", "--all", "--missing", "--count", "5"]).status.success());
-    assert!(world.admin(&["revoke", &without.name]).status.success());
-    let services = [("login", readme::block("console"))];
-    let found = doctor_of_stacks(&world, &services, "");
-    found.has("no-set-locked-out", &["warning", &without.name, "generate --all --missing"]);
-    assert!(!text(&found.1.stdout).contains(&with.name));
-    doctor_of_stacks(&world, &[("login", readme::block("nullok"))], "").has_none(&["no-set-locked-out"]);
-    assert!(world.admin(&["generate", "--all", "--missing", "--count", "5"]).status.success());
-    doctor_of_stacks(&world, &services, "").has_none(&["no-set-locked-out"]);
-}
-
-#[test]
-fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let services = [("sshd", readme::block("ssh-key"))];
-    let of = |settings: &str| doctor_of_stacks(&world, &services, settings);
-    of("UsePAM no\n")
-        .has("sshd-use-pam", &["error", "/etc/ssh/sshd_config.d/backupcodes.conf: UsePAM yes; then"]);
-    let keys = "UsePAM yes\nKbdInteractiveAuthentication no\nPasswordAuthentication no\n";
-    of(keys).has("sshd-never-asks", &["error", "KbdInteractiveAuthentication yes"]);
-    of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
-        .has("sshd-key-alone", &["warning", "publickey,keyboard-interactive"]);
-    of("UsePAM yes\nHostbasedAuthentication yes\n")
-        .has("sshd-not-asked", &["warning", "gets in by hostbased"]);
-    let matching = readme::block("sshd-key") + "Match User alice\nAuthenticationMethods publickey\n";
-    of(&matching).has("sshd-match", &["note", "/etc/ssh/sshd_config", "sshd -T -C"]);
-    of("NoSuchSetting yes\n").has("sshd-settings", &["warning", "sshd -T"]);
-    // Without the module sshd's settings are none of ours.
-    doctor_of_stacks(&world, &[], "UsePAM no\n").has_none(&OF_SSHD);
-    drop(machine);
-}
-
-/// A real login by the method `password`, which is answered once with `answer`.
-fn gets_in_by_password(sshd: &Sshd, account: &Account, answer: &str) -> bool {
-    let mut client = sshd.client(account, None, "echo is in");
-    client.args(["-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=1"]);
-    // ssh takes options in front of the host alone.
-    let arguments: Vec<_> = client.get_args().map(|argument| argument.to_owned()).collect();
-    let (front, options) = arguments.split_at(arguments.len() - 4);
-    let mut terminal = Terminal::start(Command::new("ssh").args(options).args(front));
-    terminal.expect("password: ");
-    terminal.send(answer);
-    let is_in = terminal.find("is in");
-    assert_eq!(terminal.end() == 0, is_in, "{}", terminal.screen);
-    is_in
-}
-
-#[test]
-fn what_the_method_password_does_with_codes_is_told_as_it_is() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let account = machine.account();
-    let sheet = machine.generate(&account);
-    let ways = [
-        // What Debian's own settings come to.
-        "UsePAM yes\nPubkeyAuthentication no\nKbdInteractiveAuthentication no\nPasswordAuthentication yes\n",
-        "UsePAM yes\nPubkeyAuthentication no\nAuthenticationMethods password\n",
-    ];
-    for (settings, code) in ways.into_iter().zip(&sheet.codes) {
-        machine.stack("sshd", "ssh-key");
-        let sshd = machine.sshd_with(settings);
-        assert!(gets_in_by_password(&sshd, &account, code), "{settings}");
-        doctor_of_stacks(&world, &[("sshd", readme::block("ssh-key"))], settings)
-            .has("code-alone", &["error", "by password: ", "asks for no key before"]);
-
-        machine.stack("sshd", "ssh-password");
-        for answer in [&account.password, &sheet.codes[5], &format!("{}{}", account.password, sheet.codes[5])]
-        {
-            assert!(!gets_in_by_password(&sshd, &account, answer), "{settings}");
-        }
-        let found = doctor_of_stacks(&world, &[("sshd", readme::block("ssh-password"))], settings);
-        found.has("sshd-kbd-interactive", &["error", "who has a set is locked out"]);
-        found.has_none(&["code-alone", "sshd-never-asks"]);
-    }
-    machine.original_stack("sshd");
-    let both =
-        "UsePAM yes\nPubkeyAuthentication no\nKbdInteractiveAuthentication yes\nPasswordAuthentication yes\n";
-    doctor_of_stacks(&world, &[("sshd", readme::block("ssh-password"))], both)
-        .has("sshd-password", &["warning", "cannot get in that way"]);
 }
