@@ -1,5 +1,6 @@
 //! `doctor`: looks for all that can be wrong on this host, and says how to mend it. It changes nothing.
 
+mod broker;
 mod disk;
 mod finding;
 mod locks;
@@ -11,39 +12,48 @@ mod sets;
 mod sshd;
 mod stack;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use backupcodes_core::config::{Config, ConfigError};
 use console::style;
 
 use self::finding::{Finding, Level};
+use self::stack::WithoutSet;
 use crate::cli::{Doctor, Style};
 use crate::failure::{Failure, Outcome};
 use crate::{accounts, output};
 
 pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Result<Outcome, Failure> {
+    let root = Path::new("/");
     let mut findings = Vec::new();
-    let mut without_set = Vec::new();
-    match config {
-        Err(error) => findings.push(Finding::of_error(Level::Error, "configuration", &error)),
-        Ok(config) => {
-            let held = locks::Held::now(&config);
-            let people = accounts::that_log_in().unwrap_or_else(|failure| {
-                findings.push(Finding::of_error(Level::Note, "accounts", &failure));
-                Vec::new()
-            });
-            let (found, with_set) = sets::check(&config);
+    let mut without_set = WithoutSet::new();
+    let people = accounts::that_log_in().unwrap_or_else(|failure| {
+        findings.push(Finding::of_error(Level::Note, "accounts", &failure));
+        Vec::new()
+    });
+    let mut configs = configurations(root, config, &mut findings);
+    let held = configs.get(&None).map(locks::Held::now);
+    let mut looked_at = BTreeMap::new();
+    for (named, config) in &configs {
+        let missing = looked_at.entry(&config.directory).or_insert_with(|| {
+            let (found, missing) = of_sets(config, &people);
             findings.extend(found);
-            without_set.extend(people.into_iter().filter(|name| !with_set.contains(name)));
-            findings.extend(disk::check(&config.directory, with_set.first()));
-            findings.extend(mail::check(&config));
-            findings.extend(held.still(&config));
-        }
+            missing
+        });
+        without_set.insert(named.clone(), missing.clone());
     }
-    findings.extend(of_the_host(Path::new("/"), &without_set));
+    for (service, named) in stack::of_users(root) {
+        findings.extend(configs.get(&named).and_then(|config| broker::check(&service, &config.broker)));
+    }
+    if let Some((config, held)) = configs.remove(&None).zip(held) {
+        findings.extend(mail::check(&config));
+        findings.extend(held.still(&config));
+    }
+    findings.extend(of_the_host(root, &without_set));
     findings.sort_by_key(|finding| finding.level);
     // What stops several looks is told of once.
     findings.dedup_by(|one, other| one.to_string() == other.to_string());
@@ -55,17 +65,45 @@ pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Re
     Ok(if is_well { Outcome::Done } else { Outcome::No })
 }
 
+/// The configurations in use: ours, and those that lines of PAM stacks name.
+fn configurations(
+    root: &Path,
+    ours: Result<Config, ConfigError>,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<Option<PathBuf>, Config> {
+    let mut configs = BTreeMap::new();
+    let mut add = |named: Option<PathBuf>, config: Result<Config, ConfigError>, place: &str| match config {
+        Ok(config) => drop(configs.insert(named, config)),
+        Err(error) => {
+            let mut finding = Finding::of_error(Level::Error, "configuration", &error);
+            finding.message.push_str(place);
+            findings.push(finding);
+        }
+    };
+    add(None, ours, "");
+    for (named, place) in stack::configurations(root) {
+        let config = Config::load(Some(&named));
+        add(Some(named), config, &format!(" (the module reads it for conf= in {place})"));
+    }
+    configs
+}
+
+/// What is found in a directory of sets, and who of `people` has none there.
+fn of_sets(config: &Config, people: &[String]) -> (Vec<Finding>, Vec<String>) {
+    let (mut findings, with_set) = sets::check(config);
+    // A directory that is not in order proves nothing of anybody.
+    let Some(with_set) = with_set else { return (findings, Vec::new()) };
+    findings.extend(disk::check(&config.directory, &with_set));
+    (findings, people.iter().filter(|name| !with_set.contains(*name)).cloned().collect())
+}
+
 /// What does not depend on our own configuration.
-fn of_the_host(root: &Path, without_set: &[String]) -> Vec<Finding> {
+fn of_the_host(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
     let mut findings = module::check(root);
     findings.extend(stack::check(root, without_set));
     findings.extend(printing::check(root));
-    let sshd = Path::new(sshd::PROGRAM);
-    if sshd.exists() && stack::has_module(root, "sshd") {
-        findings.extend(sshd::settings(sshd).map_or_else(
-            |finding| vec![finding],
-            |settings| sshd::check(&settings, stack::asks_sshd_for_a_code_alone(root)),
-        ));
+    if Path::new(sshd::PROGRAM).exists() && stack::has_module(root, "sshd") {
+        findings.extend(sshd::check(root, stack::asked_by_sshd(root)));
     }
     findings
 }

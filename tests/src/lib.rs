@@ -22,6 +22,7 @@ pub mod broker;
 pub mod chance;
 pub mod condition;
 pub mod disk;
+pub mod doctor;
 pub mod hosts;
 pub mod lent;
 pub mod libpam;

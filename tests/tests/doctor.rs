@@ -1,73 +1,14 @@
 //! `doctor` on a real host: each finding is there when the fault is, and gone when it is mended as it says.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use backupcodes_tests::disk::{Disk, FileSystem, must};
+use backupcodes_tests::doctor::{doctor, doctor_of_stacks, doctor_where, world};
 use backupcodes_tests::hosts::{Machine, run};
-use backupcodes_tests::{World, built, feed, me, pam, readme, sandbox_of_root, set_mode, text};
-use serde_json::Value;
-
-/// What doctor finds, by the word of the check: the level and the whole line.
-struct Findings(Vec<Value>, Output);
-
-impl Findings {
-    fn of(output: Output) -> Self {
-        let found: Vec<Value> =
-            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        let has_error = found.iter().any(|finding| finding["level"] == "error");
-        assert_eq!(output.status.code(), Some(i32::from(has_error)), "{output:?}");
-        assert!(output.stderr.is_empty(), "{output:?}");
-        Self(found, output)
-    }
-
-    fn find(&self, check: &str) -> Option<String> {
-        let found = self.0.iter().find(|finding| finding["check"] == check)?;
-        let part = |name: &str| found[name].as_str().unwrap().to_owned();
-        assert!(
-            !part("subject").is_empty() && !part("message").is_empty() && !part("remedy").is_empty(),
-            "{found}"
-        );
-        Some(format!("{} {}: {}; {}", part("level"), part("subject"), part("message"), part("remedy")))
-    }
-
-    /// The finding says all of this.
-    fn has(&self, check: &str, parts: &[&str]) {
-        let line = self.find(check).unwrap_or_else(|| panic!("no {check}: {}", text(&self.1.stdout)));
-        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {line}");
-    }
-
-    fn has_none(&self, checks: &[&str]) {
-        for check in checks {
-            assert_eq!(self.find(check), None);
-        }
-    }
-}
-
-fn doctor(world: &World) -> Findings {
-    Findings::of(world.admin(&["doctor", "--format", "json"]))
-}
-
-/// The same where files of the host are other ones: `views` are bound over what they stand for.
-fn doctor_where(world: &World, views: &[(&Path, &str)]) -> Findings {
-    let binds = views.iter().map(|(view, place)| format!("mount --bind '{}' {place} && ", view.display()));
-    let script = binds.collect::<String>() + "exec \"$@\"";
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
-    unshare
-        .arg(built("backupcodes-admin"))
-        .arg("--config")
-        .arg(world.path("conf"))
-        .args(["doctor", "--format", "json"]);
-    Findings::of(feed(&mut unshare, ""))
-}
-
-fn world() -> Option<World> {
-    sandbox_of_root()?;
-    World::new("")
-}
+use backupcodes_tests::{World, me, pam, readme, set_mode};
 
 #[test]
 fn a_host_in_order_has_no_finding_of_sets_and_locks() {
@@ -101,6 +42,51 @@ fn directories_that_are_missing_or_open_are_errors() {
 
     fs::rename(world.store(), world.path("away")).unwrap();
     doctor(&world).has("directory", &["error", "no such directory", "install -d -m 0700 -o root"]);
+}
+
+#[test]
+fn a_directory_that_is_not_in_order_proves_nothing_of_anybody() {
+    let Some(_machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let found = || doctor_of_stacks(&world, &[("su", readme::block("console"))], "");
+    found().has("no-set-locked-out", &["warning", &me()]);
+    set_mode(&world.store(), 0o750);
+    found().has("directory", &["error"]);
+    found().has_none(&["no-set-locked-out"]);
+    set_mode(&world.store(), 0o700);
+    fs::rename(world.store(), world.path("away")).unwrap();
+    found().has("directory", &["error"]);
+    found().has_none(&["no-set-locked-out"]);
+}
+
+#[test]
+fn the_configuration_that_a_line_names_is_looked_at_with_its_directory() {
+    let Some(_machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    world.generate();
+    let file = world.path("other.conf");
+    let conf = file.display().to_string();
+    let lines = format!("auth requisite pam_unix.so\nauth required pam_backupcodes.so nullok conf={conf}\n");
+    let found = || doctor_of_stacks(&world, &[("su", lines.clone())], "");
+    found().has("configuration", &["error", &conf, "cannot be read", "conf= in /etc/pam.d/su:"]);
+    fs::write(&file, "directry = \"/x\"\n").unwrap();
+    found().has("configuration", &["error", &conf, "unknown key", "conf= in /etc/pam.d/su:"]);
+    let other = world.path("elsewhere");
+    fs::write(&file, format!("directory = {other:?}\n")).unwrap();
+    found().has("directory", &["error", other.to_str().unwrap(), "no such directory"]);
+    fs::create_dir(&other).unwrap();
+    set_mode(&other, 0o755);
+    found().has("directory", &["error", other.to_str().unwrap(), "mode 0755"]);
+    set_mode(&other, 0o700);
+    fs::write(other.join("root.toml"), "").unwrap();
+    set_mode(&other.join("root.toml"), 0o640);
+    found().has("set-unreadable", &["error", other.join("root.toml").to_str().unwrap(), "mode 0640"]);
+    fs::remove_file(other.join("root.toml")).unwrap();
+    found().has_none(&["directory", "configuration", "set-unreadable", "no-set-locked-out"]);
+    // Who has a set in the one has none in the other.
+    let strict = lines.replace(" nullok", "");
+    let found = doctor_of_stacks(&world, &[("su", strict)], "");
+    found.has("no-set-locked-out", &["warning", &me()]);
 }
 
 #[test]
@@ -150,11 +136,11 @@ fn a_configuration_that_refuses_every_login_is_an_error_and_does_not_stop_the_re
         &world,
         &[(&empty(&world, "module"), "/usr/lib/$(gcc -print-multiarch)/security/pam_backupcodes.so")],
     );
-    found.has("configuration", &["error", "codes.count is 99", "README"]);
+    found.has("configuration", &["error", "codes.count is 99", "backupcodes.conf(5)"]);
     found.has("module-version", &["pam_backupcodes.so"]);
 }
 
-fn empty(world: &World, name: &str) -> std::path::PathBuf {
+fn empty(world: &World, name: &str) -> PathBuf {
     fs::write(world.path(name), "").unwrap();
     world.path(name)
 }
@@ -165,7 +151,11 @@ fn whoever_holds_a_lock_for_long_is_named() {
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     doctor(&world).has_none(&["lock-held"]);
-    for path in [world.file(), world.store(), world.path("run/slots/0")] {
+    for (path, meanwhile) in [
+        (world.file(), "the user's codes are refused"),
+        (world.store(), "no set is made or removed"),
+        (world.path("run/slots/0"), "wait for it, for 5 s at most, and then go on"),
+    ] {
         if !path.exists() {
             fs::write(&path, "").unwrap();
             set_mode(&path, 0o600);
@@ -176,7 +166,13 @@ fn whoever_holds_a_lock_for_long_is_named() {
         let id = holder.id().to_string();
         found.has(
             "lock-held",
-            &["warning", path.to_str().unwrap(), &format!("process {id} (flock)"), &format!("kill {id}")],
+            &[
+                "warning",
+                path.to_str().unwrap(),
+                &format!("process {id} (flock)"),
+                &format!("kill {id}"),
+                meanwhile,
+            ],
         );
         // flock(1) has a child, which has the descriptor as well.
         run(Command::new("pkill").args(["--parent", &id]), "");
@@ -211,7 +207,14 @@ fn users_who_will_not_learn_of_a_use_are_named() {
     doctor(&world).has("notices-stuck", &["warning", &me()]);
     world.notify("spawn = false\nsendmail = [\"/bin/true\"]");
     world.deliver();
-    doctor(&world).has_none(&["notices-stuck", "no-sendmail"]);
+    doctor(&world).has_none(&["notices-stuck", "no-sendmail", "notices-refused"]);
+    // What sendmail refuses is not due, and stays.
+    world.notify("spawn = false\nsendmail = [\"/bin/false\"]");
+    world.generate();
+    assert_eq!(world.admin(&["notify"]).status.code(), Some(3));
+    let found = doctor(&world);
+    found.has("notices-refused", &["warning", &me(), "backupcodes-admin status", "backupcodes-admin email"]);
+    found.has_none(&["notices-stuck"]);
 }
 
 #[test]
@@ -243,6 +246,7 @@ fn a_module_that_is_missing_or_of_another_version_is_told_of() {
 
 #[test]
 fn a_disk_on_which_a_full_disk_denies_is_told_of() {
+    let Some(machine) = Machine::new() else { return };
     let Some(world) = world() else { return };
     let mut disk = Disk::new(&world, FileSystem::Btrfs);
     let store = disk.path("store");
@@ -251,138 +255,30 @@ fn a_disk_on_which_a_full_disk_denies_is_told_of() {
     disk.show("store", "store");
     world.generate();
     doctor(&world).has("full-disk-denies", &["warning", "btrfs without chattr +C"]);
-    fs::remove_file(world.file()).unwrap();
-    let _ = fs::remove_dir_all(world.store().join("outbox"));
+    // Too late for the set that is there.
     must("chattr", &["+C", world.store().to_str().unwrap()]);
+    doctor(&world)
+        .has("full-disk-denies", &["warning", &me(), "older than the directory's chattr +C", "generate"]);
     world.generate();
     doctor(&world).has_none(&["full-disk-denies"]);
+    let name = format!("a{}", &machine.account().name);
+    run(Command::new("useradd").arg(&name), "");
+    assert!(world.admin(&["generate", &name]).status.success());
     disk.flush();
     must(
         "btrfs",
         &["-q", "subvolume", "snapshot", store.to_str().unwrap(), disk.path("snapshot").to_str().unwrap()],
     );
     doctor(&world).has("full-disk-denies", &["warning", "a snapshot or a copy shares blocks"]);
+    // Also where the first of the sets is newer than it.
+    assert!(world.admin(&["generate", "--yes", &name]).status.success());
+    doctor(&world).has("full-disk-denies", &["warning", "a snapshot or a copy shares blocks"]);
+    world.generate();
+    doctor(&world).has_none(&["full-disk-denies", "disk-not-judged"]);
+    let no_programs = empty(&world, "no-program");
+    for program in ["/usr/bin/lsattr", "/usr/sbin/filefrag"] {
+        doctor_where(&world, &[(&no_programs, program)])
+            .has("disk-not-judged", &["note", "btrfs", "e2fsprogs"]);
+    }
     must("btrfs", &["-q", "subvolume", "delete", disk.path("snapshot").to_str().unwrap()]);
-}
-
-/// Debian's own PAM files, but for these.
-fn stacks(world: &World, services: &[(&str, String)]) -> std::path::PathBuf {
-    let directory = world.path("stacks");
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir(&directory).unwrap();
-    for file in fs::read_dir("/etc/pam.d").unwrap().map(|file| file.unwrap().path()) {
-        // Other tests have changed some, and kept what Debian had.
-        let original = file.with_extension("original");
-        let name = file.file_name().unwrap().to_str().unwrap();
-        if file.extension().is_none_or(|extension| extension != "original") {
-            fs::copy(if original.exists() { &original } else { &file }, directory.join(name)).unwrap();
-        }
-    }
-    for (service, lines) in services {
-        let file = directory.join(service);
-        let stack = fs::read_to_string(&file).unwrap();
-        fs::write(file, readme::with_stack(&stack, lines)).unwrap();
-    }
-    directory
-}
-
-const OF_STACKS: [&str; 11] = [
-    "password-alone",
-    "code-alone",
-    "no-set-locked-out",
-    "never-asked",
-    "nobody-gets-in",
-    "refusal-ignored",
-    "burns-codes",
-    "backslash",
-    "forward-pass-alone",
-    "unknown-option",
-    "missing-include",
-];
-const OF_SSHD: [&str; 5] =
-    ["sshd-settings", "sshd-use-pam", "sshd-kbd-interactive", "sshd-key-alone", "sshd-password"];
-
-/// Doctor on a host with these stacks and these settings of sshd, where all who log in have a set.
-fn doctor_of_stacks(world: &World, services: &[(&str, String)], sshd: &str) -> Findings {
-    let config = world.path("sshd_config");
-    fs::write(&config, sshd).unwrap();
-    doctor_where(world, &[(&stacks(world, services), "/etc/pam.d"), (&config, "/etc/ssh/sshd_config")])
-}
-
-#[test]
-fn debians_stacks_and_those_of_readme_give_no_false_alarm() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let output = world.admin(&["generate", "--all", "--count", "5"]);
-    assert!(output.status.success(), "{output:?}");
-    let quiet = |services: &[(&str, String)], sshd: &str| {
-        let found = doctor_of_stacks(&world, services, sshd);
-        found.has_none(&OF_STACKS);
-        found.has_none(&OF_SSHD);
-    };
-    quiet(&[], "");
-    quiet(&[("sshd", readme::block("ssh-key"))], &readme::block("sshd-key"));
-    quiet(&[("sshd", readme::block("ssh-password"))], &readme::block("sshd-password"));
-    for stack in ["one-prompt", "one-prompt-oath"] {
-        quiet(&[("sshd", readme::block(stack))], &readme::block("sshd-password"));
-    }
-    for stack in ["console", "nullok", "one-prompt-console"] {
-        quiet(&[("login", readme::block(stack)), ("su", readme::block(stack))], "");
-    }
-    drop(machine);
-}
-
-#[test]
-fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let code = "auth required pam_backupcodes.so\n";
-    let unix = "auth requisite pam_unix.so\n";
-    let has = |lines: String, check: &str, parts: &[&str]| {
-        let parts = [&["/etc/pam.d/login:"], parts].concat();
-        doctor_of_stacks(&world, &[("login", lines)], "").has(check, &parts);
-    };
-    has("auth sufficient pam_backupcodes.so\nauth required pam_unix.so\n".into(), "code-alone", &["error"]);
-    has(format!("auth sufficient pam_permit.so\n{code}"), "never-asked", &["error"]);
-    has(format!("{unix}auth sufficient pam_backupcodes.so\n"), "refusal-ignored", &["error"]);
-    has(format!("auth required pam_unix.so\n{code}"), "burns-codes", &["warning", "requisite"]);
-    has(format!("{unix}auth required pam_env.so \\\n{code}"), "backslash", &["error"]);
-    has(format!("{unix}auth sufficient pam_backupcodes.so forward_pass\n"), "forward-pass-alone", &["error"]);
-    has(
-        format!("{unix}auth required pam_backupcodes.so nullOK\n"),
-        "unknown-option",
-        &["error", "nullOK", "nullok"],
-    );
-
-    // Who would be locked out is named, and not those who have a set.
-    let [with, without] = machine.accounts(2).try_into().ok().unwrap();
-    assert!(world.admin(&["generate", "--all", "--missing", "--count", "5"]).status.success());
-    assert!(world.admin(&["revoke", &without.name]).status.success());
-    let services = [("login", readme::block("console"))];
-    let found = doctor_of_stacks(&world, &services, "");
-    found.has("no-set-locked-out", &["warning", &without.name, "generate --all --missing"]);
-    assert!(!text(&found.1.stdout).contains(&with.name));
-    doctor_of_stacks(&world, &[("login", readme::block("nullok"))], "").has_none(&["no-set-locked-out"]);
-    assert!(world.admin(&["generate", "--all", "--missing", "--count", "5"]).status.success());
-    doctor_of_stacks(&world, &services, "").has_none(&["no-set-locked-out"]);
-}
-
-#[test]
-fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let services = [("sshd", readme::block("ssh-key"))];
-    let of = |settings: &str| doctor_of_stacks(&world, &services, settings);
-    of("UsePAM no\n").has("sshd-use-pam", &["error", "UsePAM yes"]);
-    of("UsePAM yes\nKbdInteractiveAuthentication no\n").has("sshd-kbd-interactive", &["error"]);
-    of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
-        .has("sshd-key-alone", &["warning", "publickey,keyboard-interactive"]);
-    of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
-        .has("code-alone", &["error", "asks for no key before"]);
-    of("UsePAM yes\nKbdInteractiveAuthentication yes\nPasswordAuthentication yes\n")
-        .has("sshd-password", &["warning"]);
-    of("NoSuchSetting yes\n").has("sshd-settings", &["warning", "sshd -T"]);
-    // Without the module sshd's settings are none of ours.
-    doctor_of_stacks(&world, &[], "UsePAM no\n").has_none(&OF_SSHD);
-    drop(machine);
 }

@@ -8,9 +8,10 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
-    /// Somebody is locked out or let in who must not be, or will be.
+    /// A fault: people are locked out, or let in without what they should be asked for, or may be at any time.
     Error,
-    /// Something does not work as it should, or will not in an emergency.
+    /// It may be meant so, as an account without codes, or is felt when something else happens: the disk is full, a password is
+    /// mistyped, a code is stolen.
     Warning,
     /// Worth knowing.
     Note,

@@ -24,6 +24,15 @@ struct Lock {
     inode: u64,
     process: u32,
     path: PathBuf,
+    kind: Kind,
+}
+
+/// What is locked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    Set,
+    Slot,
 }
 
 impl Held {
@@ -48,10 +57,15 @@ impl Held {
 
 impl Lock {
     fn finding(self) -> Finding {
-        let Self { process, path, .. } = self;
+        let Self { process, path, kind, .. } = self;
+        let meanwhile = match kind {
+            Kind::Directory => "no set is made or removed as long as it does",
+            Kind::Set => "the user's codes are refused as long as it does",
+            Kind::Slot => "logins may wait for it, for 5 s at most, and then go on without",
+        };
         let name = read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
         let message = format!(
-            "process {process} ({}) has held this lock for more than {} s; codes are refused, or wait, as long as it does",
+            "process {process} ({}) has held this lock for more than {} s; {meanwhile}",
             name.trim(),
             LONG.as_secs()
         );
@@ -68,23 +82,25 @@ fn locks(config: &Config, listed: &str) -> Vec<Lock> {
         let at = fields.iter().position(|field| *field == "FLOCK")?;
         let process = fields.get(at.checked_add(3)?)?.parse().ok()?;
         let inode = fields.get(at.checked_add(4)?)?.rsplit(':').next()?.parse().ok()?;
-        let path = ours.get(&inode)?;
+        let (path, kind) = ours.get(&inode)?;
         // Other file systems have the same numbers.
-        has_open(process, path).then(|| Lock { inode, process, path: path.clone() })
+        has_open(process, path).then(|| Lock { inode, process, path: path.clone(), kind: *kind })
     };
     // One that waits stands behind `->`.
     listed.lines().filter(|line| !line.contains("->")).filter_map(lock).collect()
 }
 
-/// What is locked, by its inode: the directory, the sets, and the slots.
-fn files(config: &Config) -> BTreeMap<u64, PathBuf> {
+/// What may be locked, by its inode.
+fn files(config: &Config) -> BTreeMap<u64, (PathBuf, Kind)> {
     let mut files = BTreeMap::new();
     if let Ok(directory) = config.directory.metadata() {
-        files.insert(directory.ino(), config.directory.clone());
+        files.insert(directory.ino(), (config.directory.clone(), Kind::Directory));
     }
-    for directory in [config.directory.clone(), config.runtime_directory.join("slots")] {
-        let entries = read_dir(directory).into_iter().flatten().flatten();
-        files.extend(entries.map(|entry| (entry.ino(), entry.path())));
+    let folders =
+        [(config.directory.clone(), Kind::Set), (config.runtime_directory.join("slots"), Kind::Slot)];
+    for (folder, kind) in folders {
+        let entries = read_dir(folder).into_iter().flatten().flatten();
+        files.extend(entries.map(|entry| (entry.ino(), (entry.path(), kind))));
     }
     files
 }

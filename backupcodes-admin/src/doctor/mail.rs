@@ -1,5 +1,6 @@
 //! Whether users learn that a code was used.
 
+use std::collections::BTreeSet;
 use std::fs::metadata;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -24,10 +25,18 @@ pub(super) fn is_late(time: Time) -> bool {
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<_> = sendmail(&config.notify.sendmail).into_iter().collect();
-    match late_letters(&FileStore::new(&config.directory).outbox()) {
-        Ok(late) if late.is_empty() => {}
-        Ok(late) => {
-            findings.push(Finding::new(Level::Warning, "notices-stuck", some_of(&late), LATE, REMEDY));
+    match letters(&FileStore::new(&config.directory).outbox()) {
+        Ok((late, refused)) => {
+            let refusal =
+                "sendmail has refused notices to their addresses, and is tried once a day for 30 days";
+            let remedy = "see why: backupcodes-admin status USER; for another address: backupcodes-admin email USER ADDRESS";
+            for (users, check, message, remedy) in
+                [(late, "notices-stuck", LATE, REMEDY), (refused, "notices-refused", refusal, remedy)]
+            {
+                if !users.is_empty() {
+                    findings.push(Finding::new(Level::Warning, check, some_of(&users), message, remedy));
+                }
+            }
         }
         // Of a directory that cannot be read, others have told.
         Err(StoreError::NoDirectory(_)) => {}
@@ -53,13 +62,16 @@ fn sendmail(command: &[String]) -> Option<Finding> {
     })
 }
 
-/// Users with a letter that should be gone.
-fn late_letters(outbox: &Outbox) -> Result<Vec<String>, StoreError> {
-    let mut users = Vec::new();
+/// Users with a letter that should be gone, and those with one that was refused.
+fn letters(outbox: &Outbox) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let [mut late, mut refused] = [BTreeSet::new(), BTreeSet::new()];
     for name in outbox.names()? {
-        let letter = outbox.read(&name)?.filter(|letter| !letter.is_refused && is_late(letter.time));
-        users.extend(letter.map(|letter| letter.user));
+        let Some(letter) = outbox.read(&name)? else { continue };
+        if letter.is_refused {
+            refused.insert(letter.user);
+        } else if is_late(letter.time) {
+            late.insert(letter.user);
+        }
     }
-    users.dedup();
-    Ok(users)
+    Ok((late.into_iter().collect(), refused.into_iter().collect()))
 }

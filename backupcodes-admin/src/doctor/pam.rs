@@ -1,4 +1,4 @@
-//! The stacks of modules that libpam makes of the files in `/etc/pam.d`, as far as they authenticate.
+//! The stacks of modules that libpam makes of the files in `/etc/pam.d`: those that authenticate, or those of sessions.
 //!
 //! Read as Linux-PAM 1.5 to 1.7 reads them. Where these differ (a blank line behind a backslash), as the one in which more is lost.
 
@@ -18,6 +18,9 @@ use super::read_small;
 
 /// The host's own files, and the distribution's for services that are not among these.
 const FOLDERS: [&str; 2] = ["etc/pam.d", "usr/lib/pam.d"];
+
+/// The type of lines for `pam_authenticate`.
+const AUTH: &str = "auth";
 
 /// The service that libpam takes for one without `auth` lines.
 const OTHER: &str = "other";
@@ -45,7 +48,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What libpam goes through for `pam_authenticate`.
+/// What libpam goes through for `pam_authenticate`, or `pam_open_session`.
 #[derive(Debug, Default)]
 pub(crate) struct Stack {
     pub(crate) entries: Vec<Entry>,
@@ -94,11 +97,19 @@ impl Entry {
 /// The PAM files below a root.
 pub(crate) struct Files<'a> {
     root: &'a Path,
+    /// The type of the lines that are taken.
+    wanted: &'static str,
 }
 
 impl<'a> Files<'a> {
+    /// Their `auth` lines.
     pub(crate) const fn below(root: &'a Path) -> Self {
-        Self { root }
+        Self { root, wanted: AUTH }
+    }
+
+    /// Their `session` lines.
+    pub(crate) const fn of_sessions(root: &'a Path) -> Self {
+        Self { root, wanted: "session" }
     }
 
     /// All services, but those that only stand in for their parts: files that others include and that include none, as
@@ -186,7 +197,7 @@ impl<'a> Files<'a> {
         let first = words.next().unwrap_or_default();
         let level = depth.substacks;
         let must_fail = |place, control| Entry { place, level, control, kind: Kind::MustFail };
-        let Some(kind) = Type::of(&first) else {
+        let Some(kind) = Type::of(&first, self.wanted) else {
             // libpam takes an unknown type for `auth`, the one where a failure matters most.
             let control = words.next().map_or_else(Control::bad, |word| Control::parse(&word));
             stack.entries.push(must_fail(place, control));
@@ -195,7 +206,7 @@ impl<'a> Files<'a> {
         let (name, inner, is_wanted) = match kind {
             Type::Include => (words.next(), depth.included(), requested),
             Type::Other => return true,
-            Type::Auth => {
+            Type::Wanted => {
                 let Some(word) = words.next() else {
                     stack.entries.push(must_fail(place, Control::bad()));
                     return true;
@@ -213,7 +224,7 @@ impl<'a> Files<'a> {
                         return true;
                     }
                 };
-                (words.next(), inner, Requested::Auth)
+                (words.next(), inner, Requested::Wanted)
             }
         };
         if inner.substacks > level {
@@ -241,7 +252,7 @@ impl<'a> Files<'a> {
 #[derive(Clone, Copy)]
 enum Requested {
     Any,
-    Auth,
+    Wanted,
 }
 
 /// How many files and substacks are around a line.
@@ -264,18 +275,18 @@ impl Depth {
 /// What a line begins with.
 #[derive(Clone, Copy)]
 enum Type {
-    Auth,
-    /// The session, the account, the password: not judged.
+    Wanted,
+    /// Of another type: not judged.
     Other,
     /// Debian's `@include`
     Include,
 }
 
 impl Type {
-    fn of(word: &str) -> Option<Self> {
+    fn of(word: &str, wanted: &str) -> Option<Self> {
         match word.strip_prefix('-').unwrap_or(word).to_ascii_lowercase().as_str() {
-            "auth" => Some(Self::Auth),
-            "account" | "password" | "session" => Some(Self::Other),
+            known if known == wanted => Some(Self::Wanted),
+            AUTH | "account" | "password" | "session" => Some(Self::Other),
             "@include" => Some(Self::Include),
             _ => None,
         }
@@ -291,7 +302,7 @@ impl File {
     /// What it includes, for whatever type.
     fn includes(&self) -> Vec<String> {
         let of_line = |line: &Line| match words(&line.text).as_slice() {
-            [first, name, ..] if matches!(Type::of(first), Some(Type::Include)) => Some(name.clone()),
+            [first, name, ..] if matches!(Type::of(first, AUTH), Some(Type::Include)) => Some(name.clone()),
             [_, word, name, ..] if ["include", "substack"].contains(&word.to_ascii_lowercase().as_str()) => {
                 Some(name.clone())
             }
@@ -304,7 +315,7 @@ impl File {
     fn swallows(&self) -> Vec<(Place, Swallow)> {
         let is_lost = |swallow: &Swallow| {
             let first = swallow.lost.as_ref().and_then(|(_, text)| words(text).into_iter().next());
-            swallow.lost.is_none() || first.is_some_and(|word| Type::of(&word).is_some())
+            swallow.lost.is_none() || first.is_some_and(|word| Type::of(&word, AUTH).is_some())
         };
         let placed = |swallow: Swallow| (Place { file: self.shown.clone(), line: swallow.number }, swallow);
         lines(&self.text).swallows.into_iter().filter(is_lost).map(placed).collect()

@@ -13,8 +13,8 @@ use super::mail;
 use crate::accounts::Accounts;
 use crate::workers::slices_in_order;
 
-/// What is wrong with sets, and which users have one.
-pub(super) fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
+/// What is wrong with sets, and which users have one: nobody knows where the directory is not in order.
+pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>) {
     let store = FileStore::new(&config.directory);
     let mut found = Found::default();
     found.findings.extend(
@@ -27,7 +27,7 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
         Ok(users) => users,
         Err(error) => {
             found.findings.push(Finding::of_error(Level::Error, "directory", &error));
-            return (found.findings, BTreeSet::new());
+            return (found.findings, None);
         }
     };
     let accounts = Accounts::list();
@@ -36,7 +36,7 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, BTreeSet<String>) {
         found.add(one);
         ControlFlow::Continue(())
     });
-    (found.findings(), users.into_iter().collect())
+    (found.findings(), Some(users.into_iter().collect()))
 }
 
 /// Findings of single sets, and users of whom there may be many.

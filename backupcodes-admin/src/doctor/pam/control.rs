@@ -46,6 +46,12 @@ impl Control {
         given.map_or(self.default, |(_, action)| *action)
     }
 
+    /// The widest jump that a result may lead to.
+    pub(crate) fn jump(&self) -> Option<usize> {
+        let actions = self.of.iter().map(|(_, action)| action).chain([&self.default]);
+        actions.filter_map(|action| if let Action::Jump(lines) = action { Some(*lines) } else { None }).max()
+    }
+
     /// `value=action` pairs. The last one of a value counts, but of `default` the first.
     fn listed(word: &str) -> Option<Self> {
         let mut control = Self::bad();

@@ -36,7 +36,7 @@ pub(crate) enum Role {
 
 pub(crate) fn role(entry: &Entry) -> Role {
     let Some(module) = entry.module() else { return Role::Silent };
-    let name = module.strip_suffix(".so").unwrap_or(module);
+    let name = name(entry);
     match module {
         OURS => Role::Ours,
         _ if FIRST_FACTORS.contains(&name) => Role::FirstFactor,
@@ -48,14 +48,13 @@ pub(crate) fn role(entry: &Entry) -> Role {
 /// All that a module may return to somebody who is not root. What it does depends on nothing here: a path on which the
 /// modules say what they never say together is looked at as well.
 pub(crate) fn results(entry: &Entry) -> Results {
-    let module = entry.module().unwrap_or_default();
-    match module.strip_suffix(".so").unwrap_or(module) {
+    match name(entry) {
         "pam_permit" => &["success"],
         // Said behind a password that was right; who is locked out has no way that matters here.
         "pam_faillock" if entry.arguments().iter().any(|argument| argument == "authsucc") => &["success"],
         // Root needs no way in.
         "pam_deny" | "pam_rootok" => NO,
-        _ if module == OURS => match options(entry).nullok {
+        _ if entry.module() == Some(OURS) => match options(entry).nullok {
             true => YES_NO_OR_PASSED_OVER,
             false => YES_OR_NO,
         },
@@ -91,6 +90,52 @@ pub(crate) fn unknown_options(entry: &Entry) -> Vec<(String, String)> {
     judged.filter_map(|(c, text)| Some((text.clone(), Options::parse(&[c]).1.err()?))).collect()
 }
 
+/// Whether a module that asks for nothing says yes to everybody, or to every user of this host.
+pub(crate) fn is_always_true(entry: &Entry) -> bool {
+    match name(entry) {
+        "pam_permit" | "pam_localuser" | "pam_shells" => true,
+        "pam_usertype" => entry.arguments().iter().any(|argument| argument == "isregular"),
+        _ => false,
+    }
+}
+
+/// Whether a module asks for nothing of the user, and is no exception that was made by name, as for a group.
+pub(crate) fn is_no_exception(entry: &Entry) -> bool {
+    ["pam_localuser", "pam_shells", "pam_usertype", "pam_exec"].contains(&name(entry))
+}
+
+/// Whether a factor other than ours asks for a code that is typed, and for nothing else with it.
+pub(crate) fn is_other_code(entry: &Entry) -> bool {
+    let is_asked_with_password = entry.arguments().iter().any(|argument| argument == "forward_pass");
+    ["pam_google_authenticator", "pam_oath"].contains(&name(entry)) && !is_asked_with_password
+}
+
+/// Whether a module may leave what was typed for those behind it (PAM_AUTHTOK).
+pub(crate) fn may_leave_answer(entry: &Entry) -> bool {
+    let has = |option: &str| entry.arguments().iter().any(|argument| argument == option);
+    let is_asking = match role(entry) {
+        Role::Ours => options(entry).forward_pass,
+        Role::FirstFactor => !WITHOUT_ANSWER.contains(&name(entry)),
+        Role::OtherFactor => !is_other_code(entry) && entry.module().is_some(),
+        Role::Silent => match name(entry) {
+            "pam_exec" => has("expose_authtok"),
+            silent => ASKING_SILENT.contains(&silent),
+        },
+    };
+    is_asking && !has("use_first_pass")
+}
+
+/// Whether a factor takes what another one left, and asks for nothing then.
+pub(crate) fn takes_answer(entry: &Entry) -> bool {
+    // pam_get_authtok(3) asks only where nothing is there.
+    name(entry) == "pam_unix" || entry.arguments().iter().any(|argument| argument.ends_with("_first_pass"))
+}
+
+fn name(entry: &Entry) -> &str {
+    let module = entry.module().unwrap_or_default();
+    module.strip_suffix(".so").unwrap_or(module)
+}
+
 fn arguments(entry: &Entry) -> Vec<CString> {
     // C ends a line at a NUL.
     let until_nul = |text: &String| text.split('\0').next().and_then(|text| CString::new(text).ok());
@@ -124,8 +169,23 @@ const FIRST_FACTORS: [&str; 24] = [
     "pam_winbind",
 ];
 
+/// These of them are answered by no text.
+const WITHOUT_ANSWER: [&str; 3] = ["pam_fprintd", "pam_howdy", "pam_sss_gss"];
+
+/// These may ask for the password where nobody has: they want it for something else.
+const ASKING_SILENT: [&str; 8] = [
+    "pam_ecryptfs",
+    "pam_fscrypt",
+    "pam_gdm",
+    "pam_gnome_keyring",
+    "pam_kwallet",
+    "pam_kwallet5",
+    "pam_mount",
+    "pam_script",
+];
+
 /// These ask for nothing, and say yes or no.
-const SILENT: [&str; 36] = [
+const SILENT: [&str; 37] = [
     "pam_abl",
     "pam_access",
     "pam_deny",
@@ -152,6 +212,7 @@ const SILENT: [&str; 36] = [
     "pam_script",
     "pam_securetty",
     "pam_selinux",
+    "pam_selinux_permit",
     "pam_sepermit",
     "pam_shells",
     "pam_slurm",

@@ -1,0 +1,95 @@
+//! What sshd says of its settings, and what it does not say.
+
+use std::fs::read_dir;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::doctor::finding::{Finding, Level};
+use crate::doctor::read_small;
+use crate::doctor::sshd::{KEYBOARD, PASSWORD, Way};
+
+/// Where its files are; the second is the distribution's on some.
+const FOLDERS: [&str; 2] = ["etc/ssh", "usr/etc/ssh"];
+
+/// The settings in force, outside of `Match` blocks.
+///
+/// # Errors
+/// sshd does not say them: a finding of its own.
+pub(super) fn printed(program: &Path) -> Result<String, Finding> {
+    let unknown = |why: &str| {
+        let message = format!("its settings cannot be judged: {why}");
+        let remedy =
+            format!("see what `{} -T` says as root, while ssh runs (it wants /run/sshd)", program.display());
+        Finding::new(Level::Warning, "sshd-settings", program.display().to_string(), message, remedy)
+    };
+    let mut command = Command::new(program);
+    command.arg("-T").env_clear().stdin(Stdio::null());
+    let output = command.output().map_err(|error| unknown(&error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let said = complaints.lines().map(str::trim).find(|line| !line.is_empty());
+    Err(unknown(said.unwrap_or(&output.status.to_string())))
+}
+
+/// `Match` blocks, which `sshd -T` leaves out.
+pub(super) fn with_match(root: &Path) -> Option<Finding> {
+    let has_match = |file: &PathBuf| {
+        let text = read_small(file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
+        text.lines().any(|line| {
+            line.split(|char: char| char.is_whitespace() || char == '=').find(|word| !word.is_empty())
+                == Some("match")
+        })
+    };
+    let file = FOLDERS.iter().flat_map(|folder| files(&root.join(folder))).find(has_match)?;
+    let shown = file.strip_prefix(root).unwrap_or(&file).display();
+    let message = "has `Match` blocks, whose settings are not judged";
+    let remedy = "see what they change, as for a user: sshd -T -C user=USER";
+    Some(Finding::new(Level::Note, "sshd-match", format!("/{shown}"), message, remedy))
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let drop_ins = read_dir(folder.join("sshd_config.d")).into_iter().flatten().flatten();
+    let mut files: Vec<_> = drop_ins.map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
+    files.push(folder.join("sshd_config"));
+    files.sort_unstable();
+    files
+}
+
+/// Lines of a keyword in small letters and its value.
+pub(super) struct Settings<'a>(pub(super) &'a str);
+
+impl<'a> Settings<'a> {
+    pub(super) fn first(&self, keyword: &str) -> Option<&'a str> {
+        let value = |line: &'a str| line.strip_prefix(keyword)?.strip_prefix(' ').map(str::trim);
+        self.0.lines().find_map(value)
+    }
+
+    /// The ways in that are open: sshd leaves out those with a method that is switched off. `any` is one for each method.
+    pub(super) fn ways(&self) -> Vec<Way<'a>> {
+        let ways = match self.first("authenticationmethods").unwrap_or("any") {
+            "any" => "publickey gssapi-with-mic hostbased password keyboard-interactive",
+            ways => ways,
+        };
+        // A method may name its device: `keyboard-interactive:pam`.
+        let method = |method: &'a str| method.split(':').next().unwrap_or(method);
+        let ways = ways.split_whitespace().map(|way| way.split(',').map(method).collect::<Way<'_>>());
+        ways.filter(|way| way.iter().all(|method| self.is_on(method))).collect()
+    }
+
+    fn is_on(&self, method: &str) -> bool {
+        let settings: &[&str] = match method {
+            "publickey" => &["pubkeyauthentication"],
+            "gssapi-with-mic" => &["gssapiauthentication"],
+            "hostbased" => &["hostbasedauthentication"],
+            PASSWORD => &["passwordauthentication"],
+            // Before OpenSSH 8.7 the setting had another name.
+            KEYBOARD => &["kbdinteractiveauthentication", "challengeresponseauthentication"],
+            _ => return true,
+        };
+        settings.iter().any(|setting| self.first(setting) == Some("yes"))
+    }
+}

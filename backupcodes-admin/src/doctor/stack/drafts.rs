@@ -1,0 +1,136 @@
+//! What is said of a line.
+
+use crate::doctor::finding::Level;
+use crate::doctor::pam::{Entry, Place, Swallow};
+use crate::doctor::stack::modules;
+use crate::doctor::stack::report::Draft;
+
+/// So many accounts are named.
+const NAMED: usize = 5;
+
+pub(super) fn lost(swallow: &Swallow) -> Draft {
+    let message = match &swallow.lost {
+        Some((number, text)) => {
+            format!("ends in a backslash: line {number} is joined to it and lost ({text})")
+        }
+        None => "ends in a backslash, behind which the file ends: libpam takes nothing of the file".into(),
+    };
+    Draft { level: Level::Error, check: "backslash", message, remedy: "take the backslash away".into() }
+}
+
+pub(super) fn nobody_gets_in() -> Draft {
+    let message = "no login succeeds, whatever is answered".into();
+    let remedy = "mend the controls of the stack: pam_backupcodes(8) has some that work".into();
+    Draft { level: Level::Error, check: "nobody-gets-in", message, remedy }
+}
+
+/// `jump`: a line that may jump over the one in question.
+pub(super) fn never_asked(jump: Option<&Place>) -> Draft {
+    let (how, remedy) = match jump {
+        Some(place) => (
+            "jumps over it",
+            format!(
+                "lower the number of the jump in {place} so that it leads to this line (`ok` in the place of 0)"
+            ),
+        ),
+        None => (
+            "ends before this line",
+            "put the line, and the one with the password, in the place of what ends the stack".into(),
+        ),
+    };
+    let message = format!("no login that succeeds is asked for a code: the stack {how}");
+    Draft { level: Level::Error, check: "never-asked", message, remedy }
+}
+
+pub(super) fn code_alone(first: &Entry) -> Draft {
+    let (module, place) = (first.module().unwrap_or_default(), &first.place);
+    let message = format!("a code alone gets in: {module} ({place}) is not asked, or not heard, after it");
+    let remedy = format!("put the line behind the one with {module}");
+    Draft { level: Level::Error, check: "code-alone", message, remedy }
+}
+
+pub(super) fn nothing_but_a_code() -> Draft {
+    let message = "a code alone gets in: no module for the password has to say yes".into();
+    let remedy = "put `auth requisite pam_unix.so` in front of the line".into();
+    Draft { level: Level::Error, check: "code-alone", message, remedy }
+}
+
+pub(super) fn password_alone() -> Draft {
+    let message = "a password alone gets in, and nobody is asked for a code then".into();
+    let remedy = "make the module for the password `requisite`, in this stack itself".into();
+    Draft { level: Level::Error, check: "password-alone", message, remedy }
+}
+
+pub(super) fn refusal_ignored() -> Draft {
+    let message = "a login succeeds although the module has refused it, without another code".into();
+    let remedy = "make the line `required`, or put a `required` module for another code behind it".into();
+    Draft { level: Level::Error, check: "refusal-ignored", message, remedy }
+}
+
+pub(super) fn burns_codes() -> Draft {
+    let message = "a code is asked for, and used up, although the password was wrong".into();
+    let remedy =
+        "make the module for the password `requisite`, and in this stack itself: a substack does not end it"
+            .into();
+    Draft { level: Level::Warning, check: "burns-codes", message, remedy }
+}
+
+pub(super) fn forward_pass_alone() -> Draft {
+    let message = "forward_pass, but no module behind it lets anybody in with what is handed on".into();
+    let remedy = "put a `required` module with use_first_pass behind it, or take forward_pass away".into();
+    Draft { level: Level::Error, check: "forward-pass-alone", message, remedy }
+}
+
+pub(super) fn asks_again() -> Draft {
+    let message = "forward_pass, but no module behind it has use_first_pass or try_first_pass: who types a verification code is asked for it again".into();
+    let remedy = "give the module behind it `use_first_pass`".into();
+    Draft { level: Level::Warning, check: "forward-pass-asks-again", message, remedy }
+}
+
+pub(super) fn nothing_to_take() -> Draft {
+    let message =
+        "use_first_pass, but no module in front of it asks for anything: nobody can give a code here".into();
+    let remedy = "take use_first_pass away, or put the line behind the module that asks".into();
+    Draft { level: Level::Error, check: "nothing-to-take", message, remedy }
+}
+
+pub(super) fn one_answer() -> Draft {
+    let message = "wants a password and a code, and the locker answers both with the one thing that was typed: who has a set cannot unlock".into();
+    let remedy = "give the locker lines of its own, in its own file: `auth sufficient pam_unix.so` and `auth required pam_backupcodes.so use_first_pass`".into();
+    Draft { level: Level::Error, check: "one-answer", message, remedy }
+}
+
+pub(super) fn lets_in_unasked(entry: &Entry) -> Draft {
+    let module = entry.module().unwrap_or_default();
+    let (level, whom) = match modules::is_always_true(entry) {
+        true => (Level::Error, "which is every user of this host"),
+        false => (Level::Warning, "whoever that is"),
+    };
+    let message = format!("{module} lets in whomever it is true for, {whom}, and asks for nothing");
+    let remedy = "make the line `required`, if it is to keep others out, or take it away".into();
+    Draft { level, check: "let-in-unasked", message, remedy }
+}
+
+pub(super) fn unknown_option(level: Level, named: &str, consequence: &str, complaint: &str) -> Draft {
+    let message = format!("unknown option {named}: {consequence}");
+    let remedy = complaint.split_once("; ").map_or(complaint, |(_, remedy)| remedy).into();
+    Draft { level, check: "unknown-option", message, remedy }
+}
+
+pub(super) fn missing_include(name: &str) -> Draft {
+    let message = format!("includes {name:?}, which is not there, cannot be read, or includes itself");
+    let remedy = "no login succeeds until the file is there or the line is gone".into();
+    Draft { level: Level::Error, check: "missing-include", message, remedy }
+}
+
+pub(super) fn locked_out(accounts: &[String]) -> Draft {
+    let count = accounts.len();
+    let named: Vec<&str> = accounts.iter().take(NAMED).map(String::as_str).collect();
+    let more = if count > NAMED { " …" } else { "" };
+    let (who, have) = if count == 1 { ("account", "has") } else { ("accounts", "have") };
+    let named = named.join(", ");
+    let message = format!("{count} {who} {have} no set, and cannot get in here: {named}{more}");
+    let remedy =
+        "`backupcodes-admin generate --all --missing`, or `nullok` beside another `required` module".into();
+    Draft { level: Level::Warning, check: "no-set-locked-out", message, remedy }
+}

@@ -1,0 +1,123 @@
+//! What can happen in a stack that must not.
+
+use crate::doctor::pam::{Action, Entry};
+use crate::doctor::stack::modules::{self, Role, role};
+use crate::doctor::stack::walk::{self, Answer, Walk};
+
+/// Whatever a module may return.
+pub(super) fn all(entry: &Entry) -> Vec<&'static str> {
+    modules::results(entry).to_vec()
+}
+
+/// A right code gets in though no other module that asks for something says yes.
+pub(super) fn lets_in_by_code_alone(walk: &Walk<'_>) -> bool {
+    gets_in(walk, &[Role::Ours], |facts| facts.ours == Some(Answer::Yes))
+}
+
+/// A right code gets in though no password was right, with another factor or without.
+pub(super) fn lets_in_without_password(walk: &Walk<'_>) -> bool {
+    gets_in(walk, &[Role::Ours, Role::OtherFactor], |facts| facts.ours == Some(Answer::Yes))
+}
+
+/// A right password gets in, and nobody asks for a code.
+pub(super) fn lets_in_by_password_alone(walk: &Walk<'_>) -> bool {
+    gets_in(walk, &[Role::FirstFactor], |facts| facts.ours.is_none() && facts.first_yes)
+}
+
+/// A login succeeds although the module has refused it, and no other factor says yes behind it.
+pub(super) fn ignores_refusal(walk: &Walk<'_>) -> bool {
+    let any = [Role::Ours, Role::FirstFactor, Role::OtherFactor];
+    gets_in(walk, &any, |facts| facts.ours == Some(Answer::No) && !facts.yes_behind && !facts.has_no_set)
+}
+
+/// Whether a login succeeds in which only modules of these roles may say yes, of those that ask for something. Modules that ask
+/// for nothing may make exceptions, as for a group: what happens only where they all say yes, or none does, is meant so. One that
+/// is true for everybody is none, and who gets in before all else has no part in this.
+fn gets_in(walk: &Walk<'_>, may_say_yes: &[Role], is_so: impl Fn(walk::Facts) -> bool) -> bool {
+    let is_before_all = |entry: &&Entry| lets_in_unasked(walk, entry);
+    let before_all: Vec<_> = walk.entries.iter().filter(is_before_all).map(std::ptr::from_ref).collect();
+    ["success", "ignore"].iter().all(|silent| {
+        let results = |entry: &Entry| {
+            let mut results = all(entry);
+            let role = role(entry);
+            if role == Role::Silent && results.len() > 1 {
+                let is_exception = !(modules::is_always_true(entry) && ends_with_yes(entry));
+                let silent = if is_exception { *silent } else { "success" };
+                let is_known = results.contains(&silent) && !before_all.contains(&std::ptr::from_ref(entry));
+                let said = if is_known { silent } else { "ignore" };
+                results.retain(|result| *result == said);
+            } else if role != Role::Silent && !may_say_yes.contains(&role) {
+                results.retain(|result| Answer::of(result) != Answer::Yes);
+            }
+            results
+        };
+        walk.ends(&results).into_iter().any(|end| end.is_success && is_so(end.facts))
+    })
+}
+
+/// Whether a line lets in whomever it is true for, before anybody is asked for anything.
+pub(super) fn lets_in_unasked(walk: &Walk<'_>, line: &Entry) -> bool {
+    if role(line) != Role::Silent || !ends_with_yes(line) {
+        return false;
+    }
+    let others_say_no = |entry: &Entry| {
+        let mut results = all(entry);
+        if std::ptr::eq(entry, line) {
+            results.retain(|result| Answer::of(result) == Answer::Yes);
+        } else if role(entry) != Role::Silent || ends_with_yes(entry) {
+            results.retain(|result| Answer::of(result) != Answer::Yes);
+        }
+        results
+    };
+    let mut ends = walk.ends(&others_say_no).into_iter().filter(|end| end.is_success);
+    ends.any(|end| end.facts.ours.is_none() && !end.facts.first_no)
+}
+
+/// Whether a yes ends the stack, as that of `sufficient` does.
+fn ends_with_yes(entry: &Entry) -> bool {
+    entry.control.action("success") == Action::Done
+}
+
+/// Whether who has a set gets in with the password and a code, and not with one answer to all that is asked.
+pub(super) fn needs_password_and_code(walk: &Walk<'_>) -> bool {
+    let is_code = |entry: &Entry| role(entry) == Role::Ours || modules::is_other_code(entry);
+    let is_password = |entry: &Entry| role(entry) == Role::FirstFactor;
+    let gets_in = |is_wrong: &dyn Fn(&Entry) -> bool| {
+        let results = |entry: &Entry| {
+            let mut results = all(entry);
+            results.retain(|result| match Answer::of(result) {
+                Answer::Yes => !is_wrong(entry),
+                // Who has a set is not passed over.
+                Answer::Nothing => role(entry) != Role::Ours,
+                Answer::No => true,
+            });
+            results
+        };
+        walk.can_succeed(walk::Step::default(), &results)
+    };
+    gets_in(&|_| false) && !gets_in(&is_code) && !gets_in(&is_password)
+}
+
+/// Whether the module is asked although the password was wrong, and nothing can make up for it.
+pub(super) fn burns(walk: &Walk<'_>) -> bool {
+    // No other module is to blame: those that can do otherwise spoil nothing.
+    let blameless = |entry: &Entry| {
+        let mut results = all(entry);
+        let spoils = |result: &str| {
+            Answer::of(result) == Answer::No
+                && matches!(entry.control.action(result), Action::Bad | Action::Die)
+        };
+        if role(entry) != Role::FirstFactor && !results.iter().all(|result| spoils(result)) {
+            results.retain(|result| !spoils(result));
+        }
+        results
+    };
+    let is_late = |step: &walk::Step| step.facts.first_no;
+    walk.arrivals(&blameless).into_iter().filter(is_late).any(|step| !walk.can_succeed(step, &all))
+}
+
+/// Whether what the module hands on can let somebody in.
+pub(super) fn hands_on(walk: &Walk<'_>) -> bool {
+    let is_handed_on = |facts: walk::Facts| facts.ours == Some(Answer::No) && facts.yes_behind;
+    walk.ends(&all).into_iter().any(|end| end.is_success && is_handed_on(end.facts))
+}

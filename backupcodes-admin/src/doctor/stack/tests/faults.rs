@@ -1,0 +1,346 @@
+//! A stack for each fault, and one beside it that has none.
+
+use super::*;
+
+#[test]
+fn the_module_is_found_by_path_by_include_and_in_other() {
+    let host = Host::new()
+        .with("a", "auth required /opt/pam_backupcodes.so\n")
+        .with("b", "@include a\n")
+        .with("c", "auth required pam_backupcodes_not.so\n")
+        .with("other", "auth required pam_backupcodes.so\n");
+    let has = |service| has_module(host.0.path(), service);
+    assert!(has("a") && has("b") && !has("c") && has("gone"));
+}
+
+#[test]
+fn a_code_alone_in_front_of_the_password() {
+    let password = "auth required pam_unix.so\n";
+    let sufficient = "auth sufficient pam_backupcodes.so\n";
+    assert_eq!(found(&format!("{sufficient}{password}")), ["code-alone 1"]);
+    assert_eq!(
+        found(
+            "auth [success=1 default=ignore] pam_backupcodes.so\nauth requisite pam_krb5.so\nauth required pam_permit.so\n"
+        ),
+        ["code-alone 1"]
+    );
+    assert_eq!(found(&format!("auth required pam_backupcodes.so\n{password}")), NOTHING);
+    assert_eq!(
+        found(&format!("auth requisite pam_unix.so\n{sufficient}auth required pam_oath.so\n")),
+        NOTHING
+    );
+}
+
+#[test]
+fn a_stack_that_ends_before_the_module_never_asks() {
+    let ours = "auth required pam_backupcodes.so\n";
+    assert_eq!(found(&format!("auth sufficient pam_permit.so\n{ours}")), ["never-asked 2"]);
+    let root = format!("auth sufficient pam_rootok.so\nauth requisite pam_unix.so\n{ours}");
+    assert_eq!(found(&root), NOTHING);
+    let jump = |line: &str| format!("auth [{line}] pam_unix.so\n{ours}auth required pam_permit.so\n");
+    assert_eq!(found(&jump("success=1")), ["never-asked 2"]);
+    assert_eq!(found(&jump("success=1 default=ignore")), ["code-alone 2", "password-alone 2"]);
+    assert_eq!(found(&jump("success=ok default=die")), NOTHING, "as it says");
+    let remedy = |stack: &str| Host::new().with("login", stack).findings()[0].remedy.clone();
+    let jump = remedy(&format!("auth required pam_env.so\n{}", jump("success=1")));
+    assert!(jump.starts_with("lower the number of the jump in /etc/pam.d/login:2"), "{jump}");
+    let end = remedy(&format!(
+        "auth [default=1] pam_env.so\nauth required pam_env.so\nauth sufficient pam_permit.so\n{ours}"
+    ));
+    assert!(end.starts_with("put the line, and"), "{end}");
+}
+
+#[test]
+fn a_stack_that_nobody_passes() {
+    let ours = "auth required pam_backupcodes.so\n";
+    assert_eq!(found(&format!("{ours}auth required pam_deny.so\n")), ["nobody-gets-in 1"]);
+    assert_eq!(
+        found(&format!("auth sufficient pam_rootok.so\n{ours}auth required pam_deny.so\n")),
+        ["nobody-gets-in 2"]
+    );
+    assert_eq!(
+        found("auth [success=1 default=ignore] pam_backupcodes.so\nauth required pam_deny.so\n"),
+        ["nobody-gets-in 1"],
+        "a jump alone says no yes"
+    );
+    assert_eq!(found("auth requird pam_backupcodes.so\n"), ["nobody-gets-in 1"]);
+    assert_eq!(
+        found("auth requisite pam_unix.so\nauth sufficient pam_backupcodes.so\nauth required pam_deny.so\n"),
+        NOTHING
+    );
+}
+
+#[test]
+fn a_refusal_that_counts_for_nothing() {
+    let password = "auth requisite pam_unix.so\n";
+    for control in ["sufficient", "optional", "[success=ok authinfo_unavail=ignore default=bad]"] {
+        let stack = format!("{password}auth {control} pam_backupcodes.so\n");
+        assert_eq!(found(&stack), ["refusal-ignored 2"], "{control}");
+        let behind = format!("{stack}auth required pam_unknown_factor.so\n");
+        assert_eq!(found(&behind), NOTHING, "{control}");
+        let silent = format!("{stack}auth required pam_access.so\n");
+        assert_eq!(found(&silent), ["refusal-ignored 2"], "{control}");
+    }
+    assert_eq!(found(&format!("{password}auth required pam_backupcodes.so nullok\n")), NOTHING);
+    assert_eq!(
+        found_in("xlock", "auth required pam_env.so\nauth sufficient pam_backupcodes.so\n"),
+        NOTHING,
+        "env says no yes"
+    );
+}
+
+#[test]
+fn codes_that_a_wrong_password_burns() {
+    let ours = "auth required pam_backupcodes.so\n";
+    assert_eq!(found(&format!("auth required pam_unix.so\n{ours}")), ["burns-codes 2"]);
+    assert_eq!(found(&format!("auth requisite pam_unix.so\n{ours}")), NOTHING);
+    assert_eq!(found(&format!("{ours}auth required pam_unix.so\n")), NOTHING);
+    let denied = "auth [success=1 default=ignore] pam_succeed_if.so\nauth required pam_deny.so\n";
+    // In a locker one factor is enough.
+    for (stack, why) in [
+        (format!("auth required pam_oath.so\n{ours}"), "no first factor"),
+        (format!("{denied}{ours}"), "no password was wrong"),
+        (
+            format!(
+                "auth required pam_env.so\nauth required pam_faillock.so preauth\nauth sufficient pam_unix.so\n{ours}"
+            ),
+            "not the password's fault",
+        ),
+    ] {
+        assert_eq!(found_in("xlock", &stack), NOTHING, "{why}");
+    }
+    assert_eq!(
+        found(&format!("auth sufficient pam_unix.so\nauth required pam_deny.so\n{ours}")),
+        ["never-asked 3"]
+    );
+}
+
+#[test]
+fn a_line_that_a_backslash_swallows() {
+    let ours = "auth required pam_backupcodes.so";
+    let stack = "auth requisite pam_unix.so \\\nauth required pam_env.so\n";
+    assert_eq!(found(&format!("{stack}{ours}\n")), ["backslash 1"]);
+    let lost = Host::new().with("login", &format!("auth requisite pam_unix.so \\\n{ours}\n"));
+    assert_eq!(lost.found(), ["backslash /etc/pam.d/login:1"], "our own line is gone");
+    assert!(
+        lost.findings()[0]
+            .message
+            .contains("line 2 is joined to it and lost (auth required pam_backupcodes.so)")
+    );
+    assert_eq!(
+        found(&format!("auth requisite pam_unix.so\n{ours} \\\n")),
+        ["backslash 2"],
+        "the file is refused"
+    );
+    let included = Host::new().with("login", &format!("@include y\n{ours}\n")).with("y", stack);
+    assert_eq!(included.found(), ["backslash /etc/pam.d/y:1"], "in a file that does not name the module");
+    let goes_on = "auth requisite \\\n  pam_unix.so\n";
+    assert_eq!(found(&format!("{goes_on}{ours}\n")), NOTHING, "its own words");
+    assert_eq!(found(stack), NOTHING, "without the module");
+    assert_eq!(found(&format!("# {ours}\n{stack}")), NOTHING, "in a comment");
+}
+
+#[test]
+fn an_option_that_the_module_does_not_know() {
+    let unix = "auth requisite pam_unix.so\n";
+    let ours = |options: &str| {
+        Host::new().with("login", &format!("{unix}auth required pam_backupcodes.so {options}\n"))
+    };
+    let all = "quiet echo debug use_first_pass try_first_pass conf=/a [prompt=Code: ]";
+    assert_eq!(ours(all).found(), NOTHING);
+    for wrong in ["null_ok", "prompt", "conf=relative", "prompt=Backup code:"] {
+        assert_eq!(ours(wrong).found(), ["unknown-option /etc/pam.d/login:2"], "{wrong}");
+    }
+    let finding = ours("quiet null_ok Echo").findings().remove(0);
+    assert!(
+        finding.message.contains("\"null_ok\", \"Echo\"") && !finding.message.contains("quiet"),
+        "{finding}"
+    );
+    assert!(finding.remedy.starts_with("expected conf=/PATH"), "{finding}");
+    // At the start of a session it stops nobody.
+    let session = |stack: &str| Host::new().with("login", stack).findings();
+    assert_eq!(session("session optional pam_backupcodes.so quiet conf=/a\nsession bogus\n"), []);
+    let wrong = "account required pam_backupcodes.so wrong\nsession optional pam_backupcodes.so quite\n";
+    let findings = session(wrong);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let Finding { level, check, subject, message, .. } = &findings[0];
+    assert_eq!((*level, *check, subject.as_str()), (Level::Warning, "unknown-option", "/etc/pam.d/login:2"));
+    assert!(message.contains("\"quite\": the module logs an error at each session"), "{message}");
+}
+
+#[test]
+fn an_include_that_is_missing() {
+    let ours = "auth required pam_backupcodes.so\n";
+    for include in ["@include gone", "auth include gone", "auth substack /gone"] {
+        assert_eq!(found(&format!("{ours}{include}\n")), ["missing-include 2"], "{include}");
+    }
+    assert_eq!(found("auth required pam_unix.so\nauth include gone\n"), NOTHING, "without the module");
+    let there = Host::new()
+        .with("login", &format!("auth requisite pam_unix.so\n{ours}@include y\n"))
+        .with("y", "account required pam_unix.so\n");
+    assert_eq!(there.found(), NOTHING);
+}
+
+#[test]
+fn accounts_without_a_set_are_named_where_they_cannot_get_in() {
+    let names = ["a", "b", "c", "d", "e", "f"].map(String::from);
+    let judged = |stack: &str, names: &[String]| {
+        check(Host::new().with("login", stack).0.path(), &[(None, names.to_vec())].into())
+    };
+    let strict = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
+    let findings = judged(strict, &names);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!((findings[0].check, &*findings[0].subject), ("no-set-locked-out", "/etc/pam.d/login:2"));
+    assert!(
+        findings[0].message.starts_with("6 accounts have no set")
+            && findings[0].message.ends_with("a, b, c, d, e …")
+    );
+    assert!(judged(strict, &names[..1])[0].message.ends_with("get in here: a"));
+    assert_eq!(judged(strict, &[]), []);
+    let su = format!("auth sufficient pam_rootok.so\n{strict}");
+    assert_eq!(judged(&su, &names).len(), 1, "root's way in is not theirs");
+    let alone = judged("auth required pam_backupcodes.so nullok\n", &names);
+    assert!(alone.iter().any(|found| found.check == "no-set-locked-out"), "nobody says yes: {alone:?}");
+    // Another configuration may have the sets elsewhere.
+    assert_eq!(judged("auth requisite pam_unix.so\nauth required pam_backupcodes.so conf=/x\n", &names), []);
+    for block in ["nullok", "locker", "one-prompt"] {
+        let judged = judged(&readme(block), &names);
+        assert!(judged.iter().all(|found| found.check != "no-set-locked-out"), "{block}");
+    }
+}
+
+#[test]
+fn long_stacks_are_judged_at_once() {
+    let mut stack = "auth [success=1 auth_err=2 default=ignore] pam_succeed_if.so\n".repeat(500);
+    stack.push_str("auth requisite pam_unix.so\nauth required pam_backupcodes.so\n");
+    let begin = std::time::Instant::now();
+    found(&stack);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(10));
+}
+
+#[test]
+fn a_code_or_a_password_that_gets_in_alone_is_told_of_whatever_the_order() {
+    let found_in_x = |stack: &str| Host::new().with("x", stack).found();
+    let ours = "auth required pam_backupcodes.so\n";
+    let either = [
+        format!("auth sufficient pam_unix.so nullok\n{ours}"),
+        "auth sufficient pam_unix.so\nauth sufficient pam_backupcodes.so\nauth required pam_deny.so\n".into(),
+        "auth sufficient pam_unix.so\nauth optional pam_env.so\nauth required pam_backupcodes.so\n".into(),
+    ];
+    for stack in either {
+        let found = found_in_x(&stack).join(" ");
+        assert!(found.contains("code-alone") && found.contains("password-alone"), "{stack}: {found}");
+    }
+    for alone in [
+        format!("auth optional pam_unix.so\n{ours}"),
+        "auth sufficient pam_backupcodes.so\nauth required pam_google_authenticator.so\n".into(),
+        ours.into(),
+    ] {
+        let found = found_in_x(&alone).join(" ");
+        assert!(found.contains("code-alone") && !found.contains("password-alone"), "{alone}: {found}");
+        // Who locked the screen has logged in before.
+        assert_eq!(Host::new().with("swaylock", &alone).found(), NOTHING, "{alone}");
+    }
+    assert!(
+        found_in_x(&format!("auth sufficient pam_faillock.so authsucc\n{ours}"))
+            .join(" ")
+            .contains("never-asked")
+    );
+    // Exceptions that an administrator has made, and another factor in our place.
+    for meant in [
+        "[success=1 default=ignore] pam_succeed_if.so user notingroup codes",
+        "[default=1 success=ignore] pam_succeed_if.so user ingroup codes",
+        "sufficient pam_succeed_if.so user in nagios",
+    ] {
+        assert_eq!(
+            found_in_x(&format!("auth requisite pam_unix.so\nauth {meant}\n{ours}")),
+            NOTHING,
+            "{meant}"
+        );
+    }
+    let other = "auth requisite pam_unix.so\nauth sufficient pam_google_authenticator.so\n";
+    assert_eq!(found_in_x(&format!("{other}{ours}")), NOTHING);
+    // A key may come before what sshd asks for.
+    assert_eq!(Host::new().with("sshd", ours).found(), NOTHING);
+}
+
+#[test]
+fn what_is_no_file_is_passed_over() {
+    let host = Host::new().with("login", "auth required pam_backupcodes.so\nauth required pam_unix.so\n");
+    nix::unistd::mkfifo(&host.path("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", host.path("zero")).unwrap();
+    assert_eq!(host.found(), NOTHING);
+}
+
+#[test]
+fn what_sshd_asks_for_is_told_by_its_stack() {
+    let asked = |stack: &str| asked_by_sshd(Host::new().with("sshd", stack).0.path());
+    let unix = "auth requisite pam_unix.so\n";
+    let ours = "auth required pam_backupcodes.so\n";
+    let app = "auth required pam_google_authenticator.so use_first_pass\n";
+    assert_eq!(asked(ours), Asked::Code);
+    for both in [
+        format!("{unix}{ours}"),
+        format!("{unix}auth required pam_backupcodes.so nullok\n"),
+        format!("{unix}auth sufficient pam_backupcodes.so forward_pass\n{app}"),
+        format!("{ours}{unix}"),
+    ] {
+        assert_eq!(asked(&both), Asked::PasswordAndCode, "{both}");
+    }
+    for other in [
+        format!("auth sufficient pam_unix.so\n{ours}"),
+        format!("{unix}auth sufficient pam_succeed_if.so user notingroup codes\n{ours}"),
+        format!("{unix}auth sufficient pam_unknown_factor.so\n{ours}"),
+        unix.into(),
+    ] {
+        assert_eq!(asked(&other), Asked::Other, "{other}");
+    }
+}
+
+#[test]
+fn a_line_that_is_true_for_everybody_lets_in_unasked() {
+    let stack = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
+    for (line, level) in [
+        ("sufficient pam_localuser.so", Level::Error),
+        ("sufficient pam_shells.so", Level::Error),
+        ("[success=done default=ignore] pam_usertype.so isregular", Level::Error),
+        ("sufficient pam_usertype.so issystem", Level::Warning),
+        ("sufficient pam_exec.so /bin/true", Level::Warning),
+    ] {
+        let host = Host::new().with("login", &format!("auth required pam_env.so\nauth {line}\n{stack}"));
+        let found: Vec<_> =
+            host.findings().iter().map(|found| (found.check, found.level, found.subject.clone())).collect();
+        assert_eq!(found, [("let-in-unasked", level, "/etc/pam.d/login:2".into())], "{line}");
+    }
+    for line in [
+        "required pam_localuser.so",
+        "[success=ok default=1] pam_localuser.so",
+        "sufficient pam_succeed_if.so user ingroup nagios",
+        "sufficient pam_rootok.so",
+    ] {
+        assert_eq!(found(&format!("auth {line}\n{stack}")), NOTHING, "{line}");
+    }
+    // It ends its substack alone.
+    let sub = Host::new().with("sub", "auth sufficient pam_localuser.so\nauth required pam_env.so\n");
+    assert_eq!(sub.with("login", &format!("auth substack sub\n{stack}")).found(), NOTHING);
+    // Between the two it lets in by the password, and behind both nobody.
+    let between = stack.replace("auth required", "auth sufficient pam_localuser.so\nauth required");
+    assert_eq!(found(&between), ["password-alone 3"]);
+    let behind =
+        "auth required pam_backupcodes.so\nauth sufficient pam_shells.so\nauth requisite pam_unix.so\n";
+    assert_eq!(found(behind), ["code-alone 1"]);
+}
+
+#[test]
+fn an_exception_behind_the_module_is_meant_as_well_as_one_before_it() {
+    let other = "auth requisite pam_unix.so\nauth sufficient pam_backupcodes.so\n";
+    let meant = "auth sufficient pam_succeed_if.so user ingroup nocodes\nauth required pam_oath.so\n";
+    assert_eq!(found(&format!("{other}{meant}")), NOTHING);
+    for line in ["sufficient pam_succeed_if.so user ingroup nopasswdlogin", "sufficient pam_wheel.so trust"] {
+        let stack = format!("auth required pam_backupcodes.so\nauth {line}\nauth required pam_unix.so\n");
+        assert_eq!(found(&stack), NOTHING, "{line}");
+        assert_eq!(found(&stack.replacen("required", "sufficient", 1)), ["code-alone 1"], "{line}");
+    }
+    let app = "auth required pam_oath.so\nauth sufficient pam_backupcodes.so\nauth required pam_unix.so\n";
+    assert_eq!(found(app), ["code-alone 2"], "two codes are no password");
+}
