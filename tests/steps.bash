@@ -68,7 +68,7 @@ has_oldest() {
 }
 
 build() {
-    cargo build --quiet --release --locked --package pam_backupcodes --package backupcodes-admin --package backupcodes-broker
+    cargo build --quiet --release --locked --package pam_backupcodes --package backupcodes-programs
 }
 
 # The acceptance tests and their programs lie beside what they test, and need none of the time that goes into making that small.
