@@ -256,7 +256,8 @@ fn without_the_pam_service_there_is_no_renewal() {
     assert!(status == 3 && screen.contains("Unavailable") && !screen.contains(PASSWORD), "{screen}");
     let line = scene.last_line();
     assert!(
-        line.contains("/etc/pam.d/backupcodes: no such PAM service") && line.contains("packaging/pam"),
+        line.contains("/etc/pam.d/backupcodes: no such PAM service")
+            && line.contains("the file that comes with the broker"),
         "{line}"
     );
     assert!(scene.file().is_empty());

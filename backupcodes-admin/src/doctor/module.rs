@@ -26,7 +26,7 @@ pub(super) fn check(root: &Path) -> Vec<Finding> {
 }
 
 /// Where libpam looks for modules, on any distribution and for any processor.
-fn security_directories(root: &Path) -> Vec<PathBuf> {
+pub(super) fn security_directories(root: &Path) -> Vec<PathBuf> {
     let mut directories = Vec::new();
     for lib in ["usr/lib", "usr/lib64", "lib", "lib64"].map(|lib| root.join(lib)) {
         directories.push(lib.join("security"));

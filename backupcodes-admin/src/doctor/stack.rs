@@ -13,13 +13,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::doctor::finding::{Finding, Level};
-use crate::doctor::pam::{Entry, Files, Place, Stack};
+use crate::doctor::module::security_directories;
+use crate::doctor::pam::{Action, Entry, Files, Kind, Place, Stack};
 use crate::doctor::stack::modules::{OURS, Role, role};
 use crate::doctor::stack::report::{Draft, Report};
 use crate::doctor::stack::walk::Walk;
 
 /// The PAM service of sshd.
 const SSHD: &str = "sshd";
+
+/// Services that root's rights are got by in another way: who puts the module into the first may forget the second.
+const SIBLINGS: [(&str, &str); 2] = [("sudo", "sudo-i"), ("su", "su-l")];
 
 /// Accounts that log in and have no set, by the configuration file that says where sets are: the system's is `None`.
 pub(crate) type WithoutSet = BTreeMap<Option<PathBuf>, Vec<String>>;
@@ -39,15 +43,24 @@ pub(crate) enum Asked {
 pub(crate) fn check(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
     let files = Files::below(root);
     let mut report = Report::default();
+    let directories = security_directories(root);
     // A service without lines of its own is judged as `other`.
     for (service, stack) in stacks(&files) {
         let mut judge = Judge { service: &service, stack: &stack, report: &mut report };
         judge.files();
+        judge.modules(root, &directories);
         judge.options(Level::Error, "the module refuses every login");
         // Where lines are missing libpam fails, and what is left says nothing.
         if !stack.is_refused && stack.missing.is_empty() {
             judge.ways();
             judge.without_set(without_set);
+        }
+    }
+    for (service, sibling) in SIBLINGS {
+        let asks = |service| files.stack(service).map(|stack| has(&stack, Role::Ours));
+        if asks(service) == Some(true) && asks(sibling) == Some(false) {
+            let place = Place { file: format!("/etc/pam.d/{sibling}"), line: 1 };
+            report.add(Some(sibling), place, drafts::not_asked_here(service));
         }
     }
     for (service, stack) in stacks(&Files::of_sessions(root)) {
@@ -131,6 +144,22 @@ impl<'a> Judge<'a> {
         }
         for (place, name) in &self.stack.missing {
             self.add(place, drafts::missing_include(name));
+        }
+    }
+
+    /// Modules that are not installed.
+    fn modules(&mut self, root: &Path, directories: &[PathBuf]) {
+        for entry in &self.stack.entries {
+            let Kind::Module { path, .. } = &entry.kind else { continue };
+            let is_there = match path.strip_prefix('/') {
+                Some(path) => root.join(path).exists(),
+                None => directories.iter().any(|directory| directory.join(path).exists()),
+            };
+            let is_passed_over = entry.control.action("module_unknown") == Action::Ignore;
+            // That ours is missing is said once.
+            if !is_there && !directories.is_empty() && !is_passed_over && role(entry) != Role::Ours {
+                self.add(&entry.place, drafts::missing_module(path));
+            }
         }
     }
 

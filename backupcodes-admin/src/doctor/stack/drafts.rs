@@ -123,6 +123,18 @@ pub(super) fn missing_include(name: &str) -> Draft {
     Draft { level: Level::Error, check: "missing-include", message, remedy }
 }
 
+pub(super) fn missing_module(path: &str) -> Draft {
+    let message = format!("{path} is not installed, and whoever comes to this line is refused");
+    let remedy = "install it, or take the line out".into();
+    Draft { level: Level::Error, check: "missing-module", message, remedy }
+}
+
+pub(super) fn not_asked_here(service: &str) -> Draft {
+    let message = format!("no code is asked for here, as {service} does for the same rights");
+    let remedy = format!("put the lines of /etc/pam.d/{service} here too");
+    Draft { level: Level::Warning, check: "not-asked-here", message, remedy }
+}
+
 pub(super) fn locked_out(accounts: &[String]) -> Draft {
     let count = accounts.len();
     let named: Vec<&str> = accounts.iter().take(NAMED).map(String::as_str).collect();

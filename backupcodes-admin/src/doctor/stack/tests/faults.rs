@@ -344,3 +344,28 @@ fn an_exception_behind_the_module_is_meant_as_well_as_one_before_it() {
     let app = "auth required pam_oath.so\nauth sufficient pam_backupcodes.so\nauth required pam_unix.so\n";
     assert_eq!(found(app), ["code-alone 2"], "two codes are no password");
 }
+
+#[test]
+fn modules_that_are_not_installed() {
+    let stack = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\nauth required pam_gone.so\n\
+                 auth optional pam_gone_too.so\nauth required /opt/pam_elsewhere.so\n";
+    let host = Host::new().with("login", stack);
+    assert_eq!(host.found(), NOTHING, "where nothing is known of modules");
+    let security = host.0.path().join("usr/lib/security");
+    fs::create_dir_all(&security).unwrap();
+    fs::write(security.join("pam_unix.so"), "").unwrap();
+    assert_eq!(host.found(), ["missing-module /etc/pam.d/login:3", "missing-module /etc/pam.d/login:5"]);
+    fs::write(security.join("pam_gone.so"), "").unwrap();
+    fs::create_dir(host.0.path().join("opt")).unwrap();
+    fs::write(host.0.path().join("opt/pam_elsewhere.so"), "").unwrap();
+    assert_eq!(host.found(), NOTHING);
+}
+
+#[test]
+fn another_way_to_the_same_rights_that_asks_for_no_code() {
+    let ours = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
+    let host = Host::new().with("sudo", ours).with("sudo-i", "auth required pam_unix.so\n").with("su", ours);
+    assert_eq!(host.found(), ["not-asked-here /etc/pam.d/sudo-i:1"]);
+    let host = host.with("sudo-i", "@include sudo\n").with("su-l", "auth include su\n");
+    assert_eq!(host.found(), NOTHING);
+}

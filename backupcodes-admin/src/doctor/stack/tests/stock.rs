@@ -41,9 +41,11 @@ fn in_order(stock: fn() -> Host, services: &[(&str, &str)]) {
     assert_eq!(all.found(), NOTHING);
 }
 
-/// Debian's stacks, where a locker has lines of its own, as README says: else it takes those of `login`.
+/// Debian's stacks, where a locker has lines of its own, as README says (else it takes those of `login`), and `sudo -i` those of
+/// sudo.
 fn debian_with_locker() -> Host {
-    Host::debian().replacing("swaylock", "auth include login", &readme("locker"))
+    let host = Host::debian().replacing("sudo-i", "@include common-auth", "@include sudo");
+    host.replacing("swaylock", "auth include login", &readme("locker"))
 }
 
 #[test]
