@@ -8,7 +8,7 @@ use backupcodes_tests::hosts::{Account, Machine, Sshd};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{readme, text};
 
-const OF_STACKS: [&str; 15] = [
+const OF_STACKS: [&str; 17] = [
     "password-alone",
     "code-alone",
     "no-set-locked-out",
@@ -24,6 +24,8 @@ const OF_STACKS: [&str; 15] = [
     "forward-pass-asks-again",
     "one-answer",
     "let-in-unasked",
+    "missing-module",
+    "not-asked-here",
 ];
 const OF_SSHD: [&str; 8] = [
     "sshd-settings",
@@ -70,6 +72,9 @@ fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
         let parts = [&["/etc/pam.d/login:"], parts].concat();
         doctor_of_stacks(&world, &[("login", lines)], "").has(check, &parts);
     };
+    has(format!("{unix}{code}auth required pam_gone.so\n"), "missing-module", &["error", "pam_gone.so"]);
+    let sudo = doctor_of_stacks(&world, &[("sudo", format!("{unix}{code}"))], "");
+    sudo.has("not-asked-here", &["warning", "/etc/pam.d/sudo-i:1"]);
     has("auth sufficient pam_backupcodes.so\nauth required pam_unix.so\n".into(), "code-alone", &["error"]);
     has(format!("auth sufficient pam_permit.so\n{code}"), "never-asked", &["error"]);
     has(format!("{unix}auth sufficient pam_backupcodes.so\n"), "refusal-ignored", &["error"]);
