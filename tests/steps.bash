@@ -79,7 +79,8 @@ cargo_test=(env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNIT
 # acceptance [ARGUMENT OF cargo test...]
 acceptance() {
     "${cargo_test[@]}" --no-run
-    BACKUPCODES_BUILD=$PWD/target/release tests/sandbox "${cargo_test[@]}" --offline --no-fail-fast "$@"
+    # Ctrl-C is tried, also where whoever started this ignores it, as a shell does in the background.
+    BACKUPCODES_BUILD=$PWD/target/release env --default-signal=INT,QUIT tests/sandbox "${cargo_test[@]}" --offline --no-fail-fast "$@"
 }
 
 as_root() {
