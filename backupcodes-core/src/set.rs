@@ -2,6 +2,8 @@
 //!
 //! Spending overwrites one entry in place, so reading keeps where in the file each entry stands.
 
+use std::fmt::Display;
+
 use rand::TryCryptoRng;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -17,7 +19,9 @@ use crate::value::{Value, one_line, read};
 /// The only format there is so far.
 const FORMAT: u32 = 1;
 /// All keys of it.
-const KEYS: [&str; 7] = ["format", "set", "user", "uid", "created", "email", "codes"];
+const KEYS: [&str; 8] = ["format", "set", "user", "uid", "created", "email", "durable", "codes"];
+/// The number of no inode: it is not known whether the set's name is on stable storage.
+const NOT_KNOWN: u64 = 0;
 
 /// What is known of a set beside its codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +74,16 @@ pub struct CodeSet {
     /// Whose it is.
     pub label: Label,
     entries: Vec<Entry>,
+    durable: Option<Durable>,
+}
+
+/// What the file says of its own name.
+#[derive(Clone)]
+struct Durable {
+    /// The inode whose name is on stable storage, in 20 digits. A file that was put in place in another way has another.
+    inode: String,
+    /// Where in the file they begin.
+    start: usize,
 }
 
 /// The place of one code in its set.
@@ -133,6 +147,7 @@ impl CodeSet {
             (1..).zip(codes).map(|(number, code)| Entry::locate(text, code).ok_or(BadSet::Entry(number)));
         Ok(Self {
             entries: entries.collect::<Result<_, _>>()?,
+            durable: table.get("durable").and_then(|value| Durable::locate(text, value)),
             label: Label {
                 set: field(&table, "set")?,
                 user: field(&table, "user")?,
@@ -149,10 +164,12 @@ impl CodeSet {
         let Label { set, user, uid, created, email } = label;
         let codes: Vec<_> = hashes.iter().map(|hash| format!("  \"{}\",\n", hash.phc())).collect();
         format!(
-            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = {}\ncodes = [\n{}]\n",
+            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = {}\ndurable = \"{}\"\n\
+             codes = [\n{}]\n",
             quoted(set),
             quoted(user),
             quoted_list(email),
+            digits(NOT_KNOWN),
             codes.concat(),
         )
     }
@@ -168,6 +185,17 @@ impl CodeSet {
         let around = place.and_then(|place| Some((text.get(..place.start)?, text.get(place.end..)?)));
         let (before, behind) = around.ok_or_else(|| BadSet::Syntax("email is missing".into()))?;
         Ok([before, &quoted_list(email), behind].concat())
+    }
+
+    /// Whether the set is known to be on stable storage under its name, as the file of this inode.
+    pub(crate) fn is_durable(&self, inode: impl Display) -> bool {
+        self.durable.as_ref().is_some_and(|durable| durable.inode == digits(inode))
+    }
+
+    /// What to write over the file of this inode, and where, once it is on stable storage under its name. `None` in a file that
+    /// has no place for it.
+    pub(crate) fn durable(&self, inode: impl Display) -> Option<(usize, String)> {
+        self.durable.as_ref().map(|durable| (durable.start, digits(inode)))
     }
 
     /// The entry of a slot, where the set has one.
@@ -245,6 +273,21 @@ impl Entry {
         };
         Some(Self { state, start: code.span().start.checked_add(1)? })
     }
+}
+
+impl Durable {
+    /// Anything else means "not known", which costs a login a flush and is no reason to refuse one.
+    fn locate(file: &str, value: &Spanned<DeValue<'_>>) -> Option<Self> {
+        let inode = value.get_ref().as_str()?;
+        let is_plain =
+            inode.len() == digits(NOT_KNOWN).len() && *file.get(value.span())? == format!("\"{inode}\"");
+        is_plain.then_some(Self { inode: inode.into(), start: value.span().start.checked_add(1)? })
+    }
+}
+
+/// As wide as any inode's number, so that one is written over another in place.
+fn digits(inode: impl Display) -> String {
+    format!("{inode:020}")
 }
 
 /// A TOML list of strings.

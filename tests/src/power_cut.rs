@@ -27,13 +27,18 @@ pub enum Act {
     Generate(usize),
     /// A code of the set lets in, by its place on the sheet.
     Spend(usize),
+    /// The same, of the set of this number, while the command that has put it in place has not flushed its name.
+    SpendInside {
+        set: usize,
+        place: usize,
+    },
     Readdress,
     Revoke,
 }
 
 impl Act {
     pub fn is_spend(self) -> bool {
-        matches!(self, Self::Spend(_))
+        matches!(self, Self::Spend(_) | Self::SpendInside { .. })
     }
 
     pub fn is_generate(self) -> bool {

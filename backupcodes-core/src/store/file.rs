@@ -2,7 +2,9 @@
 //!
 //! Spending overwrites the entry in place: one `pwrite` of the same width, one `fdatasync`. The hash itself is
 //! destroyed, no block is allocated (a full disk does not matter), and the inode stays, so that its lock means
-//! something. Replacing a set writes a new file and renames it, all under the directory's lock.
+//! something. Replacing a set writes a new file and renames it, all under the directory's lock. Until the directory is
+//! flushed a power cut may bring the old file back, with a code that was spent in the new one. So a set says of itself
+//! whether it is known to be durable under its name; a login that meets one that is not flushes the directory first.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -109,7 +111,7 @@ impl FileStore {
         let outbox = self.outbox();
         let posted = outbox.put(&letters(&file.read()?))?;
         new.rename(&file_name(user)).inspect_err(|_| posted.withdraw())?;
-        directory.flush().map_err(ReplaceError::Unflushed)?;
+        make_durable(&directory, user)?;
         Ok(true)
     }
 
@@ -148,6 +150,11 @@ impl Store for FileStore {
             }
             let mut set = file.read()?;
             let place = set.spend(slot, hash, mark).ok_or(SpendError::Taken)?;
+            // While this lock is held nothing else takes the name.
+            if !set.is_durable(file.stat.st_ino) {
+                directory.flush()?;
+                file.say_durable(&directory, &set);
+            }
             file.overwrite(&directory, place, &mark.over(hash.phc().len()))?;
             return Ok(set);
         }
@@ -185,8 +192,18 @@ impl Store for FileStore {
             None => directory.remove(&file_name(user)),
         };
         changed.inspect_err(|_| posted.withdraw())?;
-        directory.flush().map_err(ReplaceError::Unflushed)
+        make_durable(&directory, user)
     }
+}
+
+/// Flushes what was done to a user's name. If there is a set, it says so of itself.
+fn make_durable(directory: &Directory, user: &str) -> Result<(), ReplaceError> {
+    directory.flush().map_err(ReplaceError::Unflushed)?;
+    // Where that cannot be written, the next login flushes once more.
+    if let Ok(Some(file)) = directory.find(user, Deadline::after(PATIENCE)) {
+        let _ = file.read().map(|set| file.say_durable(directory, &set));
+    }
+    Ok(())
 }
 
 /// What a replacement finds in its place.
@@ -310,9 +327,22 @@ impl<F> SetFile<F> {
         }
     }
 
+    /// Notes in the set, which this file holds, that it is durable under its name. It need not be flushed: where it is lost, a
+    /// later login flushes the name once more.
+    fn say_durable(&self, directory: &Directory, set: &CodeSet) {
+        if let Some((start, text)) = set.durable(self.stat.st_ino) {
+            let _ = self.write(directory, start, &text);
+        }
+    }
+
     /// Writes `text` at `start` and brings it to stable storage. What fails here is final: the code may be spent, and
     /// a second fdatasync would say yes to what the first one lost.
     fn overwrite(&self, directory: &Directory, start: usize, text: &str) -> Result<(), StoreError> {
+        let file = self.write(directory, start, text)?;
+        fdatasync(&file).map_err(StoreError::system(&self.path, "flush"))
+    }
+
+    fn write(&self, directory: &Directory, start: usize, text: &str) -> Result<File, StoreError> {
         let failed = |action| StoreError::system(&self.path, action);
         // Only here is it opened for writing: a close after that wakes whoever watches the directory.
         let fd = directory.file(&self.name, OFlag::O_RDWR).map_err(failed("open for writing"))?;
@@ -322,11 +352,10 @@ impl<F> SetFile<F> {
         let file = File::from(fd);
         let start = u64::try_from(start).map_err(|_| failed("write")(Errno::EOVERFLOW))?;
         match file.write_at(text.as_bytes(), start) {
-            Ok(written) if written == text.len() => {}
-            Ok(_) => return Err(failed("write all of the mark")(Errno::EIO)),
-            Err(error) => return Err(failed("write")(trust::errno(&error))),
+            Ok(written) if written == text.len() => Ok(file),
+            Ok(_) => Err(failed("write all of the mark")(Errno::EIO)),
+            Err(error) => Err(failed("write")(trust::errno(&error))),
         }
-        fdatasync(&file).map_err(failed("flush"))
     }
 }
 
@@ -350,7 +379,7 @@ mod tests {
     use crate::hash::Cost;
     use crate::set::Label;
     use rand::rngs::SysRng;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// A private directory, and the file of a set of alice's with one code, which is not written yet.
@@ -383,6 +412,31 @@ mod tests {
         assert!(!store.see_to("alice", slot, &mark, Mail::Ok).unwrap(), "it is told");
         assert!(!store.see_to("bob", slot, &mark, Mail::Ok).unwrap(), "he has no set");
     }
+
+    #[test]
+    fn a_set_says_that_its_name_is_durable_until_something_else_puts_a_file_in_its_place() {
+        let (directory, label, text) = directory();
+        let store = FileStore::new(directory.path());
+        let file = directory.path().join("alice.toml");
+        let is_durable = || {
+            let inode = std::fs::metadata(&file).unwrap().ino();
+            CodeSet::parse(&std::fs::read_to_string(&file).unwrap()).unwrap().is_durable(inode)
+        };
+        assert!(!CodeSet::parse(&text).unwrap().is_durable(NO_INODE_HAS_THIS));
+        store.replace("alice", Expected::Nothing, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap();
+        assert!(is_durable());
+        assert!(store.readdress("alice", &label.email, &mut |_| vec![]).unwrap());
+        assert!(is_durable());
+        // As a restored backup, or an editor.
+        std::fs::copy(&file, directory.path().join("copy")).unwrap();
+        std::fs::rename(directory.path().join("copy"), &file).unwrap();
+        assert!(!is_durable());
+        let mark = Mark::new(clock::now(), 0, "sshd", "192.0.2.7");
+        store.spend("alice", Slot::new(1).unwrap(), &CodeHash::decoy(Cost::DEFAULT), &mark).unwrap();
+        assert!(is_durable());
+    }
+
+    const NO_INODE_HAS_THIS: u64 = 7;
 
     #[test]
     fn what_is_no_set_may_be_replaced_and_what_cannot_be_reached_may_not() {

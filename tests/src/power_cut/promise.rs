@@ -34,6 +34,14 @@ impl Promise {
                     promise = Self { set: Some(number), spent: Vec::new(), sets: number + 1, ..promise };
                 }
                 Act::Spend(place) => promise.spent.push(place),
+                Act::SpendInside { set, place } => {
+                    // The command's own notice.
+                    promise.notices += 1;
+                    if promise.set != Some(set) {
+                        promise = Self { set: Some(set), spent: Vec::new(), sets: set + 1, ..promise };
+                    }
+                    promise.spent.push(place);
+                }
                 Act::Readdress => {}
                 Act::Revoke => promise.set = None,
             }
@@ -44,7 +52,7 @@ impl Promise {
     /// The sets that may be there.
     fn possible(&self) -> [Option<usize>; 2] {
         match self.acting {
-            Some(Act::Generate(number)) => [self.set, Some(number)],
+            Some(Act::Generate(number) | Act::SpendInside { set: number, .. }) => [self.set, Some(number)],
             Some(Act::Revoke) => [self.set, None],
             _ => [self.set; 2],
         }
@@ -76,6 +84,9 @@ pub(super) fn look(world: &World, sheets: &[Sheet], promise: &Promise) -> Result
     let mut seen = Seen { damaged: false, done: found != promise.set };
     // Of a set that was not yet promised no code was used.
     let (spent, acting) = match promise.acting {
+        Some(Act::SpendInside { set, place }) if found == Some(set) => {
+            (if seen.done { &[][..] } else { &promise.spent[..] }, Some(place))
+        }
         _ if seen.done => (&[][..], None),
         Some(Act::Spend(place)) => (&promise.spent[..], Some(place)),
         _ => (&promise.spent[..], None),
