@@ -19,7 +19,7 @@ use crate::value::{Value, one_line, read};
 /// The only format there is so far.
 const FORMAT: u32 = 1;
 /// All keys of it.
-const KEYS: [&str; 8] = ["format", "set", "user", "uid", "created", "email", "durable", "codes"];
+const KEYS: [&str; 8] = ["format", "set", "user", "uid", "created", "email", "codes", "durable"];
 /// The number of no inode: it is not known whether the set's name is on stable storage.
 const NOT_KNOWN: u64 = 0;
 
@@ -164,13 +164,13 @@ impl CodeSet {
         let Label { set, user, uid, created, email } = label;
         let codes: Vec<_> = hashes.iter().map(|hash| format!("  \"{}\",\n", hash.phc())).collect();
         format!(
-            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = {}\ndurable = \"{}\"\n\
-             codes = [\n{}]\n",
+            "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = {}\ncodes = [\n{}]\n\
+             durable = \"{}\"\n",
             quoted(set),
             quoted(user),
             quoted_list(email),
-            digits(NOT_KNOWN),
             codes.concat(),
+            digits(NOT_KNOWN),
         )
     }
 

@@ -3,34 +3,37 @@
 //! address slows that address down, and neither the console nor the owner elsewhere.
 //!
 //! A key is a file `throttle/<user>/<service>@<source>` in the runtime directory. An attempt is counted before it is
-//! hashed, by appending one byte: that takes no lock, 64 at once count as 64, and a killed process has counted. The
-//! length is the count of failures in a row, the time of the last change is the clock, and a success removes the file.
+//! hashed, by appending one byte: that takes no lock that others wait for, 64 at once count as 64, and a killed process has
+//! counted. The length is the count of failures in a row, the time of the last change is the clock, and a success removes
+//! the file. An attempt without a verdict is no failure yet: where it matters what becomes of it, the next one waits.
 
+mod in_flight;
 mod key;
 mod wait;
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, futimens};
+use nix::sys::stat::{FileStat, fstat, futimens};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Whence, lseek, write};
 
 use crate::config::{Config, Rules};
 use crate::directory::Directory;
-use crate::store::StoreError;
+use crate::lock::Deadline;
+use crate::store::{PATIENCE, StoreError};
 use crate::trust::Kind;
 
+use self::in_flight::InFlight;
 pub use self::key::{Key, LOCAL};
 use self::key::{KeyFile, folder_name, open_key, place_of};
 pub use self::wait::Wait;
 
 /// The most failures that are counted: a key never takes more than one page of a tmpfs.
 pub const MOST_COUNTED: u32 = 4096;
+/// How often it is looked what became of others: a hash takes longer.
+const PAUSE: Duration = Duration::from_millis(5);
 /// The folder in the runtime directory.
 const FOLDER: &str = "throttle";
 
@@ -40,7 +43,7 @@ pub struct Throttle {
     rules: Rules,
 }
 
-/// An attempt that was counted.
+/// An attempt that was counted. Others take it for one without a verdict until it is dropped, but where it is refused.
 pub struct Counted {
     /// Failures in a row before it.
     pub before: u32,
@@ -48,6 +51,8 @@ pub struct Counted {
     pub refused: Option<Wait>,
     /// The file that counts, or why there is none.
     place: Result<(Directory, String), StoreError>,
+    /// Where it has a byte of its own.
+    in_flight: Option<InFlight>,
 }
 
 /// A key that refuses at the moment.
@@ -89,24 +94,64 @@ impl Throttle {
     pub fn count(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
         match self.count_one(key, now) {
             Err(error) if error.is_full() && self.rules.most == 0 => {
-                Ok(Counted { before: 0, refused: None, place: Err(error) })
+                Ok(Counted { before: 0, refused: None, place: Err(error), in_flight: None })
             }
             counted => counted,
         }
     }
 
     fn count_one(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
-        let folder = Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
-        // Where keys close, a count means something until it is cleared: with it gone, who has many addresses starts anew.
-        let is_done = |stat: &FileStat| {
-            self.rules.most == 0 && self.rules.wait(count_of(stat), changed(stat), now).is_none()
-        };
-        let KeyFile { fd, stat, name } = open_key(&folder, key, is_done)?;
-        let path = folder.path_of(&name);
-        let before = append(&fd, count_of(&stat)).map_err(StoreError::system(&path, "count in"))?;
-        // Where others came between our look and our byte, the last failure was just now.
-        let last = if before == count_of(&stat) { changed(&stat) } else { now };
-        Ok(Counted { before, refused: self.rules.wait(before, last, now), place: Ok((folder, name)) })
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            let folder = Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
+            let KeyFile { fd, stat, name } = open_key(&folder, key, self.rules.most == 0)?;
+            let path = folder.path_of(&name);
+            let failed = StoreError::system(&path, "count in");
+            let seen = count_of(&stat);
+            let Some(short) = u16::try_from(seen).ok().filter(|_| seen < MOST_COUNTED) else {
+                // Long enough; only its time is new.
+                futimens(&fd, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW).map_err(failed)?;
+                let refused = self.rules.wait(seen, changed(&stat), now);
+                return Ok(Counted { before: seen, refused, place: Ok((folder, name)), in_flight: None });
+            };
+            let (in_flight, counted) = InFlight::count(fd, short).map_err(failed)?;
+            // Where others came between our look and our byte, the last failure was just now.
+            let last = if counted == seen { changed(&stat) } else { now };
+            if let Some((before, refused)) = self.verdict(&in_flight, counted, last, now, deadline) {
+                let in_flight = Some(in_flight).filter(|_| refused.is_none());
+                return Ok(Counted { before, refused, place: Ok((folder, name)), in_flight });
+            }
+        }
+    }
+
+    /// How many of those that were counted before an attempt have failed, and whether it is refused for them. What that hangs on
+    /// is waited for. `None`: the counter is gone, since one of them was right.
+    fn verdict(
+        &self,
+        attempt: &InFlight,
+        counted: u32,
+        last: SystemTime,
+        now: SystemTime,
+        deadline: Deadline,
+    ) -> Option<(u32, Option<Wait>)> {
+        // At worst all of them fail.
+        let worst = self.rules.wait(counted, last, now);
+        loop {
+            let others = attempt.others();
+            let failed = counted.saturating_sub(others);
+            // In this order: who was right removes the counter, and has a verdict then.
+            let is_gone = fstat(attempt.counter()).is_ok_and(|stat| stat.st_nlink == 0);
+            let is_closed = self.rules.most > 0 && failed >= self.rules.most;
+            if !is_gone && (worst.is_none() || others == 0 || is_closed) {
+                return Some((failed, worst));
+            }
+            if !deadline.wait(if is_gone { Duration::ZERO } else { PAUSE }) {
+                return Some((failed, self.rules.wait(failed, now, now)));
+            }
+            if is_gone {
+                return None;
+            }
+        }
     }
 
     /// Forgets all failures of a user, and says how many keys there were.
@@ -168,23 +213,11 @@ impl Counted {
     /// They stay, or this attempt was never counted.
     pub fn clear(self) -> Result<(), StoreError> {
         let (folder, name) = self.place?;
-        folder.remove(&name)
+        let removed = folder.remove(&name);
+        // Those who wait for this verdict look whether the counter is gone.
+        drop(self.in_flight);
+        removed
     }
-}
-
-/// Counts one more, and says how many were counted before it.
-fn append(fd: &OwnedFd, seen: u32) -> Result<u32, Errno> {
-    if seen >= MOST_COUNTED {
-        // Long enough; only its time is new.
-        futimens(fd, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)?;
-        return Ok(seen);
-    }
-    if write(fd, b"x")? != 1 {
-        return Err(Errno::EIO);
-    }
-    // Behind our own byte, whoever else has written since.
-    let end = lseek(fd, 0, Whence::SeekCur)?;
-    u32::try_from(end.saturating_sub(1)).map_err(|_| Errno::EOVERFLOW)
 }
 
 fn count_of(stat: &FileStat) -> u32 {
@@ -339,11 +372,48 @@ mod tests {
     }
 
     #[test]
+    fn of_many_right_codes_at_once_none_is_refused() {
+        for _ in 0..20 {
+            let world = world(RULES);
+            world.fail(ALICE, AT_ONCE);
+            let barrier = std::sync::Barrier::new(16);
+            std::thread::scope(|scope| {
+                for _ in 0..16 {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        let counted = world.1.count(ALICE, now()).unwrap();
+                        assert_eq!((counted.refused, counted.before.min(2)), (None, counted.before));
+                        assert!(Deadline::after(PATIENCE).wait(Duration::from_millis(20)));
+                        counted.clear().unwrap();
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn an_attempt_without_a_verdict_is_no_refusal_but_one_that_ended_without_is() {
+        let world = world(RULES);
+        let in_flight: Vec<_> = (0..3).map(|_| world.1.count(ALICE, now()).unwrap()).collect();
+        assert!(in_flight.iter().all(|counted| counted.before == 0 && counted.refused.is_none()));
+        // One more hangs on what becomes of them; they stand still, and it goes ahead.
+        let start = std::time::Instant::now();
+        let last = world.1.count(ALICE, now()).unwrap();
+        assert_eq!((last.before, last.refused), (0, None));
+        assert!(start.elapsed() >= PATIENCE);
+        drop((in_flight, last));
+        assert_eq!(world.fail(ALICE, AT_ONCE).0, 4);
+        assert_eq!(world.fail(ALICE, AT_ONCE), (5, true));
+    }
+
+    #[test]
     fn simultaneous_failures_are_all_counted_and_few_are_looked_at() {
         for _ in 0..20 {
             let world = world(RULES);
-            let expected: Vec<_> = (0..64).map(|before| (before, before >= 3)).collect();
-            assert_eq!(storm(&world), expected);
+            let expected: Vec<_> = (3..64).map(|before| (before, true)).collect();
+            let (looked_at, refused): (Vec<_>, Vec<_>) =
+                storm(&world).into_iter().partition(|(_, refused)| !refused);
+            assert_eq!((looked_at.len(), refused), (3, expected));
             // After a long wait one is looked at again, and not all that come at once.
             let file = world.folder("alice").join("sshd@192.0.2.7");
             fs::File::open(&file).unwrap().set_modified(UNIX_EPOCH).unwrap();
@@ -366,8 +436,24 @@ mod tests {
     }
 
     #[test]
-    fn where_every_key_refuses_further_places_share_one_and_the_console_has_its_own() {
+    fn where_every_key_refuses_a_newcomer_takes_the_place_of_the_one_with_the_fewest_failures() {
         let world = world(RULES);
+        let source = |at: u32| format!("2001:db8::{at:x}");
+        for at in 0..64 {
+            let times = if at == 40 { 4 } else { 5 };
+            (0..times).for_each(|_| _ = world.fail(Key { source: Some(&source(at)), ..ALICE }, AT_ONCE));
+        }
+        // The owner, at an address that is new and on the console.
+        assert_eq!(world.fail(Key { source: Some("203.0.113.9"), ..ALICE }, AT_ONCE), (0, false));
+        assert_eq!(world.fail(Key { service: "login", source: None, ..ALICE }, AT_ONCE), (0, false));
+        assert_eq!(world.files("alice"), 64);
+        let shown = world.1.throttled("alice", now()).unwrap();
+        assert!(shown.len() == 63 && shown.iter().all(|key| key.failures == 5 && key.source != source(40)));
+    }
+
+    #[test]
+    fn where_keys_close_further_places_share_one_and_the_console_has_its_own() {
+        let world = world(Rules { most: 3, ..RULES });
         for at in 0..64 {
             let source = format!("2001:db8::{at:x}");
             (0..4).for_each(|_| _ = world.fail(Key { source: Some(&source), ..ALICE }, AT_ONCE));
@@ -384,11 +470,6 @@ mod tests {
         let mut shared: Vec<_> = shown.iter().filter(|key| key.service == "*").collect();
         shared.sort_unstable_by_key(|key| key.source.clone());
         assert_eq!(shared.iter().map(|key| key.source.as_str()).collect::<Vec<_>>(), ["*", "local"]);
-        // What has waited long enough makes room.
-        assert_eq!(
-            world.fail(Key { source: Some("203.0.113.9"), ..ALICE }, Duration::from_secs(16)),
-            (0, false)
-        );
     }
 
     #[test]

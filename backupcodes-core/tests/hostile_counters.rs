@@ -105,6 +105,7 @@ proptest! {
         let counted = world.count(jumped);
         prop_assert_eq!(u64::from(counted.before), length.min(u64::from(u32::MAX)));
         prop_assert_ne!(counted.refused, Some(Wait::Unlock));
+        drop(counted);
         let quiet = world.count(now() + world.longest());
         prop_assert!(quiet.before > 0 || world.2.free > 0);
         prop_assert_eq!(quiet.refused, None, "after {} failures", quiet.before);

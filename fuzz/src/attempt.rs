@@ -4,7 +4,7 @@ use backupcodes_core::mark::Mail;
 
 // The property is that of the core's tests.
 #[path = "../../backupcodes-core/tests/hostile/mod.rs"]
-mod hostile;
+pub(crate) mod hostile;
 use hostile::{CODES, Scene, World};
 
 use crate::time::Clock;

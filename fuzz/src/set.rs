@@ -5,6 +5,7 @@ use backupcodes_core::mark::{Mail, Mark};
 use backupcodes_core::set::{CodeSet, State};
 use backupcodes_core::store::{FileStore, SpendError, Store};
 
+use crate::attempt::hostile::known_by_name;
 use crate::folder::Folder;
 
 thread_local! {
@@ -35,6 +36,7 @@ pub fn set(text: &[u8]) -> bool {
                     let spent = store.spend("alice", slot, hash, &mark).unwrap();
                     assert_eq!(spent.left() + 1, set.left());
                     let after = fs::read(&path).unwrap();
+                    file = known_by_name(file, &after, &path);
                     replaces(&file, &after, hash.phc().as_bytes(), text.as_bytes());
                     if !was_spent {
                         assert!(matches!(store.spend("alice", slot, hash, &mark), Err(SpendError::Taken)));

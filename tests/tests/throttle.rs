@@ -69,6 +69,36 @@ fn of_64_simultaneous_wrong_codes_all_are_counted_and_few_are_looked_at() {
 }
 
 #[test]
+fn of_10_right_codes_in_the_same_moment_none_counts_as_a_refusal() {
+    let Some((world, sheet, _)) = world() else { return };
+    let attempts: Vec<_> = sheet.codes.iter().map(|code| world.attempt(&[code.into()])).collect();
+    let outcomes = race(&attempts);
+    let codes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.unwrap().codes).collect();
+    assert_eq!(codes, vec![[pam::SUCCESS]; 10], "{:#?}", world.log());
+    let file = fs::read_to_string(world.file()).unwrap();
+    assert_eq!(file.matches(" fails=0 ").count(), 10, "{file}");
+    assert!(!key(&world, "192.0.2.7").exists());
+}
+
+#[test]
+fn the_owner_gets_in_over_ssh_while_100_other_addresses_fail() {
+    let Some((world, sheet, wrong)) = world() else { return };
+    let sources: Vec<_> = (0..100).map(|at| format!("2001:db8::{at}")).collect();
+    for source in &sources {
+        let attempts: Vec<_> = (0..6).map(|at| from(&world, Some(source), &wrong[at])).collect();
+        race(&attempts);
+    }
+    for (source, code) in [Some("203.0.113.9"), Some("203.0.113.10"), None].into_iter().zip(&sheet.codes) {
+        assert_eq!(
+            from(&world, source, code).run().codes,
+            [pam::SUCCESS],
+            "{source:?}: {:?}",
+            world.last_line()
+        );
+    }
+}
+
+#[test]
 fn a_flood_from_one_address_touches_neither_the_console_nor_the_owner_elsewhere() {
     let Some((world, sheet, wrong)) = world() else { return };
     let attempts: Vec<_> = (0..40).map(|at| world.attempt(&[(&wrong[at % 10]).into()])).collect();

@@ -65,20 +65,17 @@ pub(super) struct KeyFile {
     pub(super) name: String,
 }
 
-/// Opens the key's file, or makes it. Where there are too many, `is_done` says of which the length and time mean nothing
-/// any more: the oldest of them makes room, or else one is shared.
-pub(super) fn open_key(
-    folder: &Directory,
-    key: Key<'_>,
-    is_done: impl Fn(&FileStat) -> bool,
-) -> Result<KeyFile, StoreError> {
+/// Opens the key's file, or makes it. Where there are too many, a new one takes the place of the one that costs least to lose;
+/// where none may go, some share one.
+pub(super) fn open_key(folder: &Directory, key: Key<'_>, may_go: bool) -> Result<KeyFile, StoreError> {
     let source = key.source.map_or_else(|| HERE.into(), |source| escaped(source, SOURCE));
     let name = format!("{}@{source}", escaped(key.service, SERVICE));
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+    // Locks of readers need one that can be read.
+    let flags = OFlag::O_RDWR | OFlag::O_APPEND;
     if let Some((fd, stat)) = folder.find_file(&name, flags, Kind::Counter)? {
         return Ok(KeyFile { fd, stat, name });
     }
-    let name = if has_room(folder, is_done)? {
+    let name = if has_room(folder, may_go)? {
         name
     } else if key.source.is_none() {
         OTHER_HERE.into()
@@ -89,18 +86,18 @@ pub(super) fn open_key(
     Ok(KeyFile { fd, stat, name })
 }
 
-/// Whether there is room for one more key, made if need be.
-fn has_room(folder: &Directory, is_done: impl Fn(&FileStat) -> bool) -> Result<bool, StoreError> {
+/// Whether there is room for one more key, made if need be: the fewest failures go first, and of these the oldest.
+fn has_room(folder: &Directory, may_go: bool) -> Result<bool, StoreError> {
     let mut names = folder.names()?;
     names.retain(|name| ![OTHER, OTHER_HERE].contains(&name.as_str()));
     // More than one, where others came at the same time.
     let surplus = names.len().saturating_add(1).saturating_sub(MOST_KEYS);
-    if surplus == 0 {
-        return Ok(true);
+    if surplus == 0 || !may_go {
+        return Ok(surplus == 0);
     }
     let stats = names.into_iter().filter_map(|name| Some((folder.stat(&name).ok()?, name)));
-    let mut done: Vec<_> = stats.filter(|(stat, _)| is_done(stat)).collect();
-    done.sort_unstable_by_key(|(stat, _)| (stat.st_mtime, stat.st_mtime_nsec));
-    done.iter().take(surplus).try_for_each(|(_, name)| folder.remove(name))?;
-    Ok(done.len() >= surplus)
+    let mut keys: Vec<_> = stats.collect();
+    keys.sort_unstable_by_key(|(stat, _)| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec));
+    keys.iter().take(surplus).try_for_each(|(_, name)| folder.remove(name))?;
+    Ok(true)
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use backupcodes_core::account::Account;
@@ -152,7 +152,7 @@ impl World {
             assert_eq!((names.user, names.uid), (account.name, account.uid));
             let hash = self.hash_of(&code).expect("a code that nobody was given was accepted");
             let after = fs::read(self.path()).unwrap();
-            let named = known_by_name(before, &after, fs::metadata(self.path()).unwrap().ino());
+            let named = known_by_name(before, &after, &self.path());
             assert!(is_marked(&named, &after, hash, &mark.over(hash.len())), "more than a hash has changed");
             let set = CodeSet::parse(std::str::from_utf8(&after).unwrap()).ok().unwrap();
             assert!(
@@ -302,13 +302,12 @@ fn change_lines(file: &mut Vec<u8>, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
 }
 
 /// The file as it was, but that it may say of itself by now that it is durable under its name.
-fn known_by_name(mut before: Vec<u8>, after: &[u8], inode: u64) -> Vec<u8> {
-    let key = b"durable = \"";
-    let known = format!("{inode:020}");
-    let start = before.windows(key.len()).position(|window| window == key).map(|at| at + key.len());
-    let place = start.map(|start| start..start + known.len());
-    if let Some(place) = place.filter(|place| after.get(place.clone()) == Some(known.as_bytes())) {
-        before[place].copy_from_slice(known.as_bytes());
+pub(crate) fn known_by_name(mut before: Vec<u8>, after: &[u8], path: &Path) -> Vec<u8> {
+    let known = format!("\"{:020}\"", fs::metadata(path).unwrap().ino());
+    let place = after.windows(known.len()).position(|window| window == known.as_bytes());
+    if let Some(old) = place.and_then(|at| before.get_mut(at..at + known.len())) {
+        assert!(old.starts_with(b"\"") && old.ends_with(b"\""));
+        old.copy_from_slice(known.as_bytes());
     }
     before
 }
@@ -336,7 +335,7 @@ fn is_dear(file: &[u8]) -> bool {
     })
 }
 
-fn write(path: &std::path::Path, bytes: &[u8], modified: Option<SystemTime>) {
+fn write(path: &Path, bytes: &[u8], modified: Option<SystemTime>) {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
     file.write_all(bytes).unwrap();
     modified.map_or(Ok(()), |time| file.set_modified(time)).unwrap();
