@@ -44,6 +44,22 @@ pub(crate) fn without_set(user: &str) -> String {
     }
 }
 
+/// What became of the account that a set was made for, by the account that has its name or its uid now, and what to do.
+pub(crate) fn what_became_of(user: &str, uid: u32, now: &Account) -> String {
+    let Account { name, uid: other } = now;
+    if *other == uid {
+        format!(
+            "its uid {uid} is {name}'s; if {user} was renamed: backupcodes-admin rename {user} {name}; \
+             if {name} is somebody else: backupcodes-admin revoke {user}"
+        )
+    } else {
+        format!(
+            "it was made for uid {uid}, and the account has uid {other}; \
+             new codes: backupcodes-admin generate {user}, none: backupcodes-admin revoke {user}"
+        )
+    }
+}
+
 /// The names that the command line asks for, in its order.
 pub(crate) fn asked_for(arguments: &Generate) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();

@@ -22,8 +22,7 @@ use crate::{PROGRAM, output};
     disable_help_subcommand = true,
     after_help = "\
 Example: backupcodes-admin generate alice     a new sheet for alice, shown once
-More of each: backupcodes-admin COMMAND --help
-Exit status: 0 done; 1 the answer is no; 2 usage; 3 could not"
+More: COMMAND --help. Exit status: 0 done; 1 the answer is no; 2 usage; 3 error"
 )]
 pub(crate) struct Cli {
     /// Instead of /etc/security/backupcodes.conf
@@ -63,6 +62,21 @@ Examples:
         /// Where notices go from now on; none: only shows it
         #[arg(value_name = "ADDRESS", value_parser = address, value_hint = ValueHint::EmailAddress)]
         addresses: Vec<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Gives the codes of an account that was renamed to its new name
+    #[command(after_help = "\
+Example: backupcodes-admin rename alice alicia   after usermod -l alicia alice
+
+The account must have the uid that the codes were made for.")]
+    Rename {
+        /// The name that the account had
+        #[arg(value_name = "OLD", value_hint = ValueHint::Username)]
+        old: String,
+        /// The name that it has now
+        #[arg(value_name = "NEW", value_hint = ValueHint::Username)]
+        new: String,
         #[command(flatten)]
         format: Format,
     },
@@ -170,7 +184,7 @@ pub(crate) struct Status {
     pub(crate) format: Report,
 }
 
-/// Removes sets whose account is gone, or was made anew
+/// Removes sets whose account is gone
 #[derive(Args)]
 #[group(skip)]
 #[command(after_help = "\

@@ -16,6 +16,7 @@ mod notify;
 mod output;
 mod progress;
 mod purge;
+mod rename;
 mod revoke;
 mod sheet;
 mod sheets;
@@ -55,6 +56,7 @@ fn run(cli: &Cli) -> Result<Outcome, Failure> {
         Command::Email { user, addresses, format } => {
             telling(cli, |config| email::run(config, user, addresses, format.style))
         }
+        Command::Rename { old, new, format } => rename::run(&cli.configuration()?, old, new, format.style),
         Command::Revoke { user, format } => telling(cli, |config| revoke::run(config, user, format.style)),
         Command::Unlock { user, format } => unlock::run(&cli.configuration()?, user, format.style),
         Command::Purge(arguments) => telling(cli, |config| purge::run(config, arguments)),

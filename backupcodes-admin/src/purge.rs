@@ -1,4 +1,4 @@
-//! `purge`: removes sets whose account is gone, or was made anew: no code of them can ever be used.
+//! `purge`: removes sets whose account is gone. One that has another name or uid by now is not gone: it is told of, and kept.
 
 use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
@@ -7,7 +7,7 @@ use backupcodes_core::store::{Expected, FileStore, Store};
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
-use crate::accounts::{Accounts, are_all_local};
+use crate::accounts::{self, Accounts, are_all_local};
 use crate::cli::{Purge, Style};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -16,18 +16,36 @@ use crate::{output, terminal};
 #[derive(Serialize)]
 struct Json<'a> {
     purged: &'a [String],
+    kept: &'a [Kept],
+}
+
+/// A set that is nobody's at the moment, and what to do about it.
+#[derive(Serialize)]
+struct Kept {
+    user: String,
+    reason: String,
+}
+
+/// What became of the account of a set.
+enum Fate {
+    Lives,
+    /// It has another name or uid.
+    Changed(String),
+    /// With the id of the set.
+    Gone(String),
 }
 
 pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
     let users = store.users()?;
     let mut failed = Vec::new();
-    let mut gone = Vec::new();
+    let (mut gone, mut kept) = (Vec::new(), Vec::new());
     let accounts = Accounts::list();
     for user in &users {
-        match orphan(&store, &accounts, user) {
-            Ok(Some(set)) => gone.push((user.clone(), set)),
-            Ok(None) => {}
+        match fate(&store, &accounts, user) {
+            Ok(Fate::Gone(set)) => gone.push((user.clone(), set)),
+            Ok(Fate::Changed(reason)) => kept.push(Kept { user: user.clone(), reason }),
+            Ok(Fate::Lives) => {}
             Err(failure) => failed.push(failure),
         }
     }
@@ -49,23 +67,37 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
         }
     }
     match arguments.format.style {
-        Style::Json => output::print_json(&Json { purged: &purged })?,
+        Style::Json => output::print_json(&Json { purged: &purged, kept: &kept })?,
         Style::Text if purged.is_empty() => output::print("no set is without its account\n")?,
         Style::Text => {
             purged.iter().try_for_each(|user| output::print(&format!("{user}: the set is removed\n")))?;
         }
     }
+    if arguments.format.style == Style::Text {
+        kept.iter().for_each(|Kept { user, reason }| {
+            output::complain(&format_args!("{user}: the set is kept: {reason}"));
+        });
+    }
     Failure::report(failed, users.len()).map(|()| Outcome::Done)
 }
 
-/// The id of a user's set that no account can use: none has its name, or another than the one it was made for.
-fn orphan(store: &FileStore, accounts: &Accounts, user: &str) -> Result<Option<String>, Failure> {
-    let Some(set) = store.read(user)? else { return Ok(None) };
-    let is_listed = accounts.find(user)?.is_some_and(|account| set.label.judge_owner(&account).is_ok());
+fn fate(store: &FileStore, accounts: &Accounts, user: &str) -> Result<Fate, Failure> {
+    let Some(set) = store.read(user)? else { return Ok(Fate::Lives) };
+    let is_own =
+        |account: Option<&Account>| account.is_some_and(|account| set.label.judge_owner(account).is_ok());
+    if is_own(accounts.find(user)?.as_ref()) {
+        return Ok(Fate::Lives);
+    }
     // What logs in is what the database says of this one name.
-    let account = if is_listed { return Ok(None) } else { Account::by_name(user)? };
-    let is_own = account.is_some_and(|account| set.label.judge_owner(&account).is_ok());
-    Ok((!is_own).then_some(set.label.set))
+    let named = Account::by_name(user)?;
+    if is_own(named.as_ref()) {
+        return Ok(Fate::Lives);
+    }
+    let uid = set.label.uid;
+    Ok(match named.or(Account::by_uid(uid)?) {
+        None => Fate::Gone(set.label.set),
+        Some(account) => Fate::Changed(accounts::what_became_of(user, uid, &account)),
+    })
 }
 
 fn agreed(arguments: &Purge, gone: &[(String, String)], total: usize) -> Result<bool, Failure> {

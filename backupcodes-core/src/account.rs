@@ -24,7 +24,19 @@ impl Account {
     /// # Errors
     /// [`AccountError`].
     pub fn by_name(name: &str) -> Result<Option<Self>, AccountError> {
-        match User::from_name(name) {
+        Self::of(User::from_name(name))
+    }
+
+    /// The account of this uid, or `None` likewise. Of several of one uid, the database gives one.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub fn by_uid(uid: u32) -> Result<Option<Self>, AccountError> {
+        Self::of(User::from_uid(uid.into()))
+    }
+
+    fn of(found: Result<Option<User>, Errno>) -> Result<Option<Self>, AccountError> {
+        match found {
             Ok(found) => Ok(found.map(|user| Self { name: user.name, uid: user.uid.as_raw() })),
             // getpwnam(3): sources of nsswitch.conf say "not found" with these two as well.
             Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),

@@ -107,6 +107,17 @@ pub fn judge<'a, T>(
     if equal { Ok((target, counted)) } else { Err(Refusal::Wrong(target.slot)) }
 }
 
+/// Whether it is proven that the account has no set.
+///
+/// # Errors
+/// Nothing is known, or there may be one: under this name, or of this uid under another.
+pub fn has_no_set(store: &dyn Store, account: &Account) -> Result<bool, StoreError> {
+    match store.read(&account.name)? {
+        Some(_) => Ok(false),
+        None => store.prove_no_other_name(account).map(|()| true),
+    }
+}
+
 impl Match<'_> {
     /// The slot of the code.
     #[must_use]
@@ -129,7 +140,10 @@ const NO_SECRET: &[u8] = &[0; 15];
 
 fn own_set<'a>(store: &dyn Store, account: Option<&'a Account>) -> Result<(&'a str, CodeSet), Refusal> {
     let account = account.ok_or(Refusal::NoUser)?;
-    let set = store.read(&account.name)?.ok_or(Refusal::NoSet)?;
+    let Some(set) = store.read(&account.name)? else {
+        store.prove_no_other_name(account)?;
+        return Err(Refusal::NoSet);
+    };
     set.label.judge_owner(account)?;
     Ok((&account.name, set))
 }

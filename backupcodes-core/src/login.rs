@@ -4,14 +4,14 @@
 use std::fmt::Display;
 
 use crate::account::Account;
-use crate::attempt::{Accepted, Match, Refusal, Request, judge};
+use crate::attempt::{Accepted, Match, Refusal, Request, has_no_set, judge};
 use crate::clock;
 use crate::config::Config;
 use crate::hash::Memory;
 use crate::mark::Mark;
 use crate::place::Place;
 use crate::slots::InSlot;
-use crate::store::{FileStore, Store};
+use crate::store::FileStore;
 use crate::throttle::{Counted, Throttle};
 
 /// Who logs in, and from where.
@@ -120,7 +120,7 @@ impl Login<'_> {
     #[must_use]
     pub fn has_no_set(&self) -> bool {
         let store = FileStore::new(&self.config.directory);
-        self.account.is_some_and(|account| matches!(store.read(&account.name), Ok(None)))
+        self.account.is_some_and(|account| has_no_set(&store, account).unwrap_or(false))
     }
 
     /// Counts the attempt where it cannot be disturbed: a file size limit of the caller's is no way around it.

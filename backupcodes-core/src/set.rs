@@ -179,12 +179,15 @@ impl CodeSet {
     /// # Errors
     /// It is not a set.
     pub(crate) fn readdress(text: &str, email: &[String]) -> Result<String, BadSet> {
-        let table =
-            DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(text, &error)))?.into_inner();
-        let place = table.get("email").map(Spanned::span);
-        let around = place.and_then(|place| Some((text.get(..place.start)?, text.get(place.end..)?)));
-        let (before, behind) = around.ok_or_else(|| BadSet::Syntax("email is missing".into()))?;
-        Ok([before, &quoted_list(email), behind].concat())
+        with_value(text, "email", &quoted_list(email))
+    }
+
+    /// The text of a set file of the same account under another name.
+    ///
+    /// # Errors
+    /// It is not a set.
+    pub(crate) fn rename(text: &str, user: &str) -> Result<String, BadSet> {
+        with_value(text, "user", &quoted(user))
     }
 
     /// Whether the set is known to be on stable storage under its name, as the file of this inode.
@@ -288,6 +291,15 @@ impl Durable {
 /// As wide as any inode's number, so that one is written over another in place.
 fn digits(inode: impl Display) -> String {
     format!("{inode:020}")
+}
+
+/// The text of a set file with another value, and all else as it was.
+fn with_value(text: &str, key: &str, value: &str) -> Result<String, BadSet> {
+    let table = DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(text, &error)))?.into_inner();
+    let place = table.get(key).map(Spanned::span);
+    let around = place.and_then(|place| Some((text.get(..place.start)?, text.get(place.end..)?)));
+    let (before, behind) = around.ok_or_else(|| BadSet::Syntax(format!("{key} is missing")))?;
+    Ok([before, value, behind].concat())
 }
 
 /// A TOML list of strings.

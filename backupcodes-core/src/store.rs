@@ -1,6 +1,7 @@
 //! Where sets are kept. [`Store`] is all that the rules need of one; [`FileStore`] keeps a file a user.
 
 mod file;
+mod names;
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +27,12 @@ pub trait Store {
     /// # Errors
     /// [`StoreError`]: nothing is known about the set.
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError>;
+
+    /// Proves that no set of the account's uid stands under another name: an account that was renamed has its codes there.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherName`] where one does, or nothing is known.
+    fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError>;
 
     /// Overwrites the hash in `slot`, which must still be `hash`, with `mark`. On return that is on stable storage.
     /// The set as it now is comes back.
@@ -101,6 +108,22 @@ pub enum StoreError {
         /// Who logs in.
         account: Account,
     },
+    /// The account has no set, and its uid has one under another name.
+    #[error(
+        "{name}: no set, but set {set} is {user}'s, of the same uid {uid}; expected one name; where the account was renamed: \
+         backupcodes-admin rename {user} {name}; where {user} is somebody who is gone: backupcodes-admin revoke {user}; else \
+         {name} needs a set too: backupcodes-admin generate {name}",
+        name = account.name,
+        uid = account.uid
+    )]
+    OtherName {
+        /// The id of the set.
+        set: String,
+        /// The name that it stands under.
+        user: String,
+        /// Who has none.
+        account: Account,
+    },
     /// The system refused.
     #[error(
         "{path}: cannot {action} ({errno}); see that the file system is in order and that this runs as root"
@@ -166,6 +189,16 @@ pub enum ReplaceError {
     /// The new set is in place, or the old one is gone, but not surely on stable storage.
     #[error("{0}; the change is made, but a power cut may undo it: keep both sheets, and do it again")]
     Unflushed(StoreError),
+    /// There is a set already where this one is to go.
+    #[error(
+        "{user}: there is a set already ({set}); nothing was done; where it is not needed: backupcodes-admin revoke {user}"
+    )]
+    Taken {
+        /// Whose it is.
+        user: String,
+        /// Its id.
+        set: String,
+    },
     /// What was to be put in place is no set that could be read again.
     #[error("the new set of {1} would be no set: {0}; the old one is as it was")]
     Unreadable(BadSet, String),

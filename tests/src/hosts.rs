@@ -69,8 +69,11 @@ impl Machine {
 
     /// Many accounts at once, with homes: `useradd` takes its time over each.
     pub fn accounts(&self, count: usize) -> Vec<Account> {
-        static NEXT_UID: AtomicU32 = AtomicU32::new(40_000);
-        let first = NEXT_UID.fetch_add(u32::try_from(count).unwrap(), Ordering::Relaxed);
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Of several test programs in one sandbox no two share a uid: a set of one is the other's too, by its uid.
+        let first = 100_000
+            + std::process::id() * 64
+            + NEXT.fetch_add(u32::try_from(count).unwrap(), Ordering::Relaxed);
         let accounts = (first..).take(count);
         let names: Vec<_> =
             accounts.clone().map(|uid| format!("user-{}-{uid}", std::process::id())).collect();

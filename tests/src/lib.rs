@@ -262,15 +262,18 @@ impl World {
         self.store().join(format!("{}.toml", me()))
     }
 
-    /// All files of the store but the set of the user who runs the tests: letters in the outbox, and leftovers.
+    /// All files of the store but the set of the user who runs the tests and the links to names of uids: letters in the outbox, and leftovers.
     pub fn other_files(&self) -> Vec<String> {
         let list =
             |folder: PathBuf| fs::read_dir(folder).map_or_else(|_| Vec::new(), |files| files.collect());
         let mut files = list(self.store());
         files.extend(list(self.store().join("outbox")));
         let names = files.into_iter().map(|file| file.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> =
-            names.filter(|name| *name != "outbox" && *name != format!("{}.toml", me())).collect();
+        let mut names: Vec<_> = names
+            .filter(|name| {
+                *name != "outbox" && !name.starts_with("uid-") && *name != format!("{}.toml", me())
+            })
+            .collect();
         names.sort_unstable();
         names
     }

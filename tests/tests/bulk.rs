@@ -454,14 +454,20 @@ fn purge_removes_what_no_account_can_use_and_nothing_else() {
     }
     assert!(names[1..].iter().all(has_set));
 
-    // Made anew, with another uid.
-    delete(&names[1]);
-    run(Command::new("useradd").args(["--uid", "47222", &names[1]]), "");
-    let output = purge(&["--yes", "--format", "json"]);
-    assert_eq!(
-        text(&output.stdout).split_whitespace().collect::<String>(),
-        format!("{{\"purged\":[\"{}\"]}}", names[1])
+    // An account that changed is not gone.
+    run(Command::new("usermod").args(["--uid", "47222", &names[1]]), "");
+    let output = purge(&["--yes"]);
+    assert_eq!(text(&output.stdout), "no set is without its account\n");
+    assert!(
+        complaints(&output).contains(&format!("{}: the set is kept: it was made for uid", names[1])),
+        "{output:?}"
     );
+    assert!(names[1..].iter().all(has_set));
+
+    delete(&names[1]);
+    let output = purge(&["--yes", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report, serde_json::json!({ "purged": [names[1]], "kept": [] }));
     assert!(!has_set(&names[1]) && names[2..].iter().all(has_set));
 
     // More than half: the user database may be out of reach.

@@ -193,8 +193,19 @@ fn without_any_set_the_next_command_is_named() {
     }
 }
 
-const COMMANDS: [&str; 10] =
-    ["generate", "status", "verify", "email", "revoke", "unlock", "purge", "notify", "doctor", "completions"];
+const COMMANDS: [&str; 11] = [
+    "generate",
+    "status",
+    "verify",
+    "email",
+    "rename",
+    "revoke",
+    "unlock",
+    "purge",
+    "notify",
+    "doctor",
+    "completions",
+];
 
 #[test]
 fn the_help_of_each_command_fits_a_screen_and_has_an_example_that_can_be_run() {

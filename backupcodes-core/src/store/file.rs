@@ -16,7 +16,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd::{AccessFlags, faccessat, fdatasync, geteuid};
 
-use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
+use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError, names};
+use crate::account::Account;
 use crate::code::Slot;
 use crate::directory::{Directory, NewFile, same};
 use crate::hash::CodeHash;
@@ -115,6 +116,51 @@ impl FileStore {
         Ok(true)
     }
 
+    /// Gives the set of `old` to the account that the user of that name has become, which must have its uid. The id of the set, or
+    /// `None` where there is none.
+    ///
+    /// The set is renamed first, and says whose it is then: at no moment do its codes stand under two names. Between both it is
+    /// nobody's; after a crash there the same call goes on.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the set is as it was, but where the error says otherwise.
+    pub fn rename(&self, old: &str, account: &Account) -> Result<Option<String>, ReplaceError> {
+        let deadline = Deadline::after(PATIENCE);
+        let directory = Directory::of_sets(&self.directory)?;
+        let _locked = directory.lock(deadline)?;
+        let (new, uid) = (account.name.as_str(), account.uid);
+        let there = match directory.find(new, deadline)? {
+            // A copy: its codes would stand under both names.
+            Some(file) if directory.find(old, deadline)?.is_some() => {
+                return Err(ReplaceError::Taken { user: new.into(), set: file.read()?.label.set });
+            }
+            Some(file) => file,
+            None => {
+                let Some(file) = directory.find(old, deadline)? else { return Ok(None) };
+                let file = file.lock(deadline)?;
+                judge_before_rename(&file.read()?, old, account)?;
+                names::add(&directory, uid, new)?;
+                directory.rename(&file_name(old), &file_name(new))?;
+                directory.flush()?;
+                directory
+                    .find(new, deadline)?
+                    .ok_or(StoreError::system(&file.path, "find again")(Errno::ESTALE))?
+            }
+        };
+        let file = there.lock(deadline)?;
+        let set = file.read()?;
+        judge_before_rename(&set, old, account)?;
+        let bad = |reason| ReplaceError::Unreadable(reason, old.into());
+        let text = CodeSet::rename(&file.text()?, new).map_err(bad)?;
+        readable(&text).map_err(bad)?;
+        let renamed = NewFile::write(&directory, NEW, &text)?;
+        names::add(&directory, uid, new)?;
+        renamed.rename(&file_name(new))?;
+        names::remove(&directory, uid, old)?;
+        make_durable(&directory, new)?;
+        Ok(Some(set.label.set))
+    }
+
     /// Where notices wait that no set holds.
     #[must_use]
     pub fn outbox(&self) -> Outbox {
@@ -137,6 +183,17 @@ impl FileStore {
 impl Store for FileStore {
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
         read_in(&Directory::of_sets(&self.directory)?, user)
+    }
+
+    fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError> {
+        let directory = Directory::of_sets(&self.directory)?;
+        for user in names::of_uid(&directory, account.uid)? {
+            let other = if user == account.name { None } else { read_in(&directory, &user)? };
+            if let Some(set) = other.filter(|set| set.label.uid == account.uid) {
+                return Err(StoreError::OtherName { set: set.label.set, user, account: account.clone() });
+            }
+        }
+        Ok(())
     }
 
     fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
@@ -175,7 +232,8 @@ impl Store for FileStore {
         if old.seen() != expected {
             return Err(ReplaceError::Changed { user: user.into() });
         }
-        new.map_or(Ok(()), readable).map_err(|reason| ReplaceError::Unreadable(reason, user.into()))?;
+        let bad = |reason| ReplaceError::Unreadable(reason, user.into());
+        let uid = new.map(readable).transpose().map_err(bad)?.map(|set| set.label.uid);
         let new = new.map(|text| NewFile::write(&directory, NEW, text)).transpose()?;
         announce().map_err(|error| ReplaceError::Announce(error, user.into()))?;
         // Whoever has locked the old set is about to spend one of its codes: that comes before its end, or never.
@@ -187,13 +245,28 @@ impl Store for FileStore {
         };
         let outbox = self.outbox();
         let posted = outbox.put(&letters(last.as_ref()))?;
+        // Before the set: it must not be there without being found.
+        uid.map_or(Ok(()), |uid| names::add(&directory, uid, user)).inspect_err(|_| posted.withdraw())?;
         let changed = match new {
             Some(new) => new.rename(&file_name(user)),
             None => directory.remove(&file_name(user)),
         };
         changed.inspect_err(|_| posted.withdraw())?;
+        if let Some(last) = last.map(|last| last.label.uid).filter(|last| Some(*last) != uid) {
+            // Where it stays, the missing set has the last word.
+            let _ = names::remove(&directory, last, user);
+        }
         make_durable(&directory, user)
     }
+}
+
+/// Only the account's own set is renamed: by its uid, from the old name, which it may still bear under the new one.
+fn judge_before_rename(set: &CodeSet, old: &str, account: &Account) -> Result<(), ReplaceError> {
+    let label = &set.label;
+    if label.user == account.name {
+        return Err(ReplaceError::Taken { user: account.name.clone(), set: label.set.clone() });
+    }
+    Ok(label.judge_owner(&Account { name: old.into(), uid: account.uid })?)
 }
 
 /// Flushes what was done to a user's name. If there is a set, it says so of itself.
@@ -263,11 +336,11 @@ fn user_of(file: &str) -> Option<String> {
 }
 
 /// A set that cannot be read again is none.
-fn readable(text: &str) -> Result<(), BadSet> {
+fn readable(text: &str) -> Result<CodeSet, BadSet> {
     if text.len() > trust::LARGEST {
         return Err(BadSet::Syntax(format!("it has {} bytes, more than {}", text.len(), trust::LARGEST)));
     }
-    CodeSet::parse(text).map(drop)
+    CodeSet::parse(text)
 }
 
 impl Directory {
@@ -437,6 +510,68 @@ mod tests {
     }
 
     const NO_INODE_HAS_THIS: u64 = 7;
+
+    fn account(name: &str, uid: u32) -> Account {
+        Account { name: name.into(), uid }
+    }
+
+    #[test]
+    fn a_set_under_another_name_of_the_uid_is_no_proof_of_none() {
+        let (directory, label, text) = directory();
+        let store = FileStore::new(directory.path());
+        let bob = account("bob", 1000);
+        assert!(store.prove_no_other_name(&bob).is_ok());
+        store.replace("alice", Expected::Nothing, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap();
+        let error = store.prove_no_other_name(&bob).unwrap_err();
+        assert!(error.to_string().contains("backupcodes-admin rename alice bob"), "{error}");
+        for other in [account("alice", 1000), account("bob", 1001)] {
+            assert!(store.prove_no_other_name(&other).is_ok());
+        }
+        // The set has the last word, and one that cannot be read proves nothing.
+        let file = directory.path().join("alice.toml");
+        std::fs::write(&file, text.replace("uid = 1000", "uid = 1001")).unwrap();
+        assert!(store.prove_no_other_name(&bob).is_ok());
+        std::fs::write(&file, "no set").unwrap();
+        assert!(store.prove_no_other_name(&bob).is_err());
+        std::fs::write(&file, &text).unwrap();
+        store.replace("alice", Expected::Set(&label.set), None, &mut || Ok(()), &mut |_| vec![]).unwrap();
+        assert!(store.prove_no_other_name(&bob).is_ok());
+        assert!(!directory.path().join("uid-1000").is_symlink());
+    }
+
+    #[test]
+    fn a_set_goes_with_its_account_to_another_name_and_to_no_other_account() {
+        let (directory, label, text) = directory();
+        let store = FileStore::new(directory.path());
+        let bob = account("bob", 1000);
+        assert_eq!(store.rename("alice", &bob).unwrap(), None);
+        store.replace("alice", Expected::Nothing, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap();
+        let refused = store.rename("alice", &account("bob", 1001)).unwrap_err();
+        assert!(matches!(refused, ReplaceError::Store(StoreError::Stale { .. })), "{refused}");
+        // As a crash between both of its steps leaves it.
+        let path = |name| directory.path().join(name);
+        std::fs::rename(path("alice.toml"), path("bob.toml")).unwrap();
+        let set = store.read("bob").unwrap().unwrap();
+        assert!(set.label.judge_owner(&bob).is_err());
+        assert_eq!(store.rename("alice", &bob).unwrap().as_deref(), Some(label.set.as_str()));
+        let set = store.read("bob").unwrap().unwrap();
+        assert!(set.label.judge_owner(&bob).is_ok() && set.left() == 1);
+        assert!(store.read("alice").unwrap().is_none());
+        assert!(store.prove_no_other_name(&account("alice", 1000)).is_err());
+        assert_eq!(
+            store.rename("bob", &account("alice", 1000)).unwrap().as_deref(),
+            Some(label.set.as_str())
+        );
+        assert_eq!(std::fs::read_link(path("uid-1000")).unwrap(), Path::new("alice"));
+        let mark = Mark::new(clock::now(), 0, "sshd", "192.0.2.7");
+        store.spend("alice", Slot::new(1).unwrap(), &CodeHash::decoy(Cost::DEFAULT), &mark).unwrap();
+        // Nobody's set is replaced.
+        let bobs = CodeSet::rename(&text, "bob").unwrap();
+        store.replace("bob", Expected::Nothing, Some(&bobs), &mut || Ok(()), &mut |_| vec![]).unwrap();
+        let refused = store.rename("alice", &bob).unwrap_err();
+        assert!(matches!(refused, ReplaceError::Taken { .. }), "{refused}");
+        assert_eq!(store.users().unwrap(), ["alice", "bob"]);
+    }
 
     #[test]
     fn what_is_no_set_may_be_replaced_and_what_cannot_be_reached_may_not() {

@@ -1,0 +1,38 @@
+//! `rename`: gives the set of an account that was renamed to its new name.
+
+use backupcodes_core::config::Config;
+use backupcodes_core::store::FileStore;
+use backupcodes_core::throttle::Throttle;
+use serde::Serialize;
+
+use crate::accounts::account;
+use crate::cli::Style;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+#[derive(Serialize)]
+struct Json<'a> {
+    user: &'a str,
+    was: &'a str,
+    set: Option<&'a str>,
+    renamed: bool,
+}
+
+pub(crate) fn run(config: &Config, old: &str, new: &str, format: Style) -> Result<Outcome, Failure> {
+    let account = account(new)?;
+    let set = FileStore::new(&config.directory).rename(old, &account)?;
+    let user = &account.name;
+    if set.is_some() {
+        Throttle::new(config).clear(old)?;
+    }
+    match (format, &set) {
+        (Style::Json, set) => {
+            output::print_json(&Json { user, was: old, set: set.as_deref(), renamed: set.is_some() })?;
+        }
+        (Style::Text, Some(set)) => {
+            output::print(&format!("{user}: set {set} is {user}'s now, and no longer {old}'s\n"))?;
+        }
+        (Style::Text, None) => output::print(&format!("{old} has no backup codes\n"))?,
+    }
+    Ok(if set.is_some() { Outcome::Done } else { Outcome::No })
+}
