@@ -261,8 +261,12 @@ mod tests {
         let recreated = Account { uid: 2000, ..world.account.clone() };
         let set_cost = COST as usize;
         type Check = fn(&Refusal) -> bool;
-        let rows: [(Option<&Account>, &[u8], usize, Check); 8] = [
+        let pasted = format!("\u{feff}1) {}\r\n", *spent);
+        let another_number = format!("2) {}", *spent);
+        let rows: [(Option<&Account>, &[u8], usize, Check); 10] = [
             (account, spent.as_bytes(), set_cost, |r| matches!(r, Refusal::Spent(..))),
+            (account, pasted.as_bytes(), set_cost, |r| matches!(r, Refusal::Spent(..))),
+            (account, another_number.as_bytes(), set_cost, |r| matches!(r, Refusal::Malformed)),
             (account, other.secret(), set_cost, |r| matches!(r, Refusal::Wrong(_))),
             (account, no_slot.secret(), set_cost, |r| matches!(r, Refusal::NoSlot(_))),
             (account, b"", set_cost, |r| matches!(r, Refusal::Malformed)),

@@ -6,6 +6,8 @@
 use rand::TryCryptoRng;
 use zeroize::Zeroizing;
 
+use crate::typed::{NOTHING, Typed, plain};
+
 /// Fewest characters of a secret: 13 of 5 bits are 65 bits; NIST SP 800-63B-4 asks 64 of saved recovery codes.
 pub const SHORTEST_SECRET: usize = 13;
 /// Most characters of a secret: 26 of 5 bits are 130 bits.
@@ -17,6 +19,8 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const FRAME: usize = 2;
 const SHORTEST: usize = SHORTEST_SECRET + FRAME;
 const LONGEST: usize = LONGEST_SECRET + FRAME;
+/// Digits of a number on the sheet.
+const LONGEST_NUMBER: usize = 2;
 /// Characters between two dashes on the sheet.
 const GROUP: usize = 5;
 
@@ -88,30 +92,42 @@ impl Code {
         Ok(Self { slot, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
     }
 
-    /// Reads what was typed. Case, spaces, tabs and dashes do not matter; O is read as 0, I and L as 1.
+    /// Reads what was typed. Case does not matter, nor does what cannot be part of a code (see [`crate::typed`]); O is
+    /// read as 0, I and L as 1. The code's own number on the sheet may stand in front, with something between the two:
+    /// `3. 3XXXX-XXXXX-XXXXC`.
     ///
     /// # Errors
     /// [`Malformed`] for all that is not a code by shape and check character.
     pub fn parse(answer: &[u8]) -> Result<Self, Malformed> {
+        let answer = std::str::from_utf8(answer).map_err(|_| Malformed)?;
         // Reserved in full, so that no copy of it is left behind by growing.
-        let mut values = Zeroizing::new(Vec::with_capacity(LONGEST));
-        for &byte in answer.iter().filter(|byte| is_significant(**byte)) {
-            if values.len() == LONGEST {
+        let mut values = Zeroizing::new(Vec::with_capacity(LONGEST_NUMBER + LONGEST));
+        let mut in_front = 0;
+        for c in Typed(answer).map(plain) {
+            if c == NOTHING {
+                in_front = if in_front == 0 { values.len() } else { in_front };
+            } else if values.len() == values.capacity() {
                 return Err(Malformed);
+            } else {
+                values.push(value(c).ok_or(Malformed)?);
             }
-            values.push(value(byte).ok_or(Malformed)?);
         }
+        // First, since 12 and 24 in front of a code make a longer one whose check character is right.
+        let (front, rest) = values.split_at_checked(in_front).unwrap_or((&[], &values));
+        match (number(front), Self::of(rest)) {
+            (Some(number), Ok(code)) if code.slot.number() == number => Ok(code),
+            (Some(_), Ok(_)) => Err(Malformed),
+            _ => Self::of(&values),
+        }
+    }
+
+    /// The code of these digits.
+    fn of(values: &[u8]) -> Result<Self, Malformed> {
         let slot = values.first().copied().and_then(Slot::new).ok_or(Malformed)?;
-        if values.len() < SHORTEST || weighted_sum(values.iter().copied()) != WHOLE {
+        if !(SHORTEST..=LONGEST).contains(&values.len()) || weighted_sum(values.iter().copied()) != WHOLE {
             return Err(Malformed);
         }
         Ok(Self { slot, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
-    }
-
-    /// How many characters of what was typed matter: all but spaces, tabs and dashes.
-    #[must_use]
-    pub fn significant(answer: &[u8]) -> usize {
-        answer.iter().filter(|byte| is_significant(**byte)).count()
     }
 
     /// The slot that the code names.
@@ -140,8 +156,13 @@ impl Code {
     }
 }
 
-const fn is_significant(byte: u8) -> bool {
-    !matches!(byte, b' ' | b'\t' | b'-')
+/// The number of a code on the sheet, as it may stand in front.
+fn number(front: &[u8]) -> Option<u8> {
+    match front {
+        &[ones @ 0..=9] => Some(ones),
+        &[tens @ 0..=9, ones @ 0..=9] => tens.checked_mul(10)?.checked_add(ones),
+        _ => None,
+    }
 }
 
 /// Σ α^(n-1-i)·c_i over GF(32), by Horner's rule. Over a whole code it is [`WHOLE`].
@@ -165,18 +186,22 @@ fn digit(value: u8) -> u8 {
     DIGITS.get(usize::from(value)).copied().unwrap_or(b'0')
 }
 
-fn value(byte: u8) -> Option<u8> {
-    let byte = match byte.to_ascii_uppercase() {
-        b'O' => b'0',
-        b'I' | b'L' => b'1',
+fn value(c: char) -> Option<u8> {
+    let c = match c.to_ascii_uppercase() {
+        'O' => '0',
+        'I' | 'L' => '1',
         other => other,
     };
-    DIGITS.iter().position(|&digit| digit == byte).and_then(|position| u8::try_from(position).ok())
+    DIGITS.iter().position(|&digit| char::from(digit) == c).and_then(|position| u8::try_from(position).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::typed::{significant, verification_code};
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
     use rand::rngs::SysRng;
 
     fn fresh(slot: u8, length: usize) -> Code {
@@ -229,7 +254,163 @@ mod tests {
             sheet.replace('0', "o").replace('1', "l"),
             format!("  {}  ", *sheet),
         ] {
-            assert_eq!(Code::parse(typed.as_bytes()).ok().unwrap().secret(), code.secret(), "{typed}");
+            assert_eq!(read(&typed), Some(code.secret().to_vec()), "{typed}");
+        }
+    }
+
+    /// What is hashed of an answer that is a code.
+    fn read(answer: &str) -> Option<Vec<u8>> {
+        Code::parse(answer.as_bytes()).ok().map(|code| code.secret().to_vec())
+    }
+
+    #[test]
+    fn a_person_may_paste_it_with_what_comes_along() {
+        let code = fresh(3, SHORTEST_SECRET);
+        let sheet = code.for_sheet();
+        let other_digits = |zero: u32| -> String {
+            let other = |c: char| c.to_digit(10).map_or(c, |digit| char::from_u32(zero + digit).unwrap());
+            sheet.chars().map(other).collect()
+        };
+        let wide =
+            |c: char| if c.is_ascii_graphic() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c };
+        let mut all: Vec<String> = [
+            "{}\r\n",
+            "\u{feff}{}",
+            "{}.",
+            "{},",
+            "\"{}\"",
+            "\u{201c}{}\u{201d}",
+            "\u{201e}{}\u{201c}",
+            "\u{ab}\u{a0}{}\u{a0}\u{bb}",
+            "\u{300c}{}\u{300d}",
+            "`{}`",
+            "'{}'",
+            "({})",
+            "[{}]",
+            "<{}>",
+            "**{}**",
+            "|{}|",
+            "\u{2022} {}",
+            "\u{202a}{}\u{202c}",
+            "\u{2068}{}\u{2069}",
+            "\u{200e}{}\u{200f}",
+            "\u{1b}[200~{}\u{1b}[201~",
+            "\u{1b}[200~{}\r\n\u{1b}[201~\n",
+            "\u{9b}200~{}\u{9b}201~",
+            "[200~{}[201~",
+            "\u{1b}[200~{}",
+        ]
+        .map(|around| around.replace("{}", &sheet))
+        .into();
+        for dash in "\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{2212}\u{ad}\u{2043}\u{fe58}\u{fe63}\u{ff0d}\u{30fc}\
+                     _.,:;/\\~\u{b7}\u{2009}\u{a0}\u{202f}\u{3000}\u{200b}\u{2060}\u{200d}\u{fe0f}\u{2028}\r\n\u{b}\u{85}"
+            .chars()
+        {
+            all.push(sheet.replace('-', &dash.to_string()));
+        }
+        all.extend([0x660, 0x6f0, 0x966, 0xe50, 0xff10, 0x1d7ce, 0x1d7d8, 0x1fbf0].map(other_digits));
+        all.push(sheet.chars().map(wide).collect());
+        all.push(sheet.to_lowercase().chars().map(wide).collect());
+        for typed in all {
+            assert_eq!(read(&typed), Some(code.secret().to_vec()), "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_on_the_sheet_may_stand_in_front_of_its_own_code_alone() {
+        for slot in 1..=Slot::MOST {
+            for length in [SHORTEST_SECRET, 15, LONGEST_SECRET] {
+                let code = fresh(slot, length);
+                let sheet = code.for_sheet();
+                for front in [
+                    "{}  ",
+                    "{}) ",
+                    "{}.",
+                    "{}:",
+                    "{}\t",
+                    "#{} ",
+                    "({}) ",
+                    "{} - ",
+                    "\u{2116} {}: ",
+                    "0{} ",
+                    "{}\u{fe0f}\u{20e3} ",
+                ] {
+                    let number = |number: u8| front.replace("{}", &number.to_string());
+                    for typed in [&*sheet, &sheet.replace('-', " "), &sheet.replace('-', "")] {
+                        if slot < 10 || !front.starts_with('0') {
+                            let typed = number(slot) + typed;
+                            assert_eq!(read(&typed), Some(code.secret().to_vec()), "{typed}");
+                        }
+                        for other in (0..=99).filter(|&other| other != slot) {
+                            let typed = number(other) + typed;
+                            assert_eq!(read(&typed), None, "{typed}");
+                        }
+                    }
+                }
+                assert_eq!(read(&format!("{slot} {slot} {}", *sheet)), None, "twice");
+                // Beside 12 and 24, what is there is no longer code.
+                let is_longer = [12, 24].contains(&slot) && length + 2 <= LONGEST_SECRET;
+                assert_eq!(read(&format!("{slot}{}", *sheet)).is_some(), is_longer, "nothing between");
+            }
+        }
+    }
+
+    /// What a person means by an answer, and one of the many ways in which it comes.
+    fn dressed(plain: &str, taste: &[usize]) -> String {
+        const SPACES: [&str; 8] =
+            [" ", "\u{a0}", "\t", "\u{2003}\u{200b}", "\u{3000}", "\u{2013}", "\u{2212}", "\u{ad}_"];
+        const ZEROS: [u32; 5] = [0x30, 0x660, 0x966, 0xff10, 0x1d7ce];
+        let taste = |at: usize| taste.get(at % taste.len().max(1)).copied().unwrap_or_default();
+        let one = |(at, c): (usize, char)| match c {
+            ' ' | '-' => SPACES[taste(at) % SPACES.len()].to_string(),
+            '0'..='9' => char::from_u32(ZEROS[taste(at) % ZEROS.len()] + u32::from(c) - 0x30).unwrap().into(),
+            _ if c.is_ascii_alphabetic() && taste(at) % 2 == 1 => {
+                char::from_u32(u32::from(c) + 0xfee0).unwrap().into()
+            }
+            _ => c.into(),
+        };
+        let body: String = plain.chars().enumerate().map(one).collect();
+        ["{}", "\u{feff}{}\r\n", "\u{1b}[200~{}\u{1b}[201~", "\u{201c}{}\u{201d}."][taste(0) % 4]
+            .replace("{}", &body)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn folded_and_plain_forms_parse_alike(
+            slot in 1..=Slot::MOST,
+            length in SHORTEST_SECRET..=LONGEST_SECRET,
+            number in option::of(1..=Slot::MOST),
+            change in option::of((0_usize..40, "[0-9A-Za-z \u{410}\u{e9}\u{301}!-]")),
+            taste in vec(0_usize..40, 1..40),
+        ) {
+            let mut plain = fresh(slot, length).for_sheet().to_string();
+            if let Some(number) = number {
+                plain = format!("{number} {plain}");
+            }
+            if let Some((at, other)) = change {
+                let at = at % plain.len();
+                plain.replace_range(at..=at, &other);
+            }
+            let typed = dressed(&plain, &taste);
+            prop_assert_eq!(read(&typed), read(&plain), "{:?}", typed);
+        }
+
+        #[test]
+        fn what_is_no_code_stays_none_however_it_is_dressed(
+            plain in "[0-9A-Za-z -]{0,40}",
+            taste in vec(0_usize..40, 1..40),
+        ) {
+            let typed = dressed(&plain, &taste);
+            prop_assert_eq!(read(&typed), read(&plain), "{:?}", typed);
+            let codes = [&typed, &plain].map(|answer| verification_code(answer.as_bytes()));
+            prop_assert_eq!(&codes[0], &codes[1]);
+        }
+
+        #[test]
+        fn no_answer_makes_it_panic(answer in vec(any::<u8>(), 0..100)) {
+            let _ = (Code::parse(&answer).is_ok(), significant(&answer), verification_code(&answer));
         }
     }
 
@@ -253,13 +434,6 @@ mod tests {
     }
 
     #[test]
-    fn spaces_tabs_and_dashes_do_not_matter() {
-        for (answer, significant) in [("", 0), (" -\t", 0), ("123 456", 6), ("1XXXX-XXXXX-XXXXX", 15)] {
-            assert_eq!(Code::significant(answer.as_bytes()), significant, "{answer:?}");
-        }
-    }
-
-    #[test]
     fn what_is_not_a_code_is_malformed() {
         let code = fresh(1, SHORTEST_SECRET);
         let text = String::from_utf8(code.secret().to_vec()).unwrap();
@@ -273,9 +447,17 @@ mod tests {
             &text[1..],
             &text[..14],
             &format!("{text}0"),
-            &format!("{text}\n"),
             &format!("{text}\0"),
+            &format!("{text}\u{8}"),
+            &format!("{text}\u{1b}[D"),
             &format!("{text}é"),
+            &format!("{text}\u{301}"),
+            &format!("{text}\u{fffd}"),
+            &format!("{text}!"),
+            &text.replacen('1', "\u{b9}", 1),
+            &text.replacen('1', "\u{2460}", 1),
+            &text.replacen('1', "\u{456}", 1),
+            &text.replacen('1', "\u{4e00}", 1),
             &text.replacen('1', "U", 1),
             &"1".repeat(511),
             std::str::from_utf8(&zero_slot).unwrap(),
@@ -283,6 +465,23 @@ mod tests {
             assert!(Code::parse(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
         assert!(Code::parse(&[0xff; 15]).is_err());
+        for lost in [0xa0, 0x96, 0xff] {
+            assert!(Code::parse(&[text.as_bytes(), &[lost]].concat()).is_err(), "{lost:x}");
+        }
+        // Each of these looks like the letter or digit.
+        let code = loop {
+            let code = fresh(1, LONGEST_SECRET).secret().to_vec();
+            if b"0ABCEHKMPTX".iter().all(|digit| code.contains(digit)) {
+                break String::from_utf8(code).unwrap();
+            }
+        };
+        for (ours, other) in "0ABCEHKMPTX"
+            .chars()
+            .zip("\u{39f}\u{410}\u{412}\u{421}\u{415}\u{41d}\u{39a}\u{41c}\u{420}\u{422}\u{3a7}".chars())
+        {
+            let typed = code.replacen(ours, &other.to_string(), 1);
+            assert!(Code::parse(typed.as_bytes()).is_err(), "{typed}");
+        }
     }
 
     #[test]
@@ -290,7 +489,7 @@ mod tests {
         let mut seen = [0_u32; 32];
         for _ in 0..2_000 {
             for &byte in &fresh(1, LONGEST_SECRET).secret()[1..=LONGEST_SECRET] {
-                seen[usize::from(value(byte).unwrap())] += 1;
+                seen[usize::from(value(char::from(byte)).unwrap())] += 1;
             }
         }
         // 52,000 digits: 1,625 of each are expected, with a standard deviation of 40; six of them are never seen.

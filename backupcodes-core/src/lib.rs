@@ -38,4 +38,5 @@ pub mod store;
 pub mod throttle;
 mod trust;
 pub mod turn;
+pub mod typed;
 mod value;

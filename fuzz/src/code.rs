@@ -1,14 +1,21 @@
 use backupcodes_core::code::Code;
+use backupcodes_core::typed::{significant, verification_code};
 
-/// Reads any answer. What is a code reads back from the sheet and however it is typed, and one wrong character shows.
+/// Reads any answer. What is a code reads back from the sheet and however it is typed, and one wrong character shows. In
+/// another dress the answer is the same, whatever it is.
 pub fn code(answer: &[u8]) -> bool {
-    let significant: Vec<u8> = answer.iter().copied().filter(|byte| !b" \t-".contains(byte)).collect();
-    assert_eq!(Code::significant(answer), significant.len());
-    let Ok(code) = Code::parse(answer) else {
-        assert!(Code::parse(&significant).is_err());
-        return false;
-    };
-    assert!((15..=28).contains(&significant.len()) && code.secret().len() == significant.len());
+    if let Some(dressed) = std::str::from_utf8(answer).ok().and_then(dressed) {
+        let [plain, other] = [answer, dressed.as_bytes()].map(Code::parse);
+        let [plain, other] = [plain, other].map(|code| code.ok().map(|code| code.secret().to_vec()));
+        assert_eq!(plain, other, "{dressed:?}");
+        assert_eq!(verification_code(answer), verification_code(dressed.as_bytes()), "{dressed:?}");
+        assert_eq!(significant(answer), significant(dressed.as_bytes()), "{dressed:?}");
+    }
+    if let Some(digits) = verification_code(answer) {
+        assert_eq!(verification_code(&digits), Some(digits));
+    }
+    let Ok(code) = Code::parse(answer) else { return false };
+    assert!((15..=28).contains(&code.secret().len()) && significant(answer) >= code.secret().len());
     assert!((1..=31).contains(&code.slot().number()));
     let sheet = code.for_sheet();
     for typed in [
@@ -16,6 +23,7 @@ pub fn code(answer: &[u8]) -> bool {
         sheet.replace('-', " "),
         sheet.replace('0', "o").replace('1', "l"),
         sheet.to_string(),
+        format!("{}) {}", code.slot(), *sheet),
     ] {
         let read = Code::parse(typed.as_bytes()).ok().unwrap();
         assert!(read.secret() == code.secret() && read.slot() == code.slot());
@@ -25,5 +33,25 @@ pub fn code(answer: &[u8]) -> bool {
         wrong[at] = if wrong[at] == b'7' { b'K' } else { b'7' };
         assert!(Code::parse(&wrong).is_err());
     }
+    assert!(Code::parse(format!("{}) {}", code.slot().number() % 31 + 1, *sheet).as_bytes()).is_err());
     true
+}
+
+/// The same answer with other digits, letters, spaces and dashes, as it comes out of a paste.
+fn dressed(answer: &str) -> Option<String> {
+    // What goes around a paste has digits that must stay as they are.
+    if answer.contains(['\u{9b}', '[']) {
+        return None;
+    }
+    const ZEROS: [u32; 4] = [0x30, 0x660, 0xff10, 0x1d7ce];
+    let shifted = |c: char, by: u32| char::from_u32(u32::from(c) + by).unwrap();
+    let one = |(at, c): (usize, char)| match c {
+        ' ' => '\u{2003}',
+        '-' => ['\u{2010}', '\u{2013}', '\u{2212}', '\u{ad}'][at % 4],
+        '0'..='9' => shifted(c, ZEROS[at % 4] - 0x30),
+        'A'..='Z' | 'a'..='z' if at % 2 == 0 => shifted(c, 0xfee0),
+        _ => c,
+    };
+    let body: String = answer.chars().enumerate().map(one).collect();
+    Some(format!("\u{feff}\u{1b}[200~{body}\u{1b}[201~\r\n"))
 }

@@ -26,7 +26,7 @@ macro_rules! replay {
 
 replay! {
     call but ["deep", "looks", "others", "renewal"]
-    code but ["verification"]
+    code but ["verification", "verification_wide"]
     set but ["used"]
     throttle but ["hostile_names", "in_its_place"]
     configuration but ["escaped_key", "refused"]

@@ -3,6 +3,7 @@
 use backupcodes_core::code::Code;
 use backupcodes_core::login::Level;
 use backupcodes_core::options::Options;
+use backupcodes_core::typed::{significant, verification_code};
 use pam::constants::PamResultCode::{self, PAM_AUTH_ERR};
 use pam::constants::{PAM_PROMPT_ECHO_OFF, PAM_PROMPT_ECHO_ON};
 use pam::items::AuthTok;
@@ -44,10 +45,14 @@ pub(crate) fn get(pamh: &mut PamHandle, options: &Options) -> Result<Option<Secr
 pub(crate) fn or_hand_on(pamh: &mut PamHandle, options: &Options) -> Result<Option<SecretBytes>, No> {
     let answer = get(pamh, options);
     let bytes = answer.as_ref().ok().and_then(Option::as_ref).map_or([].as_slice(), SecretBytes::as_bytes);
-    let length = Code::significant(bytes);
-    let is_short = length < SIGNIFICANT;
+    // Modules behind know ASCII digits alone.
+    let verification_code = verification_code(bytes);
+    let length = significant(bytes);
+    let is_short = length < SIGNIFICANT || verification_code.is_some();
     // An empty answer is none: some modules take the empty one for a right one.
-    hand_on(pamh, (is_short && length > 0).then_some(bytes)).map_err(|code| unable(&code))?;
+    let as_typed = (is_short && length > 0).then_some(bytes);
+    let for_next = verification_code.as_deref().map(Vec::as_slice).or(as_typed);
+    hand_on(pamh, for_next).map_err(|code| unable(&code))?;
     let answer = answer?;
     if is_short {
         let reason = "the answer is too short for a backup code, and is left to the next module";

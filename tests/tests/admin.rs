@@ -184,6 +184,8 @@ fn verify_says_of_each_state_what_it_is() {
     fs::write(world.file(), file.replacen("$argon2id", "$argon2iX", 1)).unwrap();
     says(&sheet.codes[0], "code 1 is damaged and counts as used");
     assert!(verify(&sheet.codes[1], 0).contains("code 2 would be accepted"));
+    let pasted = format!("\u{201e}2. {}\u{201c}", sheet.codes[1].replace('-', "\u{2212}"));
+    assert!(verify(&pasted, 0).contains("code 2 would be accepted"));
     world.admin(&["revoke", &me()]);
     says(&sheet.codes[1], "the user has no backup codes");
     let readme = include_str!("../../README.md");

@@ -22,11 +22,14 @@ fn a_code_works_once_in_a_host_that_is_not_root() {
     assert_eq!(scene.try_as_user(first), (pam::SUCCESS, 2));
     assert_eq!(scene.try_as_user(first), (pam::AUTH_ERR, 1));
     assert_eq!(scene.try_as_user("no code"), (pam::AUTH_ERR, 1));
-    assert_eq!(scene.status()["left"], 9);
+    let pasted =
+        format!("\u{feff}\u{1b}[200~3) {}\u{1b}[201~\r\n", scene.sheet.codes[2].replace('-', "\u{2013}"));
+    assert_eq!(scene.try_as_user(&pasted), (pam::SUCCESS, 2));
+    assert_eq!(scene.status()["left"], 8);
     assert_eq!(scene.status()["codes"][0]["service"], scene.world.service);
     let log = scene.log();
     assert!(log[0].text.contains("accepted code 1 of set"), "{log:#?}");
-    assert!(log[1].text.contains("code 1 was used before") && log.len() == 3, "{log:#?}");
+    assert!(log[1].text.contains("code 1 was used before") && log.len() == 4, "{log:#?}");
     assert_eq!(scene.attempt(second).run().codes, [pam::SUCCESS], "root needs no broker");
     assert_eq!(scene.try_as_user(second).0, pam::AUTH_ERR);
 }

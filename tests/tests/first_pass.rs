@@ -78,7 +78,7 @@ fn the_module_behind_sees_short_answers_and_nothing_of_wrong_mistyped_or_spent_c
         ("mistyped", &mistyped(code)),
         ("a group forgotten, 12 characters", "2X7K-MQ4T-9ZR3"),
         ("typed twice, 30 characters", &code.repeat(2)),
-        ("sshd's junk", "\u{8}\n\r\u{7f}INCORRECT"),
+        ("sshd's junk in place of a code", "\u{8}\n\r\u{7f}INCORRECT\u{8}\n\r\u{7f}"),
         ("nothing", ""),
         ("nothing but what does not matter", " - "),
     ];
@@ -96,11 +96,30 @@ fn the_module_behind_sees_short_answers_and_nothing_of_wrong_mistyped_or_spent_c
             assert!(!log.iter().any(|line| line.text.contains(secret)), "{what}: {log:#?}");
         }
     }
-    for answer in ["123456", "hunter2", "2X7K-MQ4T 9ZR"] {
+    let as_typed = [
+        "123456",
+        "hunter2",
+        "2X7K-MQ4T 9ZR",
+        "12 34",
+        "пароль \u{2013} два",
+        "\u{201c}hunter2\u{201d}.",
+        "IO-1234",
+    ];
+    let bare = [
+        "123 456",
+        "123-456",
+        "\u{661}\u{662}\u{663}\u{a0}\u{664}\u{665}\u{666}",
+        "１２３４５６",
+        "\u{1b}[200~123 456\u{1b}[201~",
+        "\u{feff}123\u{2013}456.\r\n",
+    ];
+    for (answer, for_next) in
+        as_typed.map(|answer| (answer, answer)).into_iter().chain(bare.map(|answer| (answer, "123456")))
+    {
         let outcome = ask(&account, &[&account.password, answer]).unwrap();
         assert_eq!(outcome.codes, [pam::AUTH_ERR], "{answer:?}");
         assert_eq!(prompts(&outcome), [PASSWORD, OURS], "{answer:?}");
-        assert_eq!(spy.saw().as_deref(), Some(answer), "as it was typed");
+        assert_eq!(spy.saw().as_deref(), Some(for_next), "{answer:?}");
     }
 }
 
@@ -202,7 +221,8 @@ fn a_code_that_was_typed_before_is_taken_without_a_prompt_and_once() {
     for option in ["try_first_pass", "use_first_pass", "use_first_pass forward_pass"] {
         let Some(world) = behind_another(option) else { return };
         let code = world.generate().codes.remove(0);
-        assert_eq!(ours(&world, &[&code]), (pam::SUCCESS, 0), "{option}");
+        let pasted = format!("1) {}\r\n", code.replace('-', "\u{2013}"));
+        assert_eq!(ours(&world, &[&pasted]), (pam::SUCCESS, 0), "{option}");
         assert_eq!(ours(&world, &[&code]), (pam::AUTH_ERR, 0), "{option}: it is spent");
         assert!(world.last_line().text.contains("was used before"), "{:?}", world.last_line());
     }
@@ -221,7 +241,9 @@ fn try_first_pass_asks_where_no_code_was_typed_before_and_use_first_pass_refuses
     assert_eq!(ours(&world, &[&codes[3]]), (pam::AUTH_ERR, 0), "nothing was typed before");
     let Some(world) = behind_another("use_first_pass") else { return };
     let codes = world.generate().codes;
-    for no_code in ["hunter2", "a long password of somebody", ""] {
+    for no_code in
+        ["hunter2", "a long password of somebody", "", &format!("1) {}", codes[0].replace('-', "!"))]
+    {
         assert_eq!(ours(&world, &[no_code, &codes[0]]), (pam::AUTH_ERR, 0), "{no_code}");
     }
     let log = world.log();

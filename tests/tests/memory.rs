@@ -13,11 +13,16 @@ use nix::unistd::Pid;
 /// So many bytes in a row are no chance: 40 bits of a code.
 const PART: usize = 8;
 
-/// Every way that an answer may stand in memory: as typed, in capitals, without dashes, and as values of its digits.
+/// Every way that an answer may stand in memory: as typed, in capitals, without dashes and what else is no part of it, and
+/// as values of its digits.
 fn forms(answer: &str) -> Vec<Vec<u8>> {
     const DIGITS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let capitals = answer.to_uppercase();
-    let bare = capitals.replace(['-', ' '], "");
+    let narrow = |c: char| match u32::from(c) {
+        wide @ 0xff01..=0xff5e => char::from_u32(wide - 0xfee0).unwrap(),
+        _ => c,
+    };
+    let bare: String = capitals.chars().map(narrow).filter(char::is_ascii_alphanumeric).collect();
     let values = bare.bytes().filter_map(|byte| Some(DIGITS.iter().position(|&digit| digit == byte)? as u8));
     let mut forms = vec![answer.into(), answer.to_lowercase().into(), values.collect()];
     forms.extend([bare.to_lowercase().into(), capitals.into(), bare.into()]);
@@ -99,9 +104,16 @@ fn nothing_is_left(world: &World) {
         (sheet.codes[1].to_lowercase(), pam::SUCCESS),
         (sheet.codes[2].replace('-', ""), pam::SUCCESS),
         (old.codes[3].clone(), pam::AUTH_ERR),
+        (format!("\u{1b}[200~3) {}\u{1b}[201~", sheet.codes[3].replace('-', "\u{2013}")), pam::AUTH_ERR),
+        (format!("4) \u{201c}{}\u{201d}\r\n", sheet.codes[3].replace('-', "\u{2013}")), pam::SUCCESS),
+        (sheet.codes[4].chars().map(wide).collect(), pam::SUCCESS),
     ] {
         nothing_is_left_of(world, &answer, code);
     }
+}
+
+fn wide(c: char) -> char {
+    if c.is_ascii_alphanumeric() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c }
 }
 
 fn nothing_is_left_of(world: &World, answer: &str, code: i32) {
@@ -132,6 +144,7 @@ fn nothing_is_left_where_one_prompt_serves_two_kinds_of_code() {
     }
     // Handed on: when the attempt is over, libpam has wiped what it kept for the next module.
     nothing_is_left_of(&world, "7 - 3 - 9 - 0 - 5 - 1 - 8 - 2", pam::AUTH_ERR);
+    nothing_is_left_of(&world, "７３９０ ５１８２", pam::AUTH_ERR);
 }
 
 #[test]

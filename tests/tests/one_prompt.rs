@@ -70,7 +70,11 @@ fn right_ones_get_in_and_no_others(machine: &Machine, verifier: Verifier) {
     let codes: Vec<&str> = user.sheet.codes.iter().map(String::as_str).collect();
     let sshd = machine.sshd("sshd-password");
     assert!(!user.is_let_in(&sshd, &[&user.phone.wrong_code(), &others.codes[1], &mistyped(codes[1])]));
-    assert!(user.is_let_in(&sshd, &[&user.phone.code()]), "a right verification code");
+    let as_the_app_shows_it = || {
+        let code = user.phone.code();
+        format!("{} {}", &code[..3], &code[3..])
+    };
+    assert!(user.is_let_in(&sshd, &[&as_the_app_shows_it()]), "a right verification code");
     assert!(user.is_let_in(&sshd, &[codes[0]]), "a right backup code");
     assert!(user.is_let_in(&sshd, &[codes[0], codes[1]]), "a spent one, and a right one");
     let status = text(&machine.admin(&["status", &user.account.name]).stdout);

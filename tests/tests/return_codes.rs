@@ -75,7 +75,7 @@ fn what_is_no_code_is_refused_and_nothing_of_it_is_logged() {
     world.stack("");
     let mistyped =
         sheet.codes[0].replace(&sheet.codes[0][2..3], if &sheet.codes[0][2..3] == "7" { "8" } else { "7" });
-    let answers: [Answer; 10] = [
+    let answers: [Answer; 12] = [
         "".into(),
         " - ".into(),
         "123456".into(),
@@ -84,7 +84,9 @@ fn what_is_no_code_is_refused_and_nothing_of_it_is_logged() {
         (&mistyped).into(),
         (&sheet.codes[0][..16]).into(),
         (&"1".repeat(511)).into(),
-        (&format!("{}\n", sheet.codes[0])).into(),
+        (&format!("{}!", sheet.codes[0])).into(),
+        (&format!("2) {}", sheet.codes[0])).into(),
+        (&format!("{}\u{456}", &sheet.codes[0][1..])).into(),
         Answer::Bytes([b"1\xff\xfe".as_slice(), sheet.codes[0].as_bytes()].concat()),
     ];
     for answer in answers {
@@ -106,6 +108,27 @@ fn a_person_may_type_a_code_their_way() {
     assert_eq!(world.try_answer(&sheet.codes[1].replace('-', " ")), pam::SUCCESS);
     assert_eq!(world.try_answer(&sheet.codes[2].replace('-', "")), pam::SUCCESS);
     assert_eq!(world.try_answer(&sheet.codes[3].replace('0', "o").replace('1', "l")), pam::SUCCESS);
+}
+
+#[test]
+fn a_person_may_paste_a_code_with_what_comes_along() {
+    let Some(world) = World::new("") else { return };
+    let codes = world.generate().codes;
+    let arabic = |c: char| c.to_digit(10).map_or(c, |digit| char::from_u32(0x660 + digit).unwrap());
+    for (typed, number) in [
+        (codes[0].replace('-', "\u{2013}"), 1),
+        (format!("\u{feff}{}\r\n", codes[1].replace('-', "\u{a0}")), 2),
+        (format!("\u{1b}[200~{}\u{1b}[201~", codes[2]), 3),
+        (format!("\u{201c}{}\u{201d}.", codes[3].replace('-', "\u{ad}")), 4),
+        (codes[4].chars().map(arabic).collect(), 5),
+        (format!("  6  {}", codes[5]), 6),
+        (format!("10) {}", codes[9].replace('-', "_")), 10),
+    ] {
+        assert_eq!(world.try_answer(&typed), pam::SUCCESS, "{typed:?}");
+        assert_eq!(world.try_answer(&typed), pam::AUTH_ERR, "{typed:?} again");
+        let line = world.last_line().text;
+        assert!(line.contains(&format!("code {number} was used before")), "{line}");
+    }
 }
 
 #[test]
