@@ -158,9 +158,9 @@ impl Code {
 
 /// The number of a code on the sheet, as it may stand in front.
 fn number(front: &[u8]) -> Option<u8> {
-    match front {
-        &[ones @ 0..=9] => Some(ones),
-        &[tens @ 0..=9, ones @ 0..=9] => tens.checked_mul(10)?.checked_add(ones),
+    match *front {
+        [ones @ 0..=9] => Some(ones),
+        [tens @ 0..=9, ones @ 0..=9] => tens.checked_mul(10)?.checked_add(ones),
         _ => None,
     }
 }
@@ -198,10 +198,6 @@ fn value(c: char) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::typed::{significant, verification_code};
-    use proptest::collection::vec;
-    use proptest::option;
-    use proptest::prelude::*;
     use rand::rngs::SysRng;
 
     fn fresh(slot: u8, length: usize) -> Code {
@@ -352,65 +348,6 @@ mod tests {
                 let is_longer = [12, 24].contains(&slot) && length + 2 <= LONGEST_SECRET;
                 assert_eq!(read(&format!("{slot}{}", *sheet)).is_some(), is_longer, "nothing between");
             }
-        }
-    }
-
-    /// What a person means by an answer, and one of the many ways in which it comes.
-    fn dressed(plain: &str, taste: &[usize]) -> String {
-        const SPACES: [&str; 8] =
-            [" ", "\u{a0}", "\t", "\u{2003}\u{200b}", "\u{3000}", "\u{2013}", "\u{2212}", "\u{ad}_"];
-        const ZEROS: [u32; 5] = [0x30, 0x660, 0x966, 0xff10, 0x1d7ce];
-        let taste = |at: usize| taste.get(at % taste.len().max(1)).copied().unwrap_or_default();
-        let one = |(at, c): (usize, char)| match c {
-            ' ' | '-' => SPACES[taste(at) % SPACES.len()].to_string(),
-            '0'..='9' => char::from_u32(ZEROS[taste(at) % ZEROS.len()] + u32::from(c) - 0x30).unwrap().into(),
-            _ if c.is_ascii_alphabetic() && taste(at) % 2 == 1 => {
-                char::from_u32(u32::from(c) + 0xfee0).unwrap().into()
-            }
-            _ => c.into(),
-        };
-        let body: String = plain.chars().enumerate().map(one).collect();
-        ["{}", "\u{feff}{}\r\n", "\u{1b}[200~{}\u{1b}[201~", "\u{201c}{}\u{201d}."][taste(0) % 4]
-            .replace("{}", &body)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn folded_and_plain_forms_parse_alike(
-            slot in 1..=Slot::MOST,
-            length in SHORTEST_SECRET..=LONGEST_SECRET,
-            number in option::of(1..=Slot::MOST),
-            change in option::of((0_usize..40, "[0-9A-Za-z \u{410}\u{e9}\u{301}!-]")),
-            taste in vec(0_usize..40, 1..40),
-        ) {
-            let mut plain = fresh(slot, length).for_sheet().to_string();
-            if let Some(number) = number {
-                plain = format!("{number} {plain}");
-            }
-            if let Some((at, other)) = change {
-                let at = at % plain.len();
-                plain.replace_range(at..=at, &other);
-            }
-            let typed = dressed(&plain, &taste);
-            prop_assert_eq!(read(&typed), read(&plain), "{:?}", typed);
-        }
-
-        #[test]
-        fn what_is_no_code_stays_none_however_it_is_dressed(
-            plain in "[0-9A-Za-z -]{0,40}",
-            taste in vec(0_usize..40, 1..40),
-        ) {
-            let typed = dressed(&plain, &taste);
-            prop_assert_eq!(read(&typed), read(&plain), "{:?}", typed);
-            let codes = [&typed, &plain].map(|answer| verification_code(answer.as_bytes()));
-            prop_assert_eq!(&codes[0], &codes[1]);
-        }
-
-        #[test]
-        fn no_answer_makes_it_panic(answer in vec(any::<u8>(), 0..100)) {
-            let _ = (Code::parse(&answer).is_ok(), significant(&answer), verification_code(&answer));
         }
     }
 

@@ -109,9 +109,9 @@ pub enum Answer {
     Again,
 }
 
-/// Each byte as another one, none as 0, which ends an answer. Twice, and they are as they were.
+/// Each byte as another one, no text's as 0, which ends an answer. Twice, and they are as they were.
 pub fn scrambled(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().map(|byte| byte ^ 0x80).collect()
+    bytes.iter().map(|byte| byte ^ 0xff).collect()
 }
 
 impl From<&str> for Answer {

@@ -287,7 +287,7 @@ impl<'a> Talker<'a> {
                 // SAFETY: a C string, whose copy of the same length is freed by libpam's caller.
                 unsafe {
                     let copy = libc::strdup(text.as_ptr());
-                    (0..text.count_bytes()).for_each(|at| *copy.add(at) ^= 0x80_u8 as libc::c_char);
+                    (0..text.count_bytes()).for_each(|at| *copy.add(at) ^= 0xff_u8 as libc::c_char);
                     Ok(copy)
                 }
             }
