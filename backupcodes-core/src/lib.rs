@@ -40,3 +40,4 @@ mod trust;
 pub mod turn;
 pub mod typed;
 mod value;
+pub mod visible;

@@ -2,9 +2,14 @@
 //! `spent 2026-11-25T07:12:44Z mail=due fails=0 sshd 192.0.2.7`, padded to the width of the hash.
 
 use crate::clock::Time;
+use crate::visible::cut;
 
-/// Most characters of a service in a mark; the source takes what the width leaves.
-const SERVICE: usize = 24;
+/// The most failures that a mark tells of, so that an address has room beside them.
+const FAILS: u32 = 9999;
+/// So many bytes of a service are kept beside a long source.
+const SERVICE: usize = 16;
+/// The same beside an IPv6 address, which is never cut: with a hash of the least width, [`FAILS`] and all of its 39 bytes.
+const SERVICE_OF_ADDRESS: usize = 5;
 
 /// When, where and by which service a code was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,18 +55,22 @@ impl Mark {
     /// A mark for a use after so many failures, with service and source made fit to be shown and stored.
     #[must_use]
     pub fn new(time: Time, fails: u32, service: &str, source: &str) -> Self {
-        let mut service = printable(service);
-        service.truncate(SERVICE);
-        Self { time, mail: Mail::Due, fails, service, source: printable(source) }
+        let [service, source] = [service, source].map(printable);
+        Self { time, mail: Mail::Due, fails: fails.min(FAILS), service, source }
     }
 
-    /// The text that is written over a hash of `width` bytes; a source that is too long is cut. It ends with a space,
-    /// as no hash does, so that the end of a hash behind a torn mark is not taken for its source.
+    /// The text that is written over a hash of `width` bytes, with a cut that shows in a service or source that is too long.
+    /// It ends with a space, as no hash does, so that the end of a hash behind a torn mark is not taken for its source.
     #[must_use]
     pub fn over(&self, width: usize) -> String {
         let Self { time, mail, fails, service, source } = self;
-        let mut text = format!("spent {time} mail={} fails={fails} {service} {source}", mail.word());
-        text.truncate(width.saturating_sub(1));
+        let mut text = format!("spent {time} mail={} fails={fails} ", mail.word());
+        // But the space between both, and the one at the end.
+        let room = width.saturating_sub(text.len()).saturating_sub(2);
+        let least = if source.contains(':') { SERVICE_OF_ADDRESS } else { SERVICE };
+        let service = cut(service, room.saturating_sub(source.len()).max(least));
+        let source = cut(source, room.saturating_sub(service.len()));
+        text.extend([&service, " ", &source]);
         format!("{text:width$}")
     }
 
@@ -122,18 +131,46 @@ mod tests {
         let text = mark("ss\"hd\n\\", "évil \u{1b}[2J host\0").over(97);
         assert!(text.contains(" ss?hd?? ?vil???2J?host? "), "{text}");
         assert!(Mark::parse(&text).is_some());
-        let long = mark(&"s".repeat(300), &"h".repeat(300)).over(93);
-        assert_eq!(long.len(), 93);
-        assert!(
-            Mark::parse(&long).is_some_and(|mark| mark.service.len() == SERVICE && mark.source.len() > 20)
-        );
         assert!(Mark::parse(&mark("", "").over(93)).is_some());
     }
 
+    /// As it reads back.
+    fn again(fails: u32, service: &str, source: &str) -> Mark {
+        let text = Mark { fails: fails.min(FAILS), ..mark(service, source) }.over(93);
+        assert!(text.len() == 93 && text.ends_with(' '), "{text:?}");
+        let mark = Mark::parse(&text).expect(&text);
+        assert_eq!(mark.over(93), text);
+        mark
+    }
+
     #[test]
-    fn the_longest_address_fits() {
-        let address = "2001:0db8:85a3:0000:0000:8a2e:0370:7334";
-        assert_eq!(Mark::parse(&mark("sshd", address).over(93)).unwrap().source, address);
+    fn an_address_is_never_cut() {
+        let service = "gdm-smartcard-pkcs11-exclusive";
+        for address in ["2001:db8:85a3:1234:5678:8a2e:1370:7334", "fe80::1234:5678:9abc:def0%enp0s31f6"] {
+            let mark = again(u32::MAX, service, address);
+            assert!(mark.source == address && service.starts_with(mark.service.trim_end_matches("..")));
+            assert_eq!(again(0, "login", address).service, "login");
+        }
+    }
+
+    #[test]
+    fn what_identifies_a_host_is_kept_and_a_cut_shows() {
+        let host = "a-very-long-name-of-a-machine.somewhere.customer.example.org";
+        let told = again(0, "sshd", host);
+        assert_eq!((&*told.service, &*told.source), ("sshd", "a-very-long-name-of-a..customer.example.org"));
+        let told = again(3, "gdm-smartcard-pkcs11-exclusive", host);
+        assert_eq!((&*told.service, &*told.source), ("gdm-smartcard-..", "a-very-lo..customer.example.org"));
+        for long in ["h", ".", ":", "h.", "..", "a:"].map(|part| part.repeat(300)) {
+            let told = again(u32::MAX, &long, &long);
+            assert!(told.service.contains("..") && told.source.contains(".."), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_that_was_cut_at_its_end_still_reads() {
+        let old = "spent 2026-11-25T07:12:44Z mail=due fails=12345 a-service-of-24-characte host.that.goes.on.to-the ";
+        let old = Mark::parse(old).unwrap();
+        assert!(old.source == "host.that.goes.on.to-the" && old.fails == 12345, "{old:?}");
     }
 
     #[test]

@@ -1,0 +1,69 @@
+//! Text from outside, made fit to be shown: a terminal, a log and a reader take it for nothing else.
+
+/// Whether a character commands a terminal, ends a line, turns its direction, or shows nothing.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The text as a piece of one line, with `?` for each hidden character.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    text.replace(is_hidden, "?")
+}
+
+/// A long name in `most` bytes: `..`, which stands in no host's name, shows the cut. What follows it are whole labels, so that
+/// no domain looks like another; what precedes it is how the name begins.
+#[must_use]
+pub fn cut(name: &str, most: usize) -> String {
+    const CUT: &str = "..";
+    if name.len() <= most {
+        return name.into();
+    }
+    let room = most.saturating_sub(CUT.len());
+    // The end of a host's name says whose it is, its begin which one.
+    let longest = room.saturating_sub(room / 3);
+    let ends = name.match_indices('.').filter_map(|(dot, _)| name.get(dot.saturating_add(1)..));
+    let end = ends.into_iter().find(|end| end.len() <= longest).unwrap_or_default();
+    let begin = name.get(..room.saturating_sub(end.len())).unwrap_or_default();
+    [begin.trim_end_matches('.'), CUT, end].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_commands_a_terminal_or_forges_a_line_is_hidden() {
+        for c in "\0\t\n\r\u{1b}\u{7f}\u{80}\u{85}\u{9b}\u{9f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{200f}\u{feff}".chars() {
+            assert!(is_hidden(c), "{c:?}");
+        }
+        for c in " azö漢\u{1f511}?-".chars() {
+            assert!(!is_hidden(c), "{c:?}");
+        }
+        assert_eq!(shown("a\u{1b}]0;b\u{7}\nc\u{202e}"), "a?]0;b??c?");
+    }
+
+    #[test]
+    fn a_cut_shows_and_keeps_the_begin_and_the_domain() {
+        let host = "a-very-long-name-of-a-machine.somewhere.customer.example.org";
+        assert_eq!(cut(host, host.len()), host);
+        assert_eq!(cut(host, 36), "a-very-long-na..customer.example.org");
+        assert_eq!(cut(host, 26), "a-very-long-n..example.org");
+        // Not `..example.org`, which it is not.
+        assert_eq!(cut(&format!("w.{}example.org", "x".repeat(40)), 20), "w.xxxxxxxxxxxxx..org");
+        assert_eq!(cut("gdm-smartcard-pkcs11-exclusive", 16), "gdm-smartcard-..");
+        for name in
+            [host, "....................", "ö.ö.ö.ö.ö", "", "a.", "2001:db8:1:2:3:4:5:6%longest-of-names"]
+        {
+            for most in 2..=name.len() {
+                let cut = cut(name, most);
+                assert!(cut.len() <= most && (cut == name || cut.contains("..")), "{cut}");
+                assert_eq!(super::cut(&cut, most), cut);
+            }
+        }
+    }
+}
