@@ -12,7 +12,7 @@ use backupcodes_core::broker::INTERFACE;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::login::{Answer, Host, Level, Login, No};
-use backupcodes_core::place::Place;
+use backupcodes_core::place::{Place, in_one_spelling};
 use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use serde::Deserialize;
@@ -116,7 +116,7 @@ impl Methods {
             user: account.as_ref().map(|account| account.name.clone()),
             service,
             // Whoever is not root is on this host.
-            host: host.filter(|_| is_root),
+            host: host.filter(|_| is_root).map(in_one_spelling),
             tty: tty.unwrap_or_default(),
             counted_as: (!is_root).then(|| COUNTED_AS.into()),
         };

@@ -1,6 +1,9 @@
 //! Who logs in, by which service and from where, as the log and the mark tell it.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use crate::throttle::{Key, LOCAL};
+use crate::visible::is_hidden;
 
 /// Where an attempt comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +12,7 @@ pub struct Place {
     pub user: Option<String>,
     /// The PAM service.
     pub service: String,
-    /// The remote host; `None` is this one.
+    /// The remote host, as [`in_one_spelling`] has it; `None` is this one.
     pub host: Option<String>,
     /// The terminal.
     pub tty: String,
@@ -52,8 +55,49 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// A remote host, of which an address has one spelling: `::ffff:192.0.2.7`, as a socket for both families says it, is
+/// `192.0.2.7`, and `2001:DB8::1` is `2001:db8::1`.
+#[must_use]
+pub fn in_one_spelling(host: String) -> String {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+    let address = bare.split_once('%').map_or(bare, |(address, _)| address);
+    match address.parse::<Ipv6Addr>().map(|address| address.to_ipv4_mapped().as_ref().map(Ipv4Addr::octets)) {
+        // Their Display is large, and this is loaded by every sshd.
+        Ok(Some([a, b, c, d])) => format!("{a}.{b}.{c}.{d}"),
+        Ok(None) => bare.to_ascii_lowercase(),
+        Err(_) => host,
+    }
+}
+
 /// A value that comes from outside, so that it can neither end a line of the log nor pass for another field.
 fn plain(value: &str) -> String {
-    let plain = |c: char| if c.is_control() || c.is_whitespace() { '?' } else { c };
+    let plain = |c: char| if is_hidden(c) || c.is_whitespace() { '?' } else { c };
     value.chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_spelling() {
+        for (said, shown) in [
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("::FFFF:c000:207", "192.0.2.7"),
+            ("0:0:0:0:0:ffff:192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7%eth0", "192.0.2.7"),
+            ("[::ffff:192.0.2.7]", "192.0.2.7"),
+            ("2001:DB8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("FE80::1%eth0", "fe80::1%eth0"),
+        ] {
+            assert_eq!(in_one_spelling(said.into()), shown);
+        }
+        // What is no IPv6 address stays as it is.
+        for host in
+            ["192.0.2.7", "host.example.org", "::ffff:192.0.2.700", "[host]", "%", "", "local", "::1", "a%b"]
+        {
+            assert_eq!(in_one_spelling(host.into()), host);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Who logs in, by which service and from where, as the application tells it.
 
 use backupcodes_core::account::Account;
-use backupcodes_core::place::Place;
+use backupcodes_core::place::{Place, in_one_spelling};
 use pam::items::{Item, RHost, Service, Tty};
 use pam::module::PamHandle;
 
@@ -11,7 +11,7 @@ pub(crate) fn of(pamh: &PamHandle, account: Option<&Account>) -> Place {
     Place {
         user: account.map(|account| account.name.clone()),
         service: item::<Service<'_>>(pamh),
-        host: Some(host).filter(|host| !is_this_host(host)),
+        host: Some(host).filter(|host| !is_this_host(host)).map(in_one_spelling),
         tty: item::<Tty<'_>>(pamh),
         counted_as: None,
     }

@@ -55,6 +55,27 @@ fn after_too_many_wrong_codes_a_right_one_is_refused_and_not_looked_at() {
 }
 
 #[test]
+fn an_address_in_other_clothes_is_the_same_source() {
+    let Some((world, sheet, wrong)) = world() else { return };
+    for (said, shown) in [
+        (&["::ffff:192.0.2.9", "::FFFF:c000:209", "192.0.2.9", "0:0:0:0:0:ffff:c000:0209"][..], "192.0.2.9"),
+        (&["2001:DB8::9", "2001:db8::9", "[2001:db8::9]"], "2001:db8::9"),
+    ] {
+        for host in said {
+            assert_eq!(from(&world, Some(host), &wrong[0]).run().codes, [pam::AUTH_ERR]);
+            assert!(world.last_line().text.contains(&format!("source={shown} ")), "{:?}", world.last_line());
+        }
+        let file = shown.replace(':', "%3A");
+        assert_eq!(counted(&world, &file), u64::try_from(said.len()).unwrap());
+        let throttled = fs::read_dir(world.path("run/throttle").join(me())).unwrap().count();
+        assert_eq!(throttled, 1, "one counter");
+        assert_eq!(from(&world, Some(said[0]), &sheet.codes[said.len()]).run().codes, [pam::SUCCESS]);
+    }
+    let codes = world.status()["codes"].clone();
+    assert_eq!((&codes[4]["source"], &codes[3]["source"]), (&"192.0.2.9".into(), &"2001:db8::9".into()));
+}
+
+#[test]
 fn of_64_simultaneous_wrong_codes_all_are_counted_and_few_are_looked_at() {
     let Some((world, sheet, wrong)) = world() else { return };
     let attempts: Vec<_> = (0..64).map(|at| world.attempt(&[(&wrong[at % 10]).into()])).collect();
@@ -264,7 +285,7 @@ fn where_an_attempt_cannot_be_counted_nobody_gets_in() {
     refuses(&format!("{name}: cannot open (EISDIR"));
     fs::remove_dir_all(&run).unwrap();
     fs::write(&run, "").unwrap();
-    refuses(": no directory, or a link to one");
+    refuses(": a regular file; expected a directory");
     fs::remove_file(&run).unwrap();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
 }
