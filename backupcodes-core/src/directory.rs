@@ -72,11 +72,11 @@ impl Directory {
         let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         // Behind a link, a slash at the end would be followed for all that.
         let name: PathBuf = name.components().collect();
-        let fd = match openat(parent, &name, flags, Mode::empty()) {
+        let fd = match openat(&parent, &name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
-                return Err(kind.refuse(path, "no directory, or a link to one").into());
+                return Err(kind.refuse_no_directory(parent.as_fd(), &name, path).into());
             }
             Err(errno) => return Err(StoreError::system(path, "open")(errno)),
         };

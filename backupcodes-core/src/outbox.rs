@@ -168,9 +168,7 @@ impl Outbox {
                 is_refused: refused_days(kind).is_some(),
             })
         };
-        letter().map(Some).ok_or_else(|| {
-            Kind::PrivateFile.refuse(&path, "no letter: see what it holds, then remove it").into()
-        })
+        letter().map(Some).ok_or_else(|| Kind::Letter.refuse(&path, "no letter").into())
     }
 
     /// Takes a letter away that has been seen to.
@@ -289,7 +287,7 @@ impl Outbox {
 
     fn text(&self, name: &str) -> Result<Option<(PathBuf, String)>, StoreError> {
         let Some(directory) = self.find()? else { return Ok(None) };
-        let Some((fd, _)) = directory.find_file(name, OFlag::O_RDONLY, Kind::PrivateFile)? else {
+        let Some((fd, _)) = directory.find_file(name, OFlag::O_RDONLY, Kind::Letter)? else {
             return Ok(None);
         };
         let path = directory.path_of(name);

@@ -531,7 +531,7 @@ mod tests {
         let world = world(RULES);
         symlink(world.0.path(), &world.1.runtime).unwrap();
         let error = world.1.count(ALICE, now()).err().unwrap().to_string();
-        assert!(error.contains("no directory, or a link to one"), "{error}");
+        assert!(error.contains("a symbolic link") && error.contains("runtime_directory"), "{error}");
     }
 
     fn mode(path: &Path, mode: u32) {

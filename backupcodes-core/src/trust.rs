@@ -4,10 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 use nix::sys::uio::pread;
 use nix::unistd::geteuid;
+
+use crate::visible::is_hidden;
 
 /// Most bytes of a file that we read: a set of 31 codes has 4 KiB.
 pub(crate) const LARGEST: usize = 64 * 1024;
@@ -17,15 +19,16 @@ pub(crate) const CAREFUL: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).unio
 
 /// A file or directory that must not be used as it is.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {found}; expected {expected}; {remedy}")]
+#[error("{path}: {found}; expected {expected}; {way_out}", way_out = .remedy.replace("PATH", &.path.to_string()))]
 pub struct Untrusted {
     pub(crate) path: PathBufDisplay,
     found: String,
     expected: &'static str,
+    /// With `PATH` for the path.
     remedy: &'static str,
 }
 
-/// A path that shows itself without control characters.
+/// A path that shows itself without hidden characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathBufDisplay(PathBuf);
 
@@ -39,7 +42,7 @@ impl std::fmt::Display for PathBufDisplay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = self.0.to_string_lossy();
         text.chars().try_for_each(|c| {
-            if c.is_control() { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
+            if is_hidden(c) { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
         })
     }
 }
@@ -53,6 +56,8 @@ pub(crate) enum Kind {
     PublicDirectory,
     /// A regular file with one name that only its owner may open.
     PrivateFile,
+    /// The same, which holds no codes.
+    Letter,
     /// A regular file that only its owner may write.
     PublicFile,
     /// A file that is worth nothing but its length and time, and as private.
@@ -63,7 +68,9 @@ impl Kind {
     const fn expected(self) -> &'static str {
         match self {
             Self::PrivateDirectory => "a directory of root's with mode 0700",
-            Self::PrivateFile => "a regular file of root's with one link, mode 0600 and at most 64 KiB",
+            Self::PrivateFile | Self::Letter => {
+                "a regular file of root's with one link, mode 0600 and at most 64 KiB"
+            }
             Self::PublicFile => "a regular file of root's that no one else may write, of at most 64 KiB",
             Self::PublicDirectory => "a directory of root's that no one else may write",
             Self::Counter => "a regular file of root's with one link and mode 0600",
@@ -76,13 +83,40 @@ impl Kind {
             Self::PrivateFile => "do not trust its codes: make a new set with backupcodes-admin generate",
             Self::PublicDirectory | Self::PublicFile => "see who changed it, then: chown root and chmod go-w",
             Self::Counter => "see who changed it, then remove it",
+            Self::Letter => "see what it holds, then remove it",
         }
     }
 
     /// # Errors
     /// [`Untrusted`] says what does not hold.
     pub(crate) fn refuse(self, path: &Path, found: impl Into<String>) -> Untrusted {
-        Untrusted { path: path.into(), found: found.into(), expected: self.expected(), remedy: self.remedy() }
+        self.refuse_with(path, found.into(), self.remedy())
+    }
+
+    fn refuse_with(self, path: &Path, found: String, remedy: &'static str) -> Untrusted {
+        Untrusted { path: path.into(), found, expected: self.expected(), remedy }
+    }
+
+    /// Of a directory that cannot be opened as one: `name` in `parent`.
+    pub(crate) fn refuse_no_directory(self, parent: BorrowedFd<'_>, name: &Path, path: &Path) -> Untrusted {
+        let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let kind = stat.map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()));
+        let found = kind.map_or("no directory, nor is all of its path", kind_name);
+        let remedy = match (kind, self) {
+            // An inner one is made anew; for the others the configuration has a key.
+            (Ok(SFlag::S_IFLNK), _) if name.is_relative() => "see who made it, then remove the link",
+            (Ok(SFlag::S_IFLNK), Self::PublicDirectory) => {
+                "set runtime_directory in backupcodes.conf to where it leads (readlink -f PATH), or put a directory in its \
+                 place and mount the other one on that (mount --bind)"
+            }
+            (Ok(SFlag::S_IFLNK), _) => {
+                "set directory in backupcodes.conf to where it leads (readlink -f PATH), or put a directory in its place \
+                 and mount the other one on that (mount --bind)"
+            }
+            (Ok(_), _) => "see who made it, then move it away",
+            (Err(_), _) => "see which part of it is none (namei -l PATH), or set another in backupcodes.conf",
+        };
+        self.refuse_with(path, found.into(), remedy)
     }
 
     /// Judges an open descriptor.
@@ -94,20 +128,30 @@ impl Kind {
         let (wanted, forbidden) = match self {
             Self::PrivateDirectory => (SFlag::S_IFDIR, 0o077),
             Self::PublicDirectory => (SFlag::S_IFDIR, 0o022),
-            Self::PrivateFile | Self::Counter => (SFlag::S_IFREG, 0o077),
+            Self::PrivateFile | Self::Letter | Self::Counter => (SFlag::S_IFREG, 0o077),
             Self::PublicFile => (SFlag::S_IFREG, 0o022),
         };
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        let one_name = !matches!(self, Self::PrivateFile | Self::Counter) || stat.st_nlink <= 1;
+        let one_name = matches!(self, Self::PrivateDirectory | Self::PublicDirectory | Self::PublicFile)
+            || stat.st_nlink <= 1;
         // Only what is read need be small: a counter that is too long counts as what it is.
-        let is_read = matches!(self, Self::PrivateFile | Self::PublicFile);
+        let is_read = matches!(self, Self::PrivateFile | Self::Letter | Self::PublicFile);
         let small = !is_read || usize::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST);
         // The effective user owns what it works with where it is not root, as in tests.
         let owned = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();
-        if kind == wanted && one_name && small && owned && stat.st_mode & forbidden == 0 {
+        let all_else = kind == wanted && small && owned && stat.st_mode & forbidden == 0;
+        if all_else && one_name {
             return Ok(stat);
         }
-        Err(self.refuse(
+        // Who could give it another name is root. A copy in its place could be lost in a power cut, and spent codes come back.
+        let remedy = match self {
+            Self::PrivateFile if all_else => {
+                "its codes are still good: remove its other name (to find it: find / -samefile PATH), and let backups copy \
+                 sets, not link them"
+            }
+            _ => self.remedy(),
+        };
+        Err(self.refuse_with(
             path,
             format!(
                 "{} of uid {} with mode {:04o}, {} link(s), {} bytes",
@@ -117,6 +161,7 @@ impl Kind {
                 stat.st_nlink,
                 stat.st_size
             ),
+            remedy,
         ))
     }
 }

@@ -237,8 +237,16 @@ impl World {
 
     /// Writes the configuration, below the lines that name the directories.
     pub fn configure(&self, text: &str) {
-        let directories =
-            format!("directory = {:?}\nruntime_directory = {:?}\n", self.store(), self.path("run"));
+        self.configure_with(&self.store(), text);
+    }
+
+    /// Writes it as it is at first, but for the directory of the sets.
+    pub fn configure_store(&self, store: &Path) {
+        self.configure_with(store, CHEAP);
+    }
+
+    fn configure_with(&self, store: &Path, text: &str) {
+        let directories = format!("directory = {store:?}\nruntime_directory = {:?}\n", self.path("run"));
         fs::write(self.path("conf"), directories + text).unwrap();
         set_mode(&self.path("conf"), 0o644);
     }

@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
+use backupcodes_tests::hosts::run;
 use backupcodes_tests::level::ERROR;
-use backupcodes_tests::{World, me, pam, refuses, sandbox_of_root, set_mode, text};
+use backupcodes_tests::{World, feed, me, pam, refuses, sandbox_of_root, set_mode, text};
 
 #[test]
 fn an_account_made_anew_inherits_nothing() {
@@ -93,13 +95,72 @@ fn a_directory_that_cannot_be_trusted_or_is_missing_proves_nothing() {
     fs::rename(world.store(), &aside).unwrap();
     refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no such directory");
     symlink(&aside, world.store()).unwrap();
-    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no directory, or a link to one");
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a symbolic link");
     fs::remove_file(world.store()).unwrap();
     fs::write(world.store(), "").unwrap();
-    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no directory, or a link to one");
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a regular file; expected a directory");
+    world.configure_store(&world.store().join("sets"));
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no directory, nor is all of its path");
+    world.configure_store(&world.store());
     fs::remove_file(world.store()).unwrap();
     fs::rename(aside, world.store()).unwrap();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+}
+
+#[test]
+fn a_set_that_a_backup_has_linked_is_good_again_when_the_other_name_is_gone() {
+    let Some(world) = World::new("nullok") else { return };
+    let sheet = world.generate();
+    let backup = world.path("backup");
+    run(Command::new("cp").arg("-al").args([world.store(), backup.clone()]), "");
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "2 link(s)");
+    let line = world.last_line().text;
+    assert!(line.contains("its codes are still good") && !line.contains("do not trust"), "{line}");
+    // As it says.
+    let command = line.split_once("to find it: ").unwrap().1.split_once(')').unwrap().0;
+    let found = feed(Command::new("sh").args(["-c", command]), "");
+    let found = text(&found.stdout);
+    let others: Vec<_> = found.lines().filter(|path| Path::new(path) != world.file()).collect();
+    assert_eq!(others, [backup.join(world.file().file_name().unwrap()).to_str().unwrap()]);
+    fs::remove_file(others[0]).unwrap();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    // Where more is wrong with it, nothing is said for it.
+    fs::hard_link(world.file(), world.path("second")).unwrap();
+    set_mode(&world.file(), 0o640);
+    refuses(&world, &sheet.codes[1], pam::AUTHINFO_UNAVAIL, ERROR, "do not trust its codes");
+}
+
+#[test]
+fn a_directory_that_is_a_link_is_used_when_what_the_message_says_is_done() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let Some(world) = World::new("nullok") else { return };
+    let sheet = world.generate();
+    let other = world.path("other place");
+    fs::rename(world.store(), &other).unwrap();
+    symlink(&other, world.store()).unwrap();
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a symbolic link");
+    let line = world.last_line().text;
+    assert!(line.contains("set directory in backupcodes.conf") && !line.contains("chmod"), "{line}");
+    let command = line.split_once("where it leads (").unwrap().1.split_once(')').unwrap().0;
+    let target = run(Command::new("sh").args(["-c", command]), "");
+    world.configure_store(Path::new(target.trim_end()));
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    // The other way.
+    world.configure_store(&world.store());
+    fs::remove_file(world.store()).unwrap();
+    fs::create_dir(world.store()).unwrap();
+    run(Command::new("mount").arg("--bind").args([other, world.store()]), "");
+    assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
+    // One that is ours alone is made anew.
+    let throttle = world.path("run/throttle");
+    fs::rename(&throttle, world.path("run/other")).unwrap();
+    symlink(world.path("run/other"), &throttle).unwrap();
+    let reason = "/throttle: a symbolic link";
+    refuses(&world, &sheet.codes[2], pam::AUTHINFO_UNAVAIL, ERROR, reason);
+    assert!(world.last_line().text.contains("then remove the link"), "{:?}", world.last_line());
+    run(Command::new("umount").arg(world.store()), "");
 }
 
 #[test]
