@@ -19,12 +19,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use backupcodes_core::config::{Config, ConfigError};
-use console::style;
 
 use self::finding::{Finding, Level};
 use self::stack::WithoutSet;
 use crate::cli::{Doctor, Style};
 use crate::failure::{Failure, Outcome};
+use crate::output::Line;
 use crate::{accounts, output};
 
 pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Result<Outcome, Failure> {
@@ -59,7 +59,7 @@ pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Re
     findings.dedup_by(|one, other| one.to_string() == other.to_string());
     match arguments.format.style {
         Style::Json => output::print_json(&findings)?,
-        Style::Text => output::print(&text(&findings))?,
+        Style::Text => output::print_lines(&lines(&findings))?,
     }
     let is_well = findings.iter().all(|finding| finding.level != Level::Error);
     Ok(if is_well { Outcome::Done } else { Outcome::No })
@@ -124,22 +124,23 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn text(findings: &[Finding]) -> String {
-    let mut text = String::new();
-    for finding in findings {
-        let word = match finding.level {
-            Level::Error => style("error:").red().bold(),
-            Level::Warning => style("warning:").yellow(),
-            Level::Note => style("note:").dim(),
+fn lines(findings: &[Finding]) -> Vec<Line> {
+    let of_one = |finding: &Finding| {
+        let plain = console::Style::new();
+        let (word, style) = match finding.level {
+            Level::Error => ("error:", plain.red().bold()),
+            Level::Warning => ("warning:", plain.yellow()),
+            Level::Note => ("note:", plain.dim()),
         };
-        text.push_str(&format!("{word} {finding}\n"));
-    }
+        Line::default().painted(word, &style).and(&format_args!(" {finding}"))
+    };
+    let mut lines: Vec<_> = findings.iter().map(of_one).collect();
     let counts = [(Level::Error, "error"), (Level::Warning, "warning"), (Level::Note, "note")];
     let counts =
         counts.map(|(level, word)| match findings.iter().filter(|finding| finding.level == level).count() {
             1 => format!("1 {word}"),
             count => format!("{count} {word}s"),
         });
-    text.push_str(&format!("{}\n", counts.join(", ")));
-    text
+    lines.push(Line::of(&counts.join(", ")));
+    lines
 }

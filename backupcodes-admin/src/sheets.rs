@@ -21,7 +21,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Escaping, write_row};
 use crate::sheet;
 
 /// How a sheet looks.
@@ -121,10 +121,11 @@ impl Sheets {
     /// # Errors
     /// [`Failure::Output`].
     pub(crate) fn finish(&self) -> Result<(), Failure> {
+        let ours = |text: &str| output::write(|out| out.write_all(text.as_bytes())).map_err(Failure::Output);
         match (&self.place, self.shown) {
-            (Place::Stream(Layout::Json), 0) => output::print("[]\n"),
-            (Place::Stream(Layout::Json), _) => output::print("\n]\n"),
-            (Place::Stream(Layout::Html), 1..) => output::print(sheet::HTML_TAIL),
+            (Place::Stream(Layout::Json), 0) => output::print("[]"),
+            (Place::Stream(Layout::Json), _) => ours("\n]\n"),
+            (Place::Stream(Layout::Html), 1..) => ours(sheet::HTML_TAIL),
             _ => Ok(()),
         }
     }
@@ -144,7 +145,7 @@ impl Sheets {
             Layout::Json => {
                 out.write_all(if is_first { "[\n" } else { ",\n" }.as_bytes())?;
                 serde_json::to_writer(
-                    out,
+                    Escaping(out),
                     &Json::of(new, &new.codes.iter().map(Code::for_sheet).collect::<Vec<_>>()),
                 )?;
                 Ok(())
@@ -160,7 +161,8 @@ impl Sheets {
                 let Label { user, email, set, created, .. } = &new.label;
                 let fixed = [user, &email.join(" "), &self.host, set, &created.to_string()].map(String::from);
                 let codes: Vec<_> = new.codes.iter().map(Code::for_sheet).collect();
-                rows.write_record(
+                write_row(
+                    &mut rows,
                     fixed.iter().map(String::as_str).chain(codes.iter().map(|code| code.as_str())),
                 )?;
                 rows.flush()
@@ -307,6 +309,6 @@ fn print(printer: Option<&str>, text: &str) -> io::Result<()> {
         return written;
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().next().unwrap_or_default().replace(char::is_control, " ");
+    let said = said.lines().next().unwrap_or_default();
     Err(io::Error::other(format!("lp: {}: {said}; to see what printers there are: lpstat -p", output.status)))
 }

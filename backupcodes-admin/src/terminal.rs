@@ -3,12 +3,14 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 
+use backupcodes_core::visible::shown;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::interrupt::Interrupt;
+use crate::output::lines;
 
 /// Whether there is somebody to ask.
 pub(crate) fn is_there() -> bool {
@@ -21,7 +23,7 @@ pub(crate) fn is_there() -> bool {
 /// The terminal's, or `Interrupted` by a signal that is watched.
 pub(crate) fn agrees(question: &str, interrupt: &Interrupt) -> io::Result<bool> {
     let mut terminal = io::stderr();
-    write!(terminal, "{question} [y/N] ")?;
+    write!(terminal, "{} [y/N] ", shown(question))?;
     terminal.flush()?;
     let stdin = io::stdin();
     let mut both = [stdin.as_fd(), interrupt.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -47,7 +49,7 @@ const LONGEST_LINE: usize = 4096;
 pub(crate) fn secret(prompt: &str) -> io::Result<Zeroizing<String>> {
     let _hidden = if is_there() { Some(EchoOff::new()?) } else { None };
     if is_there() {
-        write!(io::stderr(), "{prompt}")?;
+        write!(io::stderr(), "{}", lines(prompt))?;
     }
     read()
 }
@@ -55,7 +57,7 @@ pub(crate) fn secret(prompt: &str) -> io::Result<Zeroizing<String>> {
 /// Reads a line that may be seen.
 pub(crate) fn line(prompt: &str) -> io::Result<Zeroizing<String>> {
     if is_there() {
-        write!(io::stderr(), "{prompt}")?;
+        write!(io::stderr(), "{}", lines(prompt))?;
     }
     read()
 }

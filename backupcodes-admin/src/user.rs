@@ -1,7 +1,7 @@
 //! `backupcodes`: what users do with their own codes. The broker does it for them; this shows and asks.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Outcome};
+use crate::output::Line;
 use crate::{output, sheet, status, terminal};
 
 /// In front of complaints.
@@ -167,16 +168,16 @@ impl Session {
             Ok(status) => status,
             Err(no) => return self.has_no_set(no),
         };
-        let mut text = status::summary(user, &set, time(&created)?, (left, total), low);
+        let mut lines = status::summary(user, &set, time(&created)?, (left, total), low);
         for UsedCode { slot, state, time, service, source } in codes {
             let [time, service, source] = [time, service, source].map(Option::unwrap_or_default);
-            text.push_str(&match state.as_str() {
-                "spent" => format!("  code {slot} used {time} by {service} from {source}\n"),
-                "damaged" => format!("  code {slot} DAMAGED, counts as used\n"),
+            lines.push(match state.as_str() {
+                "spent" => Line::of(&format_args!("  code {slot} used {time} by {service} from {source}")),
+                "damaged" => Line::of(&format_args!("  code {slot} DAMAGED, counts as used")),
                 _ => continue,
             });
         }
-        output::print(&text).map(|()| Outcome::Done)
+        output::print_lines(&lines).map(|()| Outcome::Done)
     }
 
     fn verify(&mut self) -> Result<Outcome, Failure> {
@@ -219,7 +220,7 @@ impl Session {
         // Now that it is there, and not before, it takes the place of the old one.
         match call::<_, Value>(&mut self.broker, "Keep", &Nothing {}) {
             Ok(Ok(_)) => {
-                say("These codes work from now on, and those of an older sheet do not.");
+                output::tell("These codes work from now on, and those of an older sheet do not.");
                 Ok(Outcome::Done)
             }
             Ok(Err(No { error, .. })) => Err(match error.as_str() {
@@ -264,7 +265,7 @@ fn converse(message: &Message) -> io::Result<Option<Zeroizing<String>>> {
         "prompt_echo_off" => terminal::secret(&message.text).and_then(unless_interrupted),
         "prompt_echo_on" => terminal::line(&message.text).and_then(unless_interrupted),
         _ => {
-            say(&message.text);
+            output::tell(&message.text);
             Ok(None)
         }
     }
@@ -285,17 +286,12 @@ fn denied(no: No) -> Result<Outcome, Failure> {
         .cloned()
         .map_or(Ok(Vec::new()), serde_json::from_value)
         .map_err(garbled)?;
-    said.iter().for_each(|message| say(&message.text));
+    said.iter().for_each(|message| output::tell(&message.text));
     output::complain_as(
         PROGRAM,
         &"refused; your codes are as they were, but for one that was asked for and typed",
     );
     Ok(Outcome::No)
-}
-
-/// What is for the eyes alone: standard output may lead to a printer.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn time(text: &str) -> Result<Time, Failure> {

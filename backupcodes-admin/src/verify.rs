@@ -4,6 +4,7 @@ use backupcodes_core::attempt::{Refusal, Request, judge};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::store::FileStore;
+use backupcodes_core::visible::shown;
 use serde::Serialize;
 
 use crate::accounts::account;
@@ -22,7 +23,7 @@ struct Json<'a> {
 pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
     let account = account(user)?;
     let store = FileStore::new(&config.directory);
-    let answer = terminal::secret(&format!("Backup code of {user} (it will not be spent): "))
+    let answer = terminal::secret(&format!("Backup code of {} (it will not be spent): ", shown(user)))
         .map_err(Failure::Input)?;
     let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: config.hash.cost };
     let verdict = match judge(&store, request, || Ok(()), &mut HeapMemory::default()) {

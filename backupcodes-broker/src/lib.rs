@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use backupcodes_core::config::{Config, ConfigError};
 use backupcodes_core::login::Level;
+use backupcodes_core::visible::shown;
 use clap::Parser;
 
 pub use crate::caller::Caller;
@@ -146,7 +147,7 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
 /// On standard error as well: who starts it by hand looks there.
 fn complain(failure: &Failure) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "backupcodes-broker: {failure}");
+    let _ = writeln!(std::io::stderr(), "backupcodes-broker: {}", shown(&failure.to_string()));
 }
 
 #[cfg(test)]

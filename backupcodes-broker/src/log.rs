@@ -1,6 +1,7 @@
 //! The log of the broker.
 
 use backupcodes_core::login::Level;
+use backupcodes_core::visible::shown;
 use nix::syslog::{Facility, Priority, Severity, syslog};
 
 /// Writes a line, as the module would in a host of its own.
@@ -13,6 +14,5 @@ pub(crate) fn log(level: Level, line: &str) {
         Level::Debug => Severity::LOG_DEBUG,
     };
     // What comes from outside cannot end a line.
-    let line = line.replace(char::is_control, "?");
-    let _ = syslog(Priority::new(severity, Facility::LOG_AUTH), &line);
+    let _ = syslog(Priority::new(severity, Facility::LOG_AUTH), &shown(line));
 }

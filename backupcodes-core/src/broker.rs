@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::lock::{Deadline, PAUSE};
 use crate::trust::PathBufDisplay;
+use crate::visible::shown;
 
 /// The varlink interface.
 pub const INTERFACE: &str = "org.backupcodes.Broker";
@@ -128,7 +129,7 @@ impl Broker {
         patience: Duration,
     ) -> Result<R, BrokerError> {
         match self.exchange(method, parameters, patience)? {
-            Reply { error: Some(error), .. } => Err(BrokerError::Refused { error: plain(&error) }),
+            Reply { error: Some(error), .. } => Err(BrokerError::Refused { error: shown(&error) }),
             Reply { error: None, parameters } => parameters.ok_or_else(|| self.garbled(&"no parameters")),
         }
     }
@@ -208,11 +209,6 @@ impl Broker {
     }
 
     fn garbled(&self, reason: &dyn std::fmt::Display) -> BrokerError {
-        BrokerError::Garbled { path: self.path.as_path().into(), reason: plain(&reason.to_string()) }
+        BrokerError::Garbled { path: self.path.as_path().into(), reason: shown(&reason.to_string()) }
     }
-}
-
-/// What comes from another process cannot end a line of the log.
-fn plain(text: &str) -> String {
-    text.replace(char::is_control, "?")
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use crate::clock::Time;
+use crate::visible;
 
 /// A type that can be read from a TOML value.
 pub(crate) trait Value: Sized {
@@ -23,7 +24,7 @@ pub(crate) fn read<T: Value>(key: &str, value: &DeValue<'_>) -> Result<T, String
 /// What is wrong with `text`, in one line that shows nothing of it: a log may have more readers than the file.
 pub(crate) fn one_line(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    format!("line {}: {}", before.split('\n').count(), error.message().replace(char::is_control, " "))
+    format!("line {}: {}", before.split('\n').count(), visible::shown(error.message()))
 }
 
 fn shown(value: &DeValue<'_>) -> String {

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, Once};
 
 use backupcodes_core::login::Level;
+use backupcodes_core::visible::shown;
 use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
 use zeroize::Zeroizing;
@@ -94,9 +95,9 @@ unsafe extern "C" {
     fn pam_putenv(pamh: *mut PamHandle, name_value: *const c_char) -> c_int;
 }
 
-/// Writes one line to the log, by the means of the PAM library. Control characters, NUL among them, are replaced.
+/// Writes one line to the log, by the means of the PAM library. Hidden characters, NUL among them, are replaced.
 pub(crate) fn log(pamh: &PamHandle, level: Level, line: &str) {
-    let Ok(line) = CString::new(line.replace(char::is_control, "?")) else { return };
+    let Ok(line) = CString::new(shown(line)) else { return };
     let priority = match level {
         Level::Critical => libc::LOG_CRIT,
         Level::Error => libc::LOG_ERR,

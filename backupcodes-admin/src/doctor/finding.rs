@@ -55,13 +55,8 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { subject, message, remedy, .. } = self;
-        let mut line = format!("{subject}: {message}");
-        if !remedy.is_empty() {
-            line.push_str("; ");
-            line.push_str(remedy);
-        }
-        // Names of files and what they hold are not ours.
-        f.write_str(&line.replace(char::is_control, "?"))
+        write!(f, "{subject}: {message}")?;
+        if remedy.is_empty() { Ok(()) } else { write!(f, "; {remedy}") }
     }
 }
 

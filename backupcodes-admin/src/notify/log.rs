@@ -1,5 +1,6 @@
 //! The log, since nobody may sit at standard error.
 
+use backupcodes_core::visible::shown;
 use nix::syslog::{Facility, Priority, Severity, syslog};
 
 use crate::output;
@@ -10,20 +11,15 @@ pub(super) fn info(line: &str) {
 
 pub(super) fn warning(line: &str) {
     write(Severity::LOG_WARNING, line);
-    output::complain(&plain(line));
+    output::complain(&line);
 }
 
 pub(super) fn error(line: &str) {
     write(Severity::LOG_ERR, line);
-    output::complain(&plain(line));
+    output::complain(&line);
 }
 
 fn write(severity: Severity, line: &str) {
     // A log that is not there keeps no notice back.
-    let _ = syslog(Priority::new(severity, Facility::LOG_AUTH), &plain(line));
-}
-
-/// What comes from outside cannot end a line.
-fn plain(line: &str) -> String {
-    line.replace(char::is_control, " ")
+    let _ = syslog(Priority::new(severity, Facility::LOG_AUTH), &shown(line));
 }

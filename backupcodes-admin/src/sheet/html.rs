@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
+use backupcodes_core::visible::shown;
 use html_escape::encode_quoted_attribute as escape;
 use zeroize::Zeroizing;
 
@@ -17,7 +18,8 @@ pub(crate) const TAIL: &str = "</body>\n</html>\n";
 
 /// One sheet: whose codes they are, the card, and how to use, keep and renew them.
 pub(crate) fn html(host: &str, user: &str, set: &str, created: Time, codes: &[Code]) -> Zeroizing<String> {
-    let (host, user, set) = (escape(host), escape(user), escape(set));
+    let names = [host, user, set].map(shown);
+    let [host, user, set] = names.each_ref().map(escape);
     let date = date(created);
     // Room for all of it, so that no copy of the codes is left behind by growing: names stand in it twice.
     let names = [&host, &user, &set].iter().fold(0_usize, |sum, name| sum.saturating_add(name.len()));

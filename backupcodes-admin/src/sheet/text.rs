@@ -4,13 +4,14 @@ use std::fmt::Write;
 
 use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
+use backupcodes_core::visible::shown;
 use zeroize::Zeroizing;
 
 use super::{date, halves, works_once};
 
 /// A sheet of 80 columns: whose codes they are, the codes in two columns, and how to use and keep them.
 pub(crate) fn text(host: &str, user: &str, set: &str, created: Time, codes: &[Code]) -> Zeroizing<String> {
-    let date = date(created);
+    let ([host, user, set], date) = ([host, user, set].map(shown), date(created));
     let mut sheet = Zeroizing::new(String::with_capacity(8192));
     // Writing to a String cannot fail.
     let _ = write!(

@@ -7,6 +7,7 @@ use backupcodes_core::set::Label;
 use super::table::Table;
 use super::{Shown, text};
 use crate::cli;
+use crate::output::{Escaping, write_row};
 
 /// What is printed so far is not kept.
 pub(super) struct Report {
@@ -43,10 +44,10 @@ impl Report {
                 }
                 writeln!(self.out, "{}", table.row(shown))
             }
-            Form::Details => self.out.write_all(text::text(shown).as_bytes()),
+            Form::Details => text::lines(shown).iter().try_for_each(|line| writeln!(self.out, "{line}")),
             Form::Json => {
                 self.out.write_all(if is_first { b"[\n" } else { b",\n" })?;
-                Ok(serde_json::to_writer(&mut self.out, shown)?)
+                Ok(serde_json::to_writer(Escaping(&mut self.out), shown)?)
             }
             Form::Csv => csv(&mut self.out, shown, is_first),
         }
@@ -83,7 +84,7 @@ fn csv(out: &mut impl Write, shown: &Shown, is_first: bool) -> io::Result<()> {
     }
     let Label { user, set, created, .. } = &shown.set.label;
     let last = shown.last_use();
-    rows.write_record([
+    let fields = [
         user.as_str(),
         set.as_str(),
         &created.to_string(),
@@ -95,6 +96,7 @@ fn csv(out: &mut impl Write, shown: &Shown, is_first: bool) -> io::Result<()> {
         last.map_or("", |mark| &mark.source),
         &shown.throttled.len().to_string(),
         &shown.notices.due.to_string(),
-    ])?;
+    ];
+    write_row(&mut rows, fields)?;
     rows.flush()
 }

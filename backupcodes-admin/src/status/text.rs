@@ -1,7 +1,5 @@
 //! All about one set, for people.
 
-use std::fmt::Write;
-
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::mark::{Mail, Mark};
 use backupcodes_core::outbox::Refusal;
@@ -9,6 +7,7 @@ use backupcodes_core::set::{Label, State};
 use backupcodes_core::throttle::Throttled;
 
 use super::Shown;
+use crate::output::Line;
 
 /// Whole days; none where the clock was ahead then.
 pub(super) fn days_since(time: Time) -> u64 {
@@ -22,34 +21,37 @@ pub(crate) fn summary(
     created: Time,
     (left, total): (usize, usize),
     low: bool,
-) -> String {
+) -> Vec<Line> {
     let days = days_since(created);
     let warning = match left {
         0 => ", NONE LEFT",
         _ if low => ", LOW",
         _ => "",
     };
-    format!("{user}: {left} of {total} codes left{warning}\n  set {set}, made {created} ({days} days ago)\n")
+    vec![
+        Line::of(&format_args!("{user}: {left} of {total} codes left{warning}")),
+        Line::of(&format_args!("  set {set}, made {created} ({days} days ago)")),
+    ]
 }
 
-pub(super) fn text(Shown { set, throttled, notices, low }: &Shown) -> String {
+pub(super) fn lines(Shown { set, throttled, notices, low }: &Shown) -> Vec<Line> {
     let Label { set: id, user, created, email, .. } = &set.label;
-    let mut text = summary(user, id, *created, (set.left(), set.total()), set.left() <= *low);
-    // Writing to a String cannot fail.
+    let mut lines = summary(user, id, *created, (set.left(), set.total()), set.left() <= *low);
+    let mut line = |text: std::fmt::Arguments<'_>| lines.push(Line::of(&text));
     if !email.is_empty() {
-        let _ = writeln!(text, "  notices to {}", email.join(", "));
+        line(format_args!("  notices to {}", email.join(", ")));
     }
     if notices.due > 0 {
-        let _ = writeln!(text, "  NOTICES DUE: {}; to deliver them: backupcodes-admin notify", notices.due);
+        line(format_args!("  NOTICES DUE: {}; to deliver them: backupcodes-admin notify", notices.due));
     }
     if let Some(Refusal { time, to, said }) = &notices.refusal {
-        let _ = writeln!(text, "  NOTICE REFUSED {time} for {to}: {}", said.replace(char::is_control, " "));
+        line(format_args!("  NOTICE REFUSED {time} for {to}: {said}"));
     }
     for Throttled { service, source, failures, until } in throttled {
-        let _ = writeln!(text, "  THROTTLED for {service} from {source} {until}, after {failures} failures");
+        line(format_args!("  THROTTLED for {service} from {source} {until}, after {failures} failures"));
     }
     for (slot, entry) in set.entries() {
-        let _ = match &entry.state {
+        match &entry.state {
             State::Unspent(_) => continue,
             State::Spent(Mark { time, mail, service, source, .. }) => {
                 let notice = match mail {
@@ -57,10 +59,10 @@ pub(super) fn text(Shown { set, throttled, notices, low }: &Shown) -> String {
                     Mail::Due => ", notice due",
                     Mail::Refused => ", notice refused at first",
                 };
-                writeln!(text, "  code {slot} used {time} by {service} from {source}{notice}")
+                line(format_args!("  code {slot} used {time} by {service} from {source}{notice}"));
             }
-            State::Damaged => writeln!(text, "  code {slot} DAMAGED, counts as used"),
-        };
+            State::Damaged => line(format_args!("  code {slot} DAMAGED, counts as used")),
+        }
     }
-    text
+    lines
 }

@@ -9,6 +9,7 @@ use crate::clock::Time;
 use crate::mark::Mark;
 use crate::set::Label;
 use crate::throttle::LOCAL;
+use crate::visible::is_hidden;
 
 /// Most characters of a name in a subject.
 pub(super) const NAME: usize = 64;
@@ -186,13 +187,7 @@ fn listed(addresses: &[String]) -> String {
 
 /// A name from outside as one piece of a line: nothing in it ends the line, turns its direction or hides.
 pub(super) fn shown(name: &str, most: usize) -> String {
-    let visible = |c: char| {
-        !c.is_control()
-            && !matches!(c,
-                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
-    let mut shown: String = name.chars().take(most).map(|c| if visible(c) { c } else { '?' }).collect();
+    let mut shown: String = name.chars().take(most).map(|c| if is_hidden(c) { '?' } else { c }).collect();
     if name.chars().nth(most).is_some() {
         shown.push('\u{2026}');
     }
