@@ -25,6 +25,7 @@ use crate::interrupt::Interrupt;
 use crate::output;
 use crate::progress::Progress;
 use crate::sheets::Sheets;
+use crate::storage::{self, Storage};
 use crate::terminal;
 use crate::workers::{Next, in_order};
 
@@ -42,6 +43,7 @@ pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Fail
         progress: Progress::over(total),
         ended: RefCell::default(),
     };
+    run.warn_of_storage();
     let mut plan = Plan { run: &run, users: users.into_iter(), seen: BTreeSet::new(), unasked: None };
     let mut put = Put { run: &run, sheets };
     let make = |memory: &mut HeapMemory, planned| make(config, &arguments.email, count, planned, memory);
@@ -99,6 +101,14 @@ struct Made {
 }
 
 impl Run<'_> {
+    fn warn_of_storage(&self) {
+        let directory = &self.config.directory;
+        if let Some(storage @ Storage::Forgets(_)) = storage::judge(directory) {
+            let remedy = storage::REMEDY;
+            output::complain(&format_args!("{}: {storage}; {remedy}", directory.display()));
+        }
+    }
+
     fn is_over(&self) -> bool {
         self.interrupt.came() || self.ended.borrow().is_cut_off
     }

@@ -21,6 +21,7 @@ mod revoke;
 mod sheet;
 mod sheets;
 mod status;
+mod storage;
 mod terminal;
 mod unlock;
 pub mod user;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use backupcodes_tests::disk::{Disk, FileSystem, must};
 use backupcodes_tests::doctor::{doctor, doctor_of_stacks, doctor_where, world};
 use backupcodes_tests::hosts::{Machine, run};
-use backupcodes_tests::{World, me, pam, readme, set_mode};
+use backupcodes_tests::{World, me, pam, readme, set_mode, sheet, text};
 
 #[test]
 fn a_host_in_order_has_no_finding_of_sets_and_locks() {
     let Some(world) = world() else { return };
+    let _disk = Disk::with_store(&world, FileSystem::Ext4);
     world.generate();
     // Other tests have changed the sandbox's own stacks.
     let found = doctor_of_stacks(&world, &[], "");
@@ -281,4 +282,110 @@ fn a_disk_on_which_a_full_disk_denies_is_told_of() {
             .has("disk-not-judged", &["note", "btrfs", "e2fsprogs"]);
     }
     must("btrfs", &["-q", "subvolume", "delete", disk.path("snapshot").to_str().unwrap()]);
+}
+
+#[test]
+fn storage_that_forgets_is_told_of_by_doctor_and_generate() {
+    let Some(world) = world() else { return };
+    let warning = || {
+        let output = world.admin(&["generate", "--yes", &me(), "--format", "json"]);
+        assert_eq!(sheet(output.clone()).codes.len(), 10, "the set is made all the same");
+        text(&output.stderr)
+    };
+    let checks = ["storage-forgets", "storage-not-judged"];
+    let disk = Disk::with_store(&world, FileSystem::Tmpfs);
+    let said = warning();
+    assert!(
+        said.lines().count() == 1 && said.contains("on a tmpfs") && said.contains("work again"),
+        "{said}"
+    );
+    assert_eq!(world.admin(&["generate", "--yes", &me(), "root"]).stderr.len(), said.len(), "once");
+    let found = doctor(&world);
+    found.has("storage-forgets", &["error", "on a tmpfs", "mount a disk on the directory"]);
+    // As it says.
+    let image = world.path("disk-image");
+    fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    must("mkfs.ext4", &["-q", image.to_str().unwrap()]);
+    must("mount", &["-o", "loop", image.to_str().unwrap(), world.store().to_str().unwrap()]);
+    set_mode(&world.store(), 0o700);
+    assert_eq!(warning(), "");
+    doctor(&world).has_none(&checks);
+    must("umount", &[world.store().to_str().unwrap()]);
+    drop(disk);
+}
+
+#[test]
+fn an_overlay_is_judged_by_its_upper_layer() {
+    let Some(world) = world() else { return };
+    let mount = |upper: &Path, options: &str| {
+        let [lower, upper, work] = [world.path("lower"), upper.join("upper"), upper.join("work")];
+        for folder in [&lower, &upper, &work] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}{options}",
+            lower.display(),
+            upper.display(),
+            work.display()
+        );
+        must("mount", &["-t", "overlay", "-o", &layers, "overlay", world.store().to_str().unwrap()]);
+        set_mode(&world.store(), 0o700);
+    };
+    let unmount = |path: &Path| must("umount", &["--lazy", path.to_str().unwrap()]);
+    let memory = world.path("memory, and more");
+    fs::create_dir(&memory).unwrap();
+    must("mount", &["-t", "tmpfs", "tmpfs", memory.to_str().unwrap()]);
+    // A comma cannot stand in the options as they are given.
+    let plain = world.path("memory");
+    std::os::unix::fs::symlink(&memory, &plain).unwrap();
+    mount(&plain, "");
+    let sheet = world.generate();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
+    doctor(&world).has("storage-forgets", &["error", "overlay whose upper layer", "on a tmpfs"]);
+    let output = world.admin(&["generate", "--yes", &me()]);
+    assert!(text(&output.stderr).contains("on a tmpfs") && output.status.success(), "{output:?}");
+    // Its path leads nowhere from here, as that of an initramfs.
+    unmount(&memory);
+    fs::remove_file(&plain).unwrap();
+    let found = doctor(&world);
+    found.has("storage-not-judged", &["warning", "cannot be seen from here"]);
+    found.has_none(&["storage-forgets"]);
+    assert_eq!(text(&world.admin(&["generate", "--yes", &me()]).stderr), "");
+    unmount(&world.store());
+
+    let disk = Disk::new(&world, FileSystem::Ext4);
+    mount(&disk.path(""), "");
+    world.generate();
+    doctor(&world).has_none(&["storage-forgets", "storage-not-judged"]);
+    unmount(&world.store());
+    mount(&disk.path(""), ",volatile");
+    doctor(&world).has("storage-forgets", &["error", "volatile"]);
+    unmount(&world.store());
+}
+
+#[test]
+fn without_a_disk_below_it_a_code_works_again_after_a_boot() {
+    // The control: what doctor calls an error is one.
+    let Some(world) = world() else { return };
+    let lower = world.path("lower");
+    let sheet = world.generate();
+    fs::rename(world.store(), &lower).unwrap();
+    fs::create_dir(world.store()).unwrap();
+    let memory = world.path("memory");
+    fs::create_dir(&memory).unwrap();
+    for _ in 0..2 {
+        must("mount", &["-t", "tmpfs", "tmpfs", memory.to_str().unwrap()]);
+        fs::create_dir(memory.join("upper")).unwrap();
+        fs::create_dir(memory.join("work")).unwrap();
+        let layers =
+            format!("lowerdir={0},upperdir={1}/upper,workdir={1}/work", lower.display(), memory.display());
+        must("mount", &["-t", "overlay", "-o", &layers, "overlay", world.store().to_str().unwrap()]);
+        set_mode(&world.store(), 0o700);
+        assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+        assert_eq!(world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
+        doctor(&world).has("storage-forgets", &["error"]);
+        must("umount", &[world.store().to_str().unwrap()]);
+        must("umount", &[memory.to_str().unwrap()]);
+    }
 }

@@ -1,4 +1,5 @@
-//! The file system of the sets: whether a code can be spent where no byte is free, and whether a lock means something.
+//! The file system of the sets: whether a code can be spent where no byte is free, whether a lock means something, and whether
+//! what was written is there after the next boot.
 
 mod btrfs;
 
@@ -8,15 +9,24 @@ use std::path::Path;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 
 use super::finding::{Finding, Level};
+use crate::storage::{self, Storage};
 
 /// `users` have sets in the directory.
 pub(super) fn check(directory: &Path, users: &BTreeSet<String>) -> Vec<Finding> {
     // What cannot be looked at is told of by those who open it.
     let Ok(disk) = statfs(directory) else { return Vec::new() };
-    match disk.filesystem_type() {
+    let mut findings = match disk.filesystem_type() {
         BTRFS_SUPER_MAGIC => btrfs::check(directory, users, &btrfs::said),
         other => judge(directory, other).into_iter().collect(),
-    }
+    };
+    findings.extend(storage::judge(directory).map(|storage| {
+        let (level, check) = match storage {
+            Storage::Forgets(_) => (Level::Error, "storage-forgets"),
+            Storage::Unknown(_) => (Level::Warning, "storage-not-judged"),
+        };
+        Finding::new(level, check, directory.display().to_string(), storage.to_string(), storage::REMEDY)
+    }));
+    findings
 }
 
 /// Of Linux's magic.h and the file systems' own sources; nix has no names for these. Where the type has 32 bits it has a sign.

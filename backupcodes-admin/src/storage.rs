@@ -1,0 +1,256 @@
+//! Whether the place of the sets forgets at the next boot: then a code works again that was spent.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use nix::libc::O_PATH;
+use nix::sys::stat::{major, minor};
+
+/// Storage that is no place for sets. The text says which it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// What is written there is lost at the next boot, or may be.
+    Forgets(String),
+    /// It cannot be told from here.
+    Unknown(String),
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forgets(what) => {
+                write!(f, "{what}: then sets are missing, or codes that were used work again")
+            }
+            Self::Unknown(what) => {
+                write!(
+                    f,
+                    "{what}: if that is lost at a boot, sets are missing, or codes that were used work again"
+                )
+            }
+        }
+    }
+}
+
+/// What to do about both.
+pub(crate) const REMEDY: &str =
+    "mount a disk on the directory, or set directory in backupcodes.conf to one on a disk";
+
+/// Overlays over overlays, and disks over files: the kernel has fewer.
+const DEEPEST: usize = 8;
+
+/// What is wrong with the storage of a directory. `None` where nothing is known to be, also where it cannot be opened: whoever
+/// works with it says why.
+pub(crate) fn judge(directory: &Path) -> Option<Storage> {
+    let mount = Mount::of(directory).ok()?;
+    mount.judge(DEEPEST)
+}
+
+/// One line of /proc/self/mountinfo: proc_pid_mountinfo(5).
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    /// `MAJOR:MINOR`; the former is 0 where it is no disk's.
+    device: String,
+    kind: String,
+    source: PathBuf,
+    options: Vec<String>,
+}
+
+impl Mount {
+    /// The one that a file lies on. Its device does not tell on btrfs and overlays, its number of the mount does.
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = File::options().read(true).custom_flags(O_PATH).open(path)?;
+        let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+        let number = about.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
+        let mounts = String::from_utf8_lossy(&fs::read("/proc/self/mountinfo")?).into_owned();
+        number
+            .and_then(|number| {
+                mounts.lines().find_map(|line| Self::parse(line.strip_prefix(number)?.strip_prefix(' ')?))
+            })
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// A line behind its number.
+    fn parse(line: &str) -> Option<Self> {
+        let (before, behind) = line.split_once(" - ")?;
+        let mut words = behind.split(' ');
+        let (kind, source, options) = (words.next()?, words.next()?, words.next()?);
+        let options = options.split(',').map(str::to_owned).collect();
+        let device = before.split(' ').nth(1)?.into();
+        Some(Self { device, kind: kind.into(), source: unescaped(source), options })
+    }
+
+    fn judge(&self, deepest: usize) -> Option<Storage> {
+        match self.kind.as_str() {
+            "tmpfs" | "ramfs" | "rootfs" | "devtmpfs" => {
+                Some(Storage::Forgets(format!("on a {}, which is lost at the next boot", self.kind)))
+            }
+            "overlay" => self.judge_overlay(deepest),
+            _ => is_block_in_memory(&self.block(), deepest)
+                .then(|| Storage::Forgets("on a disk in memory, which is lost at the next boot".into())),
+        }
+    }
+
+    /// The folder of its disk in /sys, which need not exist. btrfs has a number of its own, and names the disk.
+    fn block(&self) -> PathBuf {
+        let source = fs::metadata(&self.source).ok().filter(|file| file.file_type().is_block_device());
+        let device = match source.map(|source| source.rdev()) {
+            Some(number) if self.device.starts_with("0:") => format!("{}:{}", major(number), minor(number)),
+            _ => self.device.clone(),
+        };
+        Path::new("/sys/dev/block").join(device)
+    }
+
+    /// Whatever is written goes to the upper layer.
+    fn judge_overlay(&self, deepest: usize) -> Option<Storage> {
+        if self.options.iter().any(|option| option == "volatile" || option == "fsync=volatile") {
+            let text =
+                "on an overlay that flushes nothing (mount option volatile), which a power cut sets back";
+            return Some(Storage::Forgets(text.into()));
+        }
+        // Without one nothing can be written.
+        let upper = unescaped(self.options.iter().find_map(|option| option.strip_prefix("upperdir="))?);
+        let layer = format!("on an overlay whose upper layer is {}", upper.display());
+        // The path is that of whoever mounted it, in a container another one's, in an initramfs one that is gone.
+        let below = Some(&upper).filter(|upper| upper.is_absolute() && upper.is_dir());
+        let below = below.and_then(|upper| Self::of(upper).ok()).filter(|below| below != self);
+        let (Some(below), Some(deepest)) = (below, deepest.checked_sub(1)) else {
+            return Some(Storage::Unknown(format!("{layer}, which cannot be seen from here")));
+        };
+        below.judge(deepest).map(|storage| match storage {
+            Storage::Forgets(why) => Storage::Forgets(format!("{layer}, and that is {why}")),
+            Storage::Unknown(why) => Storage::Unknown(format!("{layer}, and that is {why}")),
+        })
+    }
+}
+
+/// Whether a disk, or one that it is made of, is memory, by its folder in /sys.
+fn is_block_in_memory(block: &Path, deepest: usize) -> bool {
+    let Some((deepest, block)) = deepest.checked_sub(1).zip(fs::canonicalize(block).ok()) else {
+        return false;
+    };
+    // Partitions lie in the folder of their disk.
+    let names = block.ancestors().take(2).filter_map(|folder| folder.file_name()?.to_str());
+    let is_number = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    let is_memory =
+        |name: &str| ["ram", "zram"].iter().any(|kind| name.strip_prefix(kind).is_some_and(is_number));
+    if names.into_iter().any(is_memory) {
+        return true;
+    }
+    // That of a loop device whose file cannot be seen ends in "(deleted)", or leads nowhere.
+    let file = fs::read_to_string(block.join("loop/backing_file"));
+    let file = file.ok().and_then(|file| Mount::of(Path::new(file.trim_end_matches('\n'))).ok());
+    if file.is_some_and(|mount| matches!(mount.judge(deepest), Some(Storage::Forgets(_)))) {
+        return true;
+    }
+    let parts = fs::read_dir(block.join("slaves")).into_iter().flatten().flatten();
+    parts.into_iter().any(|part| is_block_in_memory(&part.path(), deepest))
+}
+
+/// Spaces, commas and the like stand as `\` and three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((&first, behind)) = rest.split_first() {
+        let octal = behind.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = octal.filter(|_| first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { behind.get(3..).unwrap_or_default() } else { behind };
+    }
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(line: &str) -> Mount {
+        Mount::parse(line).unwrap()
+    }
+
+    #[test]
+    fn a_line_of_the_kernels_is_read() {
+        let line = r"30 0:31 / /var rw,relatime shared:5 master:1 - overlay over\040lay rw,lowerdir=/a,upperdir=/b\040c\054d,workdir=/w";
+        let mount = mount(line);
+        assert_eq!((mount.kind.as_str(), mount.source.to_str()), ("overlay", Some("over lay")));
+        assert_eq!(unescaped(mount.options[2].strip_prefix("upperdir=").unwrap()), Path::new("/b c,d"));
+        assert_eq!(unescaped(r"\"), Path::new(r"\"));
+        assert_eq!(unescaped(r"a\13"), Path::new(r"a\13"));
+        assert_eq!(unescaped(r"a\999"), Path::new(r"a\999"));
+    }
+
+    #[test]
+    fn what_lies_in_memory_forgets() {
+        for kind in ["tmpfs", "ramfs", "rootfs"] {
+            let found = mount(&format!("1 0:1 / / rw - {kind} none rw")).judge(DEEPEST);
+            assert!(matches!(&found, Some(Storage::Forgets(why)) if why.contains(kind)), "{found:?}");
+        }
+        assert!(matches!(judge(Path::new("/dev/shm")), Some(Storage::Forgets(_))));
+        for kind in ["ext4", "xfs", "squashfs"] {
+            assert_eq!(mount(&format!("1 0:1 / / rw - {kind} /dev/no-such-disk rw")).judge(DEEPEST), None);
+        }
+        assert_eq!(judge(Path::new("/no/such/directory")), None);
+    }
+
+    #[test]
+    fn a_disk_is_memory_if_a_part_of_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let block = |name: &str, slaves: &[&str]| {
+            let at = folder.path().join("block").join(name);
+            fs::create_dir_all(at.join("slaves")).unwrap();
+            for slave in slaves {
+                std::os::unix::fs::symlink(
+                    folder.path().join("block").join(slave),
+                    at.join("slaves").join(slave),
+                )
+                .unwrap();
+            }
+            at
+        };
+        let file = |name: &str, backing: &str| {
+            let at = block(name, &[]);
+            fs::create_dir(at.join("loop")).unwrap();
+            fs::write(at.join("loop/backing_file"), format!("{backing}\n")).unwrap();
+            at
+        };
+        for (at, memory) in [
+            (block("ram0", &[]), true),
+            (block("zram1", &[]), true),
+            (block("zram1/zram1p1", &[]), true),
+            (block("sda/sda1", &[]), false),
+            (block("rampart", &[]), false),
+            (file("loop0", "/dev/shm"), true),
+            (file("loop1", "/proc"), false),
+            (file("loop2", "/no/such (deleted)"), false),
+            (block("dm-0", &["loop1", "loop0"]), true),
+            (block("dm-1", &["dm-0"]), true),
+            (block("dm-2", &["loop1", "sda"]), false),
+            (block("dm-3", &["dm-3"]), false),
+        ] {
+            assert_eq!(is_block_in_memory(&at, DEEPEST), memory, "{}", at.display());
+        }
+    }
+
+    #[test]
+    fn an_overlay_is_what_its_upper_layer_is() {
+        let judge =
+            |options: &str| mount(&format!("1 0:1 / / rw - overlay overlay {options}")).judge(DEEPEST);
+        let forgets = judge("rw,lowerdir=/l,upperdir=/dev/shm,workdir=/w");
+        assert!(
+            matches!(&forgets, Some(Storage::Forgets(why)) if why.contains("/dev/shm, and that is on a tmpfs")),
+            "{forgets:?}"
+        );
+        for unseen in ["/no/such/upper", "relative/upper"] {
+            let found = judge(&format!("rw,lowerdir=/l,upperdir={unseen},workdir=/w"));
+            assert!(matches!(&found, Some(Storage::Unknown(why)) if why.contains(unseen)), "{found:?}");
+        }
+        assert!(
+            matches!(judge("rw,upperdir=/proc,volatile"), Some(Storage::Forgets(why)) if why.contains("volatile"))
+        );
+        // Read-only, and one on a disk, or what is no less than one.
+        assert_eq!(judge("ro,lowerdir=/a:/b"), None);
+        assert_eq!(judge("rw,lowerdir=/l,upperdir=/proc,workdir=/w"), None);
+    }
+}
