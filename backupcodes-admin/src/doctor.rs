@@ -6,7 +6,6 @@ mod finding;
 mod locks;
 mod mail;
 mod module;
-mod pam;
 mod printing;
 mod sets;
 mod sshd;

@@ -12,9 +12,10 @@ mod walk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pam_stack::{Action, Entry, Files, Kind, Place, Stack};
+
 use crate::doctor::finding::{Finding, Level};
 use crate::doctor::module::security_directories;
-use crate::doctor::pam::{Action, Entry, Files, Kind, Place, Stack};
 use crate::doctor::stack::modules::{OURS, Role, role};
 use crate::doctor::stack::report::{Draft, Report};
 use crate::doctor::stack::walk::Walk;

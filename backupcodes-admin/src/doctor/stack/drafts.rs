@@ -1,7 +1,8 @@
 //! What is said of a line.
 
+use pam_stack::{Entry, Place, Swallow};
+
 use crate::doctor::finding::Level;
-use crate::doctor::pam::{Entry, Place, Swallow};
 use crate::doctor::stack::modules;
 use crate::doctor::stack::report::Draft;
 

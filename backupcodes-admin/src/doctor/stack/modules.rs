@@ -1,9 +1,9 @@
 //! What modules can say to `pam_authenticate`.
 
-use backupcodes_core::options::Options;
 use std::ffi::CString;
 
-use crate::doctor::pam::Entry;
+use backupcodes_core::options::Options;
+use pam_stack::Entry;
 
 /// Ours, by its file name.
 pub(crate) const OURS: &str = "pam_backupcodes.so";

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pam_stack::Place;
+
 use crate::doctor::finding::{Finding, Level};
-use crate::doctor::pam::Place;
 
 /// A finding about a line, whatever stacks it is in.
 pub(crate) struct Draft {

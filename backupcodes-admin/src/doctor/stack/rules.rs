@@ -1,6 +1,7 @@
 //! What can happen in a stack that must not.
 
-use crate::doctor::pam::{Action, Entry};
+use pam_stack::{Action, Entry};
+
 use crate::doctor::stack::modules::{self, Role, role};
 use crate::doctor::stack::walk::{self, Answer, Walk};
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::doctor::pam::{Action, Entry, Kind};
+use pam_stack::{Action, Entry, Kind};
+
 use crate::doctor::stack::modules::{Role, role};
 
 /// What libpam thinks so far.

@@ -2,12 +2,18 @@
 
 /// What to do with a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Action {
+pub enum Action {
+    /// It counts for nothing.
     Ignore,
+    /// A yes, if nothing before it was a no.
     Ok,
+    /// As `Ok`, and the end of the stack.
     Done,
+    /// A no.
     Bad,
+    /// A no, and the end of the stack.
     Die,
+    /// Forget all results so far.
     Reset,
     /// Over so many lines.
     Jump(usize),
@@ -15,14 +21,15 @@ pub(crate) enum Action {
 
 /// Which action each result leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Control {
+pub struct Control {
     of: Vec<(&'static str, Action)>,
     default: Action,
 }
 
 impl Control {
     /// `required`, `[success=1 default=ignore]` … What libpam does not understand is bad in any case.
-    pub(crate) fn parse(word: &str) -> Self {
+    #[must_use]
+    pub fn parse(word: &str) -> Self {
         use Action::{Bad, Die, Done, Ignore, Ok};
         let both = |action| vec![("success", action), ("new_authtok_reqd", action)];
         let strict = || [both(Ok), vec![("ignore", Ignore)]].concat();
@@ -36,18 +43,21 @@ impl Control {
     }
 
     /// Every result is a failure.
-    pub(crate) const fn bad() -> Self {
+    #[must_use]
+    pub const fn bad() -> Self {
         Self { of: Vec::new(), default: Action::Bad }
     }
 
     /// What a result leads to, by its name in a control (`auth_err`).
-    pub(crate) fn action(&self, result: &str) -> Action {
+    #[must_use]
+    pub fn action(&self, result: &str) -> Action {
         let given = self.of.iter().rev().find(|(name, _)| *name == result);
         given.map_or(self.default, |(_, action)| *action)
     }
 
     /// The widest jump that a result may lead to.
-    pub(crate) fn jump(&self) -> Option<usize> {
+    #[must_use]
+    pub fn jump(&self) -> Option<usize> {
         let actions = self.of.iter().map(|(_, action)| action).chain([&self.default]);
         actions.filter_map(|action| if let Action::Jump(lines) = action { Some(*lines) } else { None }).max()
     }

@@ -23,11 +23,11 @@ pub(crate) struct Line {
 
 /// A backslash at the end of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Swallow {
+pub struct Swallow {
     /// The line that ends in it.
-    pub(crate) number: usize,
+    pub number: usize,
     /// The line that is joined to it. None: the file is at its end, and libpam takes that for a fault of the whole file.
-    pub(crate) lost: Option<(usize, String)>,
+    pub lost: Option<(usize, String)>,
 }
 
 /// The lines of a file but blank ones and comments.

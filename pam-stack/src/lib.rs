@@ -1,6 +1,19 @@
 //! The stacks of modules that libpam makes of the files in `/etc/pam.d`: those that authenticate, or those of sessions.
 //!
-//! Read as Linux-PAM 1.5 to 1.7 reads them. Where these differ (a blank line behind a backslash), as the one in which more is lost.
+//! Read as Linux-PAM 1.5 to 1.7 reads them, with all includes followed and lines that a backslash joins taken as one. Where these
+//! versions differ (a blank line after a backslash), as the one in which more is lost.
+//!
+//! ```
+//! # use std::path::Path;
+//! use pam_stack::Files;
+//!
+//! if let Some(stack) = Files::below(Path::new("/")).stack("login") {
+//!     for entry in &stack.entries {
+//!         println!("{}: {:?} {:?}", entry.place, entry.module(), entry.arguments());
+//!     }
+//! }
+//! ```
+#![forbid(unsafe_code)]
 
 mod control;
 mod line;
@@ -8,13 +21,12 @@ mod line;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-pub(crate) use control::{Action, Control};
-pub(crate) use line::Swallow;
+pub use control::{Action, Control};
+pub use line::Swallow;
 use line::{Line, Lines, lines, words};
-
-use super::read_small;
 
 /// The host's own files, and the distribution's for services that are not among these.
 const FOLDERS: [&str; 2] = ["etc/pam.d", "usr/lib/pam.d"];
@@ -37,9 +49,11 @@ const LEFT_BEHIND: [&str; 9] =
 
 /// A line of a file. Shown without the root that the file was looked for in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) file: String,
-    pub(crate) line: usize,
+pub struct Place {
+    /// Its path.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
 }
 
 impl fmt::Display for Place {
@@ -50,28 +64,38 @@ impl fmt::Display for Place {
 
 /// What libpam goes through for `pam_authenticate`, or `pam_open_session`.
 #[derive(Debug, Default)]
-pub(crate) struct Stack {
-    pub(crate) entries: Vec<Entry>,
-    /// Lines that include what is not there, or too deep, with what they name.
-    pub(crate) missing: Vec<(Place, String)>,
-    pub(crate) swallows: Vec<(Place, Swallow)>,
+pub struct Stack {
+    /// In libpam's order.
+    pub entries: Vec<Entry>,
+    /// Lines that include what does not exist, or too deep, with what they name.
+    pub missing: Vec<(Place, String)>,
+    /// Lines that are lost to a backslash.
+    pub swallows: Vec<(Place, Swallow)>,
     /// libpam cannot read it to the end, and then takes nothing of it: every login fails.
-    pub(crate) is_refused: bool,
+    pub is_refused: bool,
 }
 
+/// What libpam goes through in one step.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) place: Place,
+pub struct Entry {
+    /// Where it stands.
+    pub place: Place,
     /// How many substacks are around it.
-    pub(crate) level: usize,
-    pub(crate) control: Control,
-    pub(crate) kind: Kind,
+    pub level: usize,
+    /// What a result of it leads to.
+    pub control: Control,
+    /// What it is.
+    pub kind: Kind,
 }
 
+/// What a line makes libpam do.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Call a module.
     Module {
+        /// As the line has it: mostly a file name alone.
         path: String,
+        /// Its options.
         arguments: Vec<String>,
     },
     /// A line that libpam does not understand, or an include that it cannot follow.
@@ -82,20 +106,23 @@ pub(crate) enum Kind {
 
 impl Entry {
     /// The file name of its module.
-    pub(crate) fn module(&self) -> Option<&str> {
+    #[must_use]
+    pub fn module(&self) -> Option<&str> {
         match &self.kind {
             Kind::Module { path, .. } => Some(path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name)),
             Kind::MustFail | Kind::Substack => None,
         }
     }
 
-    pub(crate) fn arguments(&self) -> &[String] {
+    /// The options of its module.
+    #[must_use]
+    pub fn arguments(&self) -> &[String] {
         if let Kind::Module { arguments, .. } = &self.kind { arguments } else { &[] }
     }
 }
 
 /// The PAM files below a root.
-pub(crate) struct Files<'a> {
+pub struct Files<'a> {
     root: &'a Path,
     /// The type of the lines that are taken.
     wanted: &'static str,
@@ -103,18 +130,21 @@ pub(crate) struct Files<'a> {
 
 impl<'a> Files<'a> {
     /// Their `auth` lines.
-    pub(crate) const fn below(root: &'a Path) -> Self {
+    #[must_use]
+    pub const fn below(root: &'a Path) -> Self {
         Self { root, wanted: AUTH }
     }
 
     /// Their `session` lines.
-    pub(crate) const fn of_sessions(root: &'a Path) -> Self {
+    #[must_use]
+    pub const fn of_sessions(root: &'a Path) -> Self {
         Self { root, wanted: "session" }
     }
 
     /// All services, but those that only stand in for their parts: files that others include and that include none, as
     /// `common-auth` and `system-auth` do.
-    pub(crate) fn services(&self) -> Vec<String> {
+    #[must_use]
+    pub fn services(&self) -> Vec<String> {
         let names: Vec<String> = self.names().into_iter().collect();
         let includes = |name: &String| self.find(name).map_or_else(Vec::new, |file| file.includes());
         let is_part = |name: &String| {
@@ -124,7 +154,8 @@ impl<'a> Files<'a> {
     }
 
     /// The lines of a service itself. `None` without such a file.
-    pub(crate) fn stack(&self, service: &str) -> Option<Stack> {
+    #[must_use]
+    pub fn stack(&self, service: &str) -> Option<Stack> {
         let mut stack = Stack::default();
         let file = self.find(service)?;
         stack.is_refused = !self.take(&mut stack, &file, Requested::Any, Depth::default());
@@ -132,7 +163,8 @@ impl<'a> Files<'a> {
     }
 
     /// What libpam goes through for a service: the lines of `other` where there are none of its own.
-    pub(crate) fn effective(&self, service: &str) -> Stack {
+    #[must_use]
+    pub fn effective(&self, service: &str) -> Stack {
         match self.stack(service) {
             Some(stack) if stack.is_refused || !stack.entries.is_empty() => stack,
             _ => self.stack(OTHER).unwrap_or_default(),
@@ -140,7 +172,8 @@ impl<'a> Files<'a> {
     }
 
     /// Lines lost in files that name a module, if only in a line that is lost.
-    pub(crate) fn swallows_with(&self, module: &str) -> Vec<(Place, Swallow)> {
+    #[must_use]
+    pub fn swallows_with(&self, module: &str) -> Vec<(Place, Swallow)> {
         let is_comment = |line: &str| line.trim_start().starts_with('#');
         let names_it = |file: &File| file.text.lines().any(|line| !is_comment(line) && line.contains(module));
         let files = self.names().into_iter().filter_map(|name| self.find(&name)).filter(names_it);
@@ -166,7 +199,7 @@ impl<'a> Files<'a> {
             false => FOLDERS.iter().map(|folder| Path::new(folder).join(relative)).collect(),
         };
         candidates.into_iter().find_map(|path| {
-            let bytes = read_small(&self.root.join(&path)).ok()?;
+            let bytes = read(&self.root.join(&path)).ok()?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
             Some(File { shown: format!("/{}", path.display()), text })
         })
@@ -291,6 +324,18 @@ impl Type {
             _ => None,
         }
     }
+}
+
+/// What a file holds. One that never ends, or is no file, has nothing.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    // To open a pipe without a writer would be to wait for one.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 struct File {
