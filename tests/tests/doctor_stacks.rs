@@ -8,7 +8,7 @@ use backupcodes_tests::hosts::{Account, Machine, Sshd};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{readme, text};
 
-const OF_STACKS: [&str; 17] = [
+const OF_STACKS: [&str; 18] = [
     "password-alone",
     "code-alone",
     "no-set-locked-out",
@@ -16,6 +16,7 @@ const OF_STACKS: [&str; 17] = [
     "nobody-gets-in",
     "refusal-ignored",
     "burns-codes",
+    "code-first",
     "backslash",
     "forward-pass-alone",
     "unknown-option",

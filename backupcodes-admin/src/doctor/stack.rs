@@ -192,6 +192,10 @@ impl<'a> Judge<'a> {
             if rules::burns(&walk) {
                 self.add(&entry.place, drafts::burns_codes());
             }
+            let asking = self.around(at).1.iter().find(|entry| modules::asks(entry));
+            if let Some(asking) = asking.filter(|_| rules::asks_first(&walk)) {
+                self.add(&entry.place, drafts::code_first(asking));
+            }
             if lockers::answers_once(self.service) && rules::needs_password_and_code(&walk) {
                 self.add(&entry.place, drafts::one_answer());
             }

@@ -76,6 +76,15 @@ pub(super) fn burns_codes() -> Draft {
     Draft { level: Level::Warning, check: "burns-codes", message, remedy }
 }
 
+/// `asking`: a line that asks after ours.
+pub(super) fn code_first(asking: &Entry) -> Draft {
+    let (module, place) = (asking.module().unwrap_or_default(), &asking.place);
+    let message =
+        format!("a code is used up before {module} ({place}) asks: a wrong answer there wastes the code");
+    let remedy = format!("put the line after the one with {module}, and make that one `requisite`");
+    Draft { level: Level::Warning, check: "code-first", message, remedy }
+}
+
 pub(super) fn forward_pass_alone() -> Draft {
     let message = "forward_pass, but no module behind it lets anybody in with what is handed on".into();
     let remedy = "put a `required` module with use_first_pass behind it, or take forward_pass away".into();

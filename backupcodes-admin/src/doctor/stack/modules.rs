@@ -110,6 +110,11 @@ pub(crate) fn is_other_code(entry: &Entry) -> bool {
     ["pam_google_authenticator", "pam_oath"].contains(&name(entry)) && !is_asked_with_password
 }
 
+/// Whether a factor other than ours surely asks for something.
+pub(crate) fn asks(entry: &Entry) -> bool {
+    role(entry) == Role::FirstFactor || is_other_code(entry)
+}
+
 /// Whether a module may leave what was typed for those behind it (PAM_AUTHTOK).
 pub(crate) fn may_leave_answer(entry: &Entry) -> bool {
     let has = |option: &str| entry.arguments().iter().any(|argument| argument == option);

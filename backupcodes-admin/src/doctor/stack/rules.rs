@@ -101,20 +101,31 @@ pub(super) fn needs_password_and_code(walk: &Walk<'_>) -> bool {
 
 /// Whether the module is asked although the password was wrong, and nothing can make up for it.
 pub(super) fn burns(walk: &Walk<'_>) -> bool {
-    // No other module is to blame: those that can do otherwise spoil nothing.
-    let blameless = |entry: &Entry| {
-        let mut results = all(entry);
-        let spoils = |result: &str| {
-            Answer::of(result) == Answer::No
-                && matches!(entry.control.action(result), Action::Bad | Action::Die)
-        };
-        if role(entry) != Role::FirstFactor && !results.iter().all(|result| spoils(result)) {
-            results.retain(|result| !spoils(result));
-        }
-        results
-    };
+    let is_to_blame = |entry: &Entry| role(entry) == Role::FirstFactor;
     let is_late = |step: &walk::Step| step.facts.first_no;
-    walk.arrivals(&blameless).into_iter().filter(is_late).any(|step| !walk.can_succeed(step, &all))
+    let arrivals = walk.arrivals(&|entry| blameless_but(entry, is_to_blame));
+    arrivals.into_iter().filter(is_late).any(|step| !walk.can_succeed(step, &all))
+}
+
+/// Whether a code is used up before another answer is asked for, with which the login can still fail.
+pub(super) fn asks_first(walk: &Walk<'_>) -> bool {
+    let (_, behind) = walk.entries.split_at_checked(walk.ours).unwrap_or_default();
+    let is_to_blame =
+        |entry: &Entry| modules::asks(entry) && behind.iter().any(|other| std::ptr::eq(other, entry));
+    let ends = walk.ends(&|entry| blameless_but(entry, is_to_blame));
+    ends.into_iter().any(|end| !end.is_success && end.facts.no_behind)
+}
+
+/// What a module may return where no other than some are to blame for a failure: those that can do otherwise spoil nothing.
+fn blameless_but(entry: &Entry, is_to_blame: impl Fn(&Entry) -> bool) -> Vec<&'static str> {
+    let mut results = all(entry);
+    let spoils = |result: &str| {
+        Answer::of(result) == Answer::No && matches!(entry.control.action(result), Action::Bad | Action::Die)
+    };
+    if !is_to_blame(entry) && !results.iter().all(|result| spoils(result)) {
+        results.retain(|result| !spoils(result));
+    }
+    results
 }
 
 /// Whether what the module hands on can let somebody in.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pam_stack::{Action, Entry, Kind};
 
-use crate::doctor::stack::modules::{Role, role};
+use crate::doctor::stack::modules::{self, Role, role};
 
 /// What libpam thinks so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,6 +28,10 @@ pub(crate) struct Facts {
     pub(crate) first_yes: bool,
     /// A first factor said no.
     pub(crate) first_no: bool,
+    /// A module after it, which had not taken a right answer before, said no to its own after the line's yes.
+    pub(crate) no_behind: bool,
+    /// A password was right before it.
+    pub(crate) password_yes: bool,
     /// Another line of ours passed the user over: there is no set, so that nothing it was refused for was a code.
     pub(crate) has_no_set: bool,
 }
@@ -168,11 +172,17 @@ impl Walk<'_> {
         let is_first = role == Role::FirstFactor;
         let is_ours = at == self.ours;
         let is_yes = answer == Answer::Yes;
+        let is_behind = facts.ours == Some(Answer::Yes);
+        let has_answer = facts.password_yes && modules::takes_answer(entry);
         Facts {
             ours: if is_ours { Some(answer) } else { facts.ours },
             yes_behind: facts.yes_behind || at > self.ours && is_yes && role != Role::Silent,
             first_yes: facts.first_yes || is_first && is_yes,
             first_no: facts.first_no || is_first && answer == Answer::No,
+            no_behind: facts.no_behind
+                || is_behind && answer == Answer::No && modules::asks(entry) && !has_answer,
+            password_yes: facts.password_yes
+                || facts.ours.is_none() && is_yes && is_first && modules::may_leave_answer(entry),
             has_no_set: facts.has_no_set || role == Role::Ours && !is_ours && answer == Answer::Nothing,
         }
     }

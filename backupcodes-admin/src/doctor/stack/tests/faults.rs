@@ -24,7 +24,6 @@ fn a_code_alone_in_front_of_the_password() {
         ),
         ["code-alone 1"]
     );
-    assert_eq!(found(&format!("auth required pam_backupcodes.so\n{password}")), NOTHING);
     assert_eq!(
         found(&format!("auth requisite pam_unix.so\n{sufficient}auth required pam_oath.so\n")),
         NOTHING
@@ -94,7 +93,6 @@ fn codes_that_a_wrong_password_burns() {
     let ours = "auth required pam_backupcodes.so\n";
     assert_eq!(found(&format!("auth required pam_unix.so\n{ours}")), ["burns-codes 2"]);
     assert_eq!(found(&format!("auth requisite pam_unix.so\n{ours}")), NOTHING);
-    assert_eq!(found(&format!("{ours}auth required pam_unix.so\n")), NOTHING);
     let denied = "auth [success=1 default=ignore] pam_succeed_if.so\nauth required pam_deny.so\n";
     // In a locker one factor is enough.
     for (stack, why) in [
@@ -113,6 +111,53 @@ fn codes_that_a_wrong_password_burns() {
         found(&format!("auth sufficient pam_unix.so\nauth required pam_deny.so\n{ours}")),
         ["never-asked 3"]
     );
+}
+
+#[test]
+fn a_code_that_is_asked_for_before_the_password() {
+    let ours = "auth required pam_backupcodes.so\n";
+    let unix = "auth required pam_unix.so\n";
+    for behind in [
+        unix.into(),
+        unix.replace("required", "requisite"),
+        unix.replace("required", "[success=1 default=ignore]")
+            + "auth requisite pam_deny.so\nauth required pam_permit.so\n",
+        format!(
+            "auth sufficient pam_unix.so\nauth sufficient pam_sss.so use_first_pass\nauth required pam_deny.so\n"
+        ),
+        format!("auth required pam_env.so\nauth optional pam_unknown.so\n{unix}"),
+        "auth required pam_google_authenticator.so\n".to_owned() + unix,
+    ] {
+        for ours in [ours, &ours.replace("required", "requisite"), &ours.replace(".so", ".so nullok")] {
+            let found = found(&format!("{ours}{behind}"));
+            assert_eq!(found, ["code-first 1"], "{ours}{behind}");
+        }
+    }
+    let host = Host::new().with("login", &format!("{ours}auth substack y\n")).with("y", unix);
+    assert_eq!(host.found(), ["code-first /etc/pam.d/login:1"]);
+    assert!(
+        host.findings()[0].message.contains("pam_unix.so (/etc/pam.d/y:1) asks"),
+        "{:?}",
+        host.findings()
+    );
+    // A finger, and then the code, and then the password.
+    let finger = format!("auth required pam_fprintd.so\n{ours}{unix}");
+    assert!(found(&finger).contains(&"code-first 2".into()));
+    let requisite = unix.replace("required", "requisite");
+    for (stack, why) in [
+        (format!("{requisite}{ours}auth optional pam_unix.so\n"), "nothing fails by it"),
+        (
+            format!("{requisite}{ours}auth required pam_krb5.so use_first_pass\n"),
+            "it has the password, which was right",
+        ),
+        (format!("{requisite}{ours}auth required pam_unknown.so\n"), "it may ask for nothing"),
+        (
+            format!("{requisite}auth sufficient pam_backupcodes.so\nauth required pam_oath.so\n"),
+            "a yes ends the stack",
+        ),
+    ] {
+        assert_eq!(found(&stack), NOTHING, "{why}");
+    }
 }
 
 #[test]
@@ -266,7 +311,7 @@ fn a_code_or_a_password_that_gets_in_alone_is_told_of_whatever_the_order() {
 
 #[test]
 fn what_is_no_file_is_passed_over() {
-    let host = Host::new().with("login", "auth required pam_backupcodes.so\nauth required pam_unix.so\n");
+    let host = Host::new().with("login", "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n");
     nix::unistd::mkfifo(&host.path("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     std::os::unix::fs::symlink("/dev/zero", host.path("zero")).unwrap();
     assert_eq!(host.found(), NOTHING);
@@ -328,7 +373,7 @@ fn a_line_that_is_true_for_everybody_lets_in_unasked() {
     assert_eq!(found(&between), ["password-alone 3"]);
     let behind =
         "auth required pam_backupcodes.so\nauth sufficient pam_shells.so\nauth requisite pam_unix.so\n";
-    assert_eq!(found(behind), ["code-alone 1"]);
+    assert_eq!(found(behind), ["code-alone 1", "code-first 1"]);
 }
 
 #[test]
@@ -338,7 +383,7 @@ fn an_exception_behind_the_module_is_meant_as_well_as_one_before_it() {
     assert_eq!(found(&format!("{other}{meant}")), NOTHING);
     for line in ["sufficient pam_succeed_if.so user ingroup nopasswdlogin", "sufficient pam_wheel.so trust"] {
         let stack = format!("auth required pam_backupcodes.so\nauth {line}\nauth required pam_unix.so\n");
-        assert_eq!(found(&stack), NOTHING, "{line}");
+        assert_eq!(found(&stack), ["code-first 1"], "{line}");
         assert_eq!(found(&stack.replacen("required", "sufficient", 1)), ["code-alone 1"], "{line}");
     }
     let app = "auth required pam_oath.so\nauth sufficient pam_backupcodes.so\nauth required pam_unix.so\n";

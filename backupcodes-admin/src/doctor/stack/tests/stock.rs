@@ -129,7 +129,7 @@ fn placements_in_fedoras_stacks_are_told_apart() {
     assert!(never.findings()[0].message.ends_with("in the stacks of sudo, sudo-i"), "{:?}", never.findings());
     // In front of all, the code is asked for first, and the password after it.
     let first = Host::fedora().replacing("sudo", include, &format!("{ours}{include}"));
-    assert_eq!(first.found(), NOTHING);
+    assert_eq!(first.found(), ["code-first /etc/pam.d/sudo:1"]);
     let alone = first.replacing("sudo", "required", "sufficient");
     assert_eq!(alone.found(), ["code-alone /etc/pam.d/sudo:1"]);
 }
