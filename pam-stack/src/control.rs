@@ -68,11 +68,11 @@ impl Control {
         let mut default = None;
         let mut rest = word.trim_start();
         while !rest.is_empty() {
-            let (value, behind) = after_one_of(rest, RESULTS)?;
+            let (value, behind) = after_one_of(rest, RESULTS).or_else(|| after_one_of(rest, &[DEFAULT]))?;
             let behind = behind.trim_start().strip_prefix('=')?.trim_start();
             let (action, behind) = action(behind)?;
             match value {
-                "default" => default = default.or(Some(action)),
+                DEFAULT => default = default.or(Some(action)),
                 _ => control.of.push((value, action)),
             }
             rest = behind.trim_start();
@@ -102,8 +102,11 @@ fn after_one_of<'a>(text: &'a str, names: &[&'static str]) -> Option<(&'static s
     names.iter().find_map(|name| Some((*name, text.strip_prefix(name)?)))
 }
 
+/// Stands for all results that a control does not name.
+const DEFAULT: &str = "default";
+
 /// The names of PAM's results in a control.
-const RESULTS: &[&str] = &[
+pub const RESULTS: &[&str] = &[
     "success",
     "open_err",
     "symbol_err",
@@ -136,5 +139,4 @@ const RESULTS: &[&str] = &[
     "bad_item",
     "conv_again",
     "incomplete",
-    "default",
 ];

@@ -24,7 +24,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-pub use control::{Action, Control};
+pub use control::{Action, Control, RESULTS};
 pub use line::Swallow;
 use line::{Line, Lines, lines, words};
 

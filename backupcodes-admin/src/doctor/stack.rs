@@ -185,9 +185,11 @@ impl<'a> Judge<'a> {
                 self.add(&entry.place, drafts::never_asked(self.jump_over(at)));
                 continue;
             }
-            self.alone(at, &walk);
-            if rules::ignores_refusal(&walk) {
-                self.add(&entry.place, drafts::refusal_ignored());
+            // That a password is enough without a code is said with it.
+            let or_password = self.alone(at, &walk) || lockers::is_locker(self.service);
+            let ignored = rules::ignored(&walk, or_password);
+            if !ignored.is_empty() {
+                self.add(&entry.place, drafts::refusal_ignored(&ignored));
             }
             if rules::burns(&walk) {
                 self.add(&entry.place, drafts::burns_codes());
@@ -203,15 +205,17 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// One answer where two are meant, or none.
-    fn alone(&mut self, at: usize, walk: &Walk<'_>) {
+    /// One answer where two are meant, or none. Whether a code is enough.
+    fn alone(&mut self, at: usize, walk: &Walk<'_>) -> bool {
         let (before, behind) = self.around(at);
         let place = walk.entries.get(at).map(|entry| &entry.place);
-        let Some(place) = place else { return };
+        let Some(place) = place else { return false };
         let first = behind.iter().find(|entry| role(entry) == Role::FirstFactor);
-        if let Some(first) = first.filter(|_| rules::lets_in_without_password(walk)) {
+        let first = first.filter(|_| rules::lets_in_without_password(walk));
+        let is_code_alone = first.is_some() || rules::lets_in_by_code_alone(walk);
+        if let Some(first) = first {
             self.add(place, drafts::code_alone(first));
-        } else if rules::lets_in_by_code_alone(walk) && !self.may_ask_for_one() {
+        } else if is_code_alone && !self.may_ask_for_one() {
             self.add(place, drafts::nothing_but_a_code());
         }
         if rules::lets_in_by_password_alone(walk) && !lockers::is_locker(self.service) {
@@ -222,6 +226,7 @@ impl<'a> Judge<'a> {
                 self.add(&entry.place, drafts::lets_in_unasked(entry));
             }
         }
+        is_code_alone
     }
 
     /// What goes from one module to another.

@@ -62,8 +62,18 @@ pub(super) fn password_alone() -> Draft {
     Draft { level: Level::Error, check: "password-alone", message, remedy }
 }
 
-pub(super) fn refusal_ignored() -> Draft {
-    let message = "a login succeeds although the module has refused it, without another code".into();
+/// `results`: those that count for nothing.
+pub(super) fn refusal_ignored(results: &[&str]) -> Draft {
+    let message = if results.contains(&"auth_err") {
+        "a login succeeds although the module has refused it, without another code".into()
+    } else {
+        let more = if results.len() > NAMED { " …" } else { "" };
+        let named: Vec<&str> = results.iter().take(NAMED).copied().collect();
+        format!(
+            "a login succeeds without a code where the module fails, since the control passes over {}{more}",
+            named.join(", ")
+        )
+    };
     let remedy = "make the line `required`, or put a `required` module for another code behind it".into();
     Draft { level: Level::Error, check: "refusal-ignored", message, remedy }
 }

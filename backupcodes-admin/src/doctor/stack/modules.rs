@@ -3,7 +3,7 @@
 use std::ffi::CString;
 
 use backupcodes_core::options::Options;
-use pam_stack::Entry;
+use pam_stack::{Entry, RESULTS};
 
 /// Ours, by its file name.
 pub(crate) const OURS: &str = "pam_backupcodes.so";
@@ -19,8 +19,6 @@ const ANY: Results =
     &["success", "ignore", "auth_err", "user_unknown", "authinfo_unavail", "perm_denied", "maxtries"];
 const NO: Results = &["auth_err"];
 const NO_OR_PASSED_OVER: Results = &["auth_err", "authinfo_unavail", "service_err", "ignore"];
-const YES_OR_NO: Results = &["success", "auth_err", "authinfo_unavail", "service_err"];
-const YES_NO_OR_PASSED_OVER: Results = &["success", "auth_err", "authinfo_unavail", "service_err", "ignore"];
 
 /// What a module is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,21 +45,29 @@ pub(crate) fn role(entry: &Entry) -> Role {
 
 /// All that a module may return to somebody who is not root. What it does depends on nothing here: a path on which the
 /// modules say what they never say together is looked at as well.
-pub(crate) fn results(entry: &Entry) -> Results {
-    match name(entry) {
+pub(crate) fn results(entry: &Entry) -> Vec<&'static str> {
+    if role(entry) == Role::Ours {
+        let passed_over = options(entry).nullok.then_some("ignore");
+        return failures().chain(["success"]).chain(passed_over).collect();
+    }
+    let results = match name(entry) {
         "pam_permit" => &["success"],
         // Said behind a password that was right; who is locked out has no way that matters here.
         "pam_faillock" if entry.arguments().iter().any(|argument| argument == "authsucc") => &["success"],
         // Root needs no way in.
         "pam_deny" | "pam_rootok" => NO,
-        _ if entry.module() == Some(OURS) => match options(entry).nullok {
-            true => YES_NO_OR_PASSED_OVER,
-            false => YES_OR_NO,
-        },
         name if WITHOUT_YES.contains(&name) => &["ignore", "perm_denied"],
         _ if role(entry) == Role::Silent || passes_over(entry) => ANY,
         _ => FACTOR,
-    }
+    };
+    results.to_vec()
+}
+
+/// What libpam may make of ours where it gives no yes, by itself as well: a module that cannot be loaded is `module_unknown`, as
+/// where the caller of su leaves it no memory.
+pub(crate) fn failures() -> impl Iterator<Item = &'static str> {
+    // At `incomplete` libpam returns to the program, whatever the control says.
+    RESULTS.iter().copied().filter(|result| !["success", "ignore", "incomplete"].contains(result))
 }
 
 /// Whether a factor passes over users who have none. To `pam_unix.so`, `nullok` is an empty password.

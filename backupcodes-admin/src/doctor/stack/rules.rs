@@ -7,7 +7,7 @@ use crate::doctor::stack::walk::{self, Answer, Walk};
 
 /// Whatever a module may return.
 pub(super) fn all(entry: &Entry) -> Vec<&'static str> {
-    modules::results(entry).to_vec()
+    modules::results(entry)
 }
 
 /// A right code gets in though no other module that asks for something says yes.
@@ -25,23 +25,43 @@ pub(super) fn lets_in_by_password_alone(walk: &Walk<'_>) -> bool {
     gets_in(walk, &[Role::FirstFactor], |facts| facts.ours.is_none() && facts.first_yes)
 }
 
-/// A login succeeds although the module has refused it, and no other factor says yes behind it.
-pub(super) fn ignores_refusal(walk: &Walk<'_>) -> bool {
+/// With which results of the module, none of them a yes, a login succeeds although no other code is right after it.
+/// `or_password`: a password instead of it is in order.
+pub(super) fn ignored(walk: &Walk<'_>, or_password: bool) -> Vec<&'static str> {
     let any = [Role::Ours, Role::FirstFactor, Role::OtherFactor];
-    gets_in(walk, &any, |facts| facts.ours == Some(Answer::No) && !facts.yes_behind && !facts.has_no_set)
+    let is_other = |facts: walk::Facts| if or_password { facts.yes_behind } else { facts.code_behind };
+    let is_so = |facts: walk::Facts| facts.ours == Some(Answer::No) && !is_other(facts) && !facts.has_no_set;
+    if !gets_in(walk, &any, is_so) {
+        return Vec::new();
+    }
+    let is_ignored = |result: &&'static str| gets_in_with(walk, Some(*result), &any, is_so);
+    modules::failures().filter(is_ignored).collect()
 }
 
 /// Whether a login succeeds in which only modules of these roles may say yes, of those that ask for something. Modules that ask
 /// for nothing may make exceptions, as for a group: what happens only where they all say yes, or none does, is meant so. One that
 /// is true for everybody is none, and who gets in before all else has no part in this.
 fn gets_in(walk: &Walk<'_>, may_say_yes: &[Role], is_so: impl Fn(walk::Facts) -> bool) -> bool {
+    gets_in_with(walk, None, may_say_yes, is_so)
+}
+
+/// The same where the line in question says but this.
+fn gets_in_with(
+    walk: &Walk<'_>,
+    said: Option<&'static str>,
+    may_say_yes: &[Role],
+    is_so: impl Fn(walk::Facts) -> bool,
+) -> bool {
+    let line = walk.entries.get(walk.ours).map(std::ptr::from_ref);
     let is_before_all = |entry: &&Entry| lets_in_unasked(walk, entry);
     let before_all: Vec<_> = walk.entries.iter().filter(is_before_all).map(std::ptr::from_ref).collect();
     ["success", "ignore"].iter().all(|silent| {
         let results = |entry: &Entry| {
             let mut results = all(entry);
             let role = role(entry);
-            if role == Role::Silent && results.len() > 1 {
+            if let Some(said) = said.filter(|_| line == Some(std::ptr::from_ref(entry))) {
+                results = vec![said];
+            } else if role == Role::Silent && results.len() > 1 {
                 let is_exception = !(modules::is_always_true(entry) && ends_with_yes(entry));
                 let silent = if is_exception { *silent } else { "success" };
                 let is_known = results.contains(&silent) && !before_all.contains(&std::ptr::from_ref(entry));

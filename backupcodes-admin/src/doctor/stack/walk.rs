@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     pub(crate) ours: Option<Answer>,
     /// Another factor said yes after it.
     pub(crate) yes_behind: bool,
+    /// The same, and it was no password in the place of the code.
+    pub(crate) code_behind: bool,
     /// A first factor said yes, wherever it stands.
     pub(crate) first_yes: bool,
     /// A first factor said no.
@@ -172,11 +174,14 @@ impl Walk<'_> {
         let is_first = role == Role::FirstFactor;
         let is_ours = at == self.ours;
         let is_yes = answer == Answer::Yes;
+        let is_yes_behind = at > self.ours && is_yes && role != Role::Silent;
         let is_behind = facts.ours == Some(Answer::Yes);
         let has_answer = facts.password_yes && modules::takes_answer(entry);
         Facts {
             ours: if is_ours { Some(answer) } else { facts.ours },
-            yes_behind: facts.yes_behind || at > self.ours && is_yes && role != Role::Silent,
+            yes_behind: facts.yes_behind || is_yes_behind,
+            // Of two passwords the second is another factor.
+            code_behind: facts.code_behind || is_yes_behind && (!is_first || facts.first_yes),
             first_yes: facts.first_yes || is_first && is_yes,
             first_no: facts.first_no || is_first && answer == Answer::No,
             no_behind: facts.no_behind

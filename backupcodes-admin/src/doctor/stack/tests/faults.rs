@@ -89,6 +89,50 @@ fn a_refusal_that_counts_for_nothing() {
 }
 
 #[test]
+fn an_error_of_ours_that_counts_for_nothing() {
+    let unix = "auth requisite pam_unix.so\n";
+    let line = |control: &str| format!("auth [{control}] pam_backupcodes.so\n");
+    let results: Vec<_> = modules::failures().collect();
+    assert!(results.len() == 29 && results.contains(&"module_unknown"), "{results:?}");
+    for result in &results {
+        let control = format!("success=ok ignore=ignore {result}=ignore default=bad");
+        let host = Host::new().with("login", &format!("{unix}{}", line(&control)));
+        assert_eq!(host.found(), ["refusal-ignored /etc/pam.d/login:2"], "{control}");
+        let finding = &host.findings()[0];
+        assert_eq!(finding.level, Level::Error, "{control}");
+        assert!(
+            *result == "auth_err" || finding.message.ends_with(&format!("passes over {result}")),
+            "{finding}"
+        );
+    }
+    for (control, behind) in [
+        ("success=ok auth_err=die default=ignore", ""),
+        ("success=ok auth_err=bad default=reset", "auth required pam_permit.so\n"),
+        ("success=ok conv_err=1 default=die", "auth required pam_deny.so\nauth optional pam_permit.so\n"),
+    ] {
+        let stack = format!("{unix}{}{behind}", line(control));
+        assert_eq!(found(&stack), ["refusal-ignored 2"], "{control}");
+    }
+    // The password that is asked for after it is no second factor, but where one factor is enough.
+    let first = line("success=ok module_unknown=ignore default=bad") + unix;
+    assert_eq!(found(&first), ["code-first 1", "refusal-ignored 1"]);
+    assert_eq!(found_in("xlock", &first), ["code-first 1"]);
+    let app = "auth required pam_oath.so\n";
+    for (stack, why) in [
+        (
+            format!("{unix}{}", line("success=ok new_authtok_reqd=ok ignore=ignore default=bad")),
+            "that is `required`",
+        ),
+        (format!("{unix}{}", line("success=ok incomplete=ignore default=bad")), "libpam asks once more"),
+        (format!("{unix}{}", line("success=ok module_unknown=ok default=bad")), "libpam returns it"),
+        (format!("{unix}{}{app}", line("success=1 default=ignore")), "another code"),
+    ] {
+        let found = found(&stack);
+        assert!(!found.iter().any(|found| found.starts_with("refusal-ignored")), "{why}: {found:?}");
+    }
+}
+
+#[test]
 fn codes_that_a_wrong_password_burns() {
     let ours = "auth required pam_backupcodes.so\n";
     assert_eq!(found(&format!("auth required pam_unix.so\n{ours}")), ["burns-codes 2"]);
