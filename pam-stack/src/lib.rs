@@ -18,14 +18,14 @@
 mod control;
 mod line;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use control::{Action, Control, RESULTS};
-pub use line::Swallow;
+pub use line::Fault;
 use line::{Line, Lines, lines, words};
 
 /// The host's own files, and the distribution's for services that are not among these.
@@ -33,6 +33,9 @@ const FOLDERS: [&str; 2] = ["etc/pam.d", "usr/lib/pam.d"];
 
 /// The type of lines for `pam_authenticate`.
 const AUTH: &str = "auth";
+
+/// Words that another file's name follows.
+const INCLUDING: [&str; 3] = ["@include", "include", "substack"];
 
 /// The service that libpam takes for one without `auth` lines.
 const OTHER: &str = "other";
@@ -69,8 +72,8 @@ pub struct Stack {
     pub entries: Vec<Entry>,
     /// Lines that include what does not exist, or too deep, with what they name.
     pub missing: Vec<(Place, String)>,
-    /// Lines that are lost to a backslash.
-    pub swallows: Vec<(Place, Swallow)>,
+    /// Lines of its files that are not what they look like.
+    pub faults: Vec<(Place, Fault)>,
     /// libpam cannot read it to the end, and then takes nothing of it: every login fails.
     pub is_refused: bool,
 }
@@ -171,13 +174,30 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Lines lost in files that name a module, if only in a line that is lost.
+    /// Lines that are not what they look like, in files that name a module or include such a file, if only in a line that is lost.
     #[must_use]
-    pub fn swallows_with(&self, module: &str) -> Vec<(Place, Swallow)> {
-        let is_comment = |line: &str| line.trim_start().starts_with('#');
-        let names_it = |file: &File| file.text.lines().any(|line| !is_comment(line) && line.contains(module));
-        let files = self.names().into_iter().filter_map(|name| self.find(&name)).filter(names_it);
-        files.flat_map(|file| file.swallows()).collect()
+    pub fn faults_around(&self, module: &str) -> Vec<(Place, Fault)> {
+        let names = self.names();
+        let mut files: BTreeMap<&String, File> =
+            names.iter().filter_map(|name| Some((name, self.find(name)?))).collect();
+        let mut found = Vec::new();
+        let mut names_it: Vec<String> = Vec::new();
+        loop {
+            let leads_there = |file: &File| {
+                let includes = file.seeming_includes();
+                file.said().any(|line| line.contains(module))
+                    || includes.iter().any(|name| names_it.contains(name))
+            };
+            let next: Vec<&String> =
+                files.iter().filter(|(_, file)| leads_there(file)).map(|(name, _)| *name).collect();
+            if next.is_empty() {
+                return found;
+            }
+            for (name, file) in next.into_iter().filter_map(|name| Some((name, files.remove(name)?))) {
+                found.extend(file.faults());
+                names_it.extend([name.clone(), file.shown]);
+            }
+        }
     }
 
     fn names(&self) -> BTreeSet<String> {
@@ -208,7 +228,7 @@ impl<'a> Files<'a> {
     /// Adds the lines of a file. False where libpam gives the file up.
     fn take(&self, stack: &mut Stack, file: &File, requested: Requested, depth: Depth) -> bool {
         let Lines { lines, is_whole, .. } = lines(&file.text);
-        stack.swallows.extend(file.swallows());
+        stack.faults.extend(file.faults());
         for line in &lines {
             let place = Place { file: file.shown.clone(), line: line.number };
             if !self.take_line(stack, place, &line.text, requested, depth) {
@@ -356,14 +376,34 @@ impl File {
         lines(&self.text).lines.iter().filter_map(of_line).collect()
     }
 
-    /// The lines in it that are lost to a backslash: a line that only goes on with its own is none.
-    fn swallows(&self) -> Vec<(Place, Swallow)> {
-        let is_lost = |swallow: &Swallow| {
-            let first = swallow.lost.as_ref().and_then(|(_, text)| words(text).into_iter().next());
-            swallow.lost.is_none() || first.is_some_and(|word| Type::of(&word, AUTH).is_some())
+    /// Its lines as a person reads them, without comments.
+    fn said(&self) -> impl Iterator<Item = &str> {
+        self.text.split(['\n', '\r']).map(|line| line.split('#').next().unwrap_or_default())
+    }
+
+    /// What it would include if its lines were what they look like.
+    fn seeming_includes(&self) -> Vec<String> {
+        let is_edge = |char: char| char == '\\' || char == '[' || char == ']' || line::is_invisible(char);
+        let mut found = Vec::new();
+        for said in self.said() {
+            let words: Vec<&str> = said.split_whitespace().map(|word| word.trim_matches(is_edge)).collect();
+            let pairs = words.iter().zip(words.iter().skip(1));
+            let is_include = |word: &str| INCLUDING.contains(&word.to_ascii_lowercase().as_str());
+            found.extend(pairs.filter(|(word, _)| is_include(word)).map(|(_, name)| (*name).to_owned()));
+        }
+        found
+    }
+
+    /// Its lines that are not what they look like: one that goes on with its own words after a backslash is no such line.
+    fn faults(&self) -> Vec<(Place, Fault)> {
+        let is_lost = |fault: &Fault| match fault {
+            Fault::Joins(Some((_, text))) => {
+                words(text).first().is_some_and(|word| Type::of(word, AUTH).is_some())
+            }
+            _ => true,
         };
-        let placed = |swallow: Swallow| (Place { file: self.shown.clone(), line: swallow.number }, swallow);
-        lines(&self.text).swallows.into_iter().filter(is_lost).map(placed).collect()
+        let faults = lines(&self.text).faults.into_iter().filter(|(_, fault)| is_lost(fault));
+        faults.map(|(line, fault)| (Place { file: self.shown.clone(), line }, fault)).collect()
     }
 }
 

@@ -39,15 +39,49 @@ fn words_stand_between_blanks_or_in_brackets() {
 #[test]
 fn a_backslash_joins_what_follows_and_a_comment_ends_a_line() {
     let text = "a \\ \t\n\n# no\n  b # c \\\n#d \\\ne\\\r\nf\\\n";
-    let Lines { lines: found, swallows, is_whole } = lines(text);
+    let Lines { lines: found, faults, is_whole } = lines(text);
     let found: Vec<_> = found.into_iter().map(|line| (line.number, line.text)).collect();
     assert_eq!(found, [(1, "a  b ".into()), (6, "e\\\r".into())]);
     assert_eq!(
-        swallows,
-        [Swallow { number: 1, lost: Some((4, "b".into())) }, Swallow { number: 7, lost: None }]
+        faults,
+        [(1, Fault::Joins(Some((4, "b".into())))), (6, Fault::CarriageReturn), (7, Fault::Joins(None))]
     );
     assert!(!is_whole);
     assert!(lines("a \\\nb").is_whole);
+}
+
+#[test]
+fn what_cannot_be_seen_is_a_part_of_a_word() {
+    let faults = |text: &str| lines(text).faults;
+    let text = "auth required pam_unix.so\r\n\r\n# no\r\nauth a b # c\r\n#d\rauth e\nauth f\rauth g\r\n\u{feff}auth\u{a0}h";
+    let [last, lone] = [Fault::CarriageReturn, Fault::Invisible('\r')];
+    assert_eq!(
+        faults(text),
+        [(1, last.clone()), (2, last), (5, lone.clone()), (6, lone), (7, Fault::Invisible('\u{feff}'))]
+    );
+    assert_eq!(
+        faults("auth required a [x=\u{a0}\\]\u{a0}] b\u{200b}\n"),
+        [(1, Fault::Invisible('\u{200b}'))]
+    );
+    assert_eq!(
+        faults("auth required a [x=\u{a0}\r]\n# \u{a0}\n\t auth\tb \n"),
+        [(1, Fault::Invisible('\r'))]
+    );
+}
+
+#[test]
+fn files_that_seem_to_lead_to_a_module_are_looked_at() {
+    let root = folder(&[
+        ("etc/pam.d/a", "auth required pam_a.so\\\n@include\tb\r\n"),
+        ("etc/pam.d/b", "auth [include] c\n\u{a0}auth SUBSTACK [/etc/pam.d/d]\n"),
+        ("etc/pam.d/d", "auth required pam_x.so\r\n"),
+        ("etc/pam.d/e", "@include e\n# pam_x.so\r\nauth required pam_y.so\r\n"),
+        ("etc/pam.d/other", "@include a # pam_x.so\n"),
+    ]);
+    let faults = Files::below(root.path()).faults_around("pam_x.so");
+    let mut places: Vec<_> = faults.iter().map(|(place, _)| place.to_string()).collect();
+    places.sort_unstable();
+    assert_eq!(places, ["/etc/pam.d/a:1", "/etc/pam.d/a:2", "/etc/pam.d/b:2", "/etc/pam.d/d:1"]);
 }
 
 #[test]

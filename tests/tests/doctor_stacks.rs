@@ -8,7 +8,7 @@ use backupcodes_tests::hosts::{Account, Machine, Sshd};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{readme, text};
 
-const OF_STACKS: [&str; 18] = [
+const OF_STACKS: [&str; 20] = [
     "password-alone",
     "code-alone",
     "no-set-locked-out",
@@ -18,6 +18,8 @@ const OF_STACKS: [&str; 18] = [
     "burns-codes",
     "code-first",
     "backslash",
+    "carriage-return",
+    "invisible-character",
     "forward-pass-alone",
     "unknown-option",
     "missing-include",

@@ -12,7 +12,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pam_stack::{Action, Entry, Files, Kind, Place, Stack};
+use pam_stack::{Action, Entry, Fault, Files, Kind, Place, Stack};
 
 use crate::doctor::finding::{Finding, Level};
 use crate::doctor::module::security_directories;
@@ -49,6 +49,9 @@ pub(crate) fn check(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
     for (service, stack) in stacks(&files) {
         let mut judge = Judge { service: &service, stack: &stack, report: &mut report };
         judge.files();
+        if judge.has_invisible() {
+            continue;
+        }
         judge.modules(root, &directories);
         judge.options(Level::Error, "the module refuses every login");
         // Where lines are missing libpam fails, and what is left says nothing.
@@ -68,8 +71,8 @@ pub(crate) fn check(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
         let mut judge = Judge { service: &service, stack: &stack, report: &mut report };
         judge.options(Level::Warning, "the module logs an error at each session, and goes on without it");
     }
-    for (place, swallow) in files.swallows_with(OURS) {
-        report.add(None, place, drafts::lost(&swallow));
+    for (place, fault) in files.faults_around(OURS) {
+        report.add(None, place.clone(), drafts::seeming(&place, &fault));
     }
     report.findings()
 }
@@ -140,12 +143,19 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// What libpam makes of the files.
     fn files(&mut self) {
-        for (place, swallow) in &self.stack.swallows {
-            self.add(place, drafts::lost(swallow));
+        for (place, fault) in &self.stack.faults {
+            self.add(place, drafts::seeming(place, fault));
         }
-        for (place, name) in &self.stack.missing {
+        // That no file has such a name is the fault of what stands in the name.
+        let has_invisible = self.has_invisible();
+        for (place, name) in self.stack.missing.iter().filter(|_| !has_invisible) {
             self.add(place, drafts::missing_include(name));
         }
+    }
+
+    /// Words that are not what they look like: what libpam makes of them says nothing.
+    fn has_invisible(&self) -> bool {
+        self.stack.faults.iter().any(|(_, fault)| !matches!(fault, Fault::Joins(_)))
     }
 
     /// Modules that are not installed.

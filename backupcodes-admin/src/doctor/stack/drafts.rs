@@ -1,6 +1,6 @@
 //! What is said of a line.
 
-use pam_stack::{Entry, Place, Swallow};
+use pam_stack::{Entry, Fault, Place};
 
 use crate::doctor::finding::Level;
 use crate::doctor::stack::modules;
@@ -9,14 +9,37 @@ use crate::doctor::stack::report::Draft;
 /// So many accounts are named.
 const NAMED: usize = 5;
 
-pub(super) fn lost(swallow: &Swallow) -> Draft {
-    let message = match &swallow.lost {
-        Some((number, text)) => {
-            format!("ends in a backslash: line {number} is joined to it and lost ({text})")
-        }
-        None => "ends in a backslash, behind which the file ends: libpam takes nothing of the file".into(),
+/// A line that is not what it looks like.
+pub(super) fn seeming(place: &Place, fault: &Fault) -> Draft {
+    let file = &place.file;
+    let (check, message, remedy) = match fault {
+        Fault::Joins(Some((number, text))) => (
+            "backslash",
+            format!("ends in a backslash: line {number} is joined to it and lost ({text})"),
+            "take the backslash away".into(),
+        ),
+        Fault::Joins(None) => (
+            "backslash",
+            "ends in a backslash, behind which the file ends: libpam takes nothing of the file".into(),
+            "take the backslash away".into(),
+        ),
+        Fault::CarriageReturn => (
+            "carriage-return",
+            "ends in a carriage return, as lines of Windows do: libpam takes it for a part of the last word, and knows no module, file or option of that name".into(),
+            format!("sed -i 's/\\r$//' {file}"),
+        ),
+        Fault::Invisible('\r') => (
+            "carriage-return",
+            "has a carriage return in it: libpam takes all that follows it for the same line".into(),
+            format!("sed -i 's/\\r$//; s/\\r/\\n/g' {file}"),
+        ),
+        Fault::Invisible(char) => (
+            "invisible-character",
+            format!("has a character that cannot be seen (U+{:04X}), which libpam takes for a part of a word", u32::from(*char)),
+            format!("type the line again: `cat -A {file}` shows what is in it"),
+        ),
     };
-    Draft { level: Level::Error, check: "backslash", message, remedy: "take the backslash away".into() }
+    Draft { level: Level::Error, check, message, remedy }
 }
 
 pub(super) fn nobody_gets_in() -> Draft {

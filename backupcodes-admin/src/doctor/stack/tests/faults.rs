@@ -166,9 +166,8 @@ fn a_code_that_is_asked_for_before_the_password() {
         unix.replace("required", "requisite"),
         unix.replace("required", "[success=1 default=ignore]")
             + "auth requisite pam_deny.so\nauth required pam_permit.so\n",
-        format!(
-            "auth sufficient pam_unix.so\nauth sufficient pam_sss.so use_first_pass\nauth required pam_deny.so\n"
-        ),
+        "auth sufficient pam_unix.so\nauth sufficient pam_sss.so use_first_pass\nauth required pam_deny.so\n"
+            .into(),
         format!("auth required pam_env.so\nauth optional pam_unknown.so\n{unix}"),
         "auth required pam_google_authenticator.so\n".to_owned() + unix,
     ] {
@@ -227,6 +226,48 @@ fn a_line_that_a_backslash_swallows() {
     assert_eq!(found(&format!("{goes_on}{ours}\n")), NOTHING, "its own words");
     assert_eq!(found(stack), NOTHING, "without the module");
     assert_eq!(found(&format!("# {ours}\n{stack}")), NOTHING, "in a comment");
+}
+
+#[test]
+fn a_line_with_a_character_that_cannot_be_seen() {
+    let stack = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
+    let windows = stack.replace('\n', "\r\n");
+    assert_eq!(found(&windows), ["carriage-return 1", "carriage-return 2"]);
+    let finding = Host::new().with("login", &windows).findings().remove(0);
+    assert_eq!(finding.level, Level::Error);
+    assert_eq!(finding.remedy, "sed -i 's/\\r$//' /etc/pam.d/login");
+    for (line, at) in [
+        ("auth required pam_env.so\r\n", 1),
+        ("\r\n", 1),
+        ("@include y\r\n", 1),
+        ("auth substack y\r\n", 1),
+        ("session optional pam_env.so quiet\r\n", 1),
+        ("# from the web\nauth required pam_env.so \r \n", 2),
+    ] {
+        let host = Host::new().with("login", &format!("{line}{stack}")).with("y", "");
+        assert_eq!(host.found(), [format!("carriage-return /etc/pam.d/login:{at}")], "{line}");
+    }
+    let last = format!("{stack}auth required pam_env.so\r");
+    assert_eq!(found(&last), ["carriage-return 3"]);
+    assert_eq!(found(&format!("{}{stack}", "# a comment\r\n")), NOTHING, "libpam passes over it");
+    assert_eq!(found(&windows.replace("pam_backupcodes", "pam_oath")), NOTHING, "without the module");
+    // Who cannot see the module by it, or the file that has it.
+    let included = Host::new().with("backupcodes-auth", stack).with("sshd", "@include backupcodes-auth\r\n");
+    assert_eq!(included.found(), ["carriage-return /etc/pam.d/sshd:1"]);
+    let lost = included.with("sshd", "auth required pam_env.so \\\n@include backupcodes-auth\n");
+    assert_eq!(lost.found(), ["backslash /etc/pam.d/sshd:1"]);
+    // An old Macintosh's: all is one comment.
+    let lone = Host::new().with("login", &format!("# login\n{stack}").replace('\n', "\r"));
+    assert_eq!(lone.found(), ["carriage-return /etc/pam.d/login:1"]);
+    assert!(lone.findings()[0].remedy.contains("s/\\r/\\n/g"), "{:?}", lone.findings());
+    for pasted in [format!("\u{feff}{stack}"), stack.replacen(' ', "\u{a0}", 1)] {
+        assert_eq!(found(&pasted), ["invisible-character 1"]);
+    }
+    assert_eq!(
+        found(&stack.replace("codes.so", "codes.so [prompt=Code\u{a0}: ]")),
+        NOTHING,
+        "as it is written"
+    );
 }
 
 #[test]
