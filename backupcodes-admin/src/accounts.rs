@@ -136,7 +136,7 @@ fn is_local(nsswitch: &str) -> bool {
     })
 }
 
-fn least_uid(login_defs: &str) -> u32 {
+pub(crate) fn least_uid(login_defs: &str) -> u32 {
     let mut values =
         login_defs.lines().filter_map(|line| line.trim_start().strip_prefix("UID_MIN")?.trim().parse().ok());
     values.next().unwrap_or(UID_MIN)

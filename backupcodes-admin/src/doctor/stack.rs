@@ -2,6 +2,7 @@
 //!
 //! Each stack is walked as libpam walks it, in every way that its modules can answer. Only stacks with the module are judged.
 
+mod alike;
 mod drafts;
 mod lockers;
 mod modules;
@@ -47,12 +48,12 @@ pub(crate) fn check(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
     let directories = security_directories(root);
     // A service without lines of its own is judged as `other`.
     for (service, stack) in stacks(&files) {
-        let mut judge = Judge { service: &service, stack: &stack, report: &mut report };
+        let mut judge = Judge { root, service: &service, stack: &stack, report: &mut report };
         judge.files();
         if judge.has_invisible() {
             continue;
         }
-        judge.modules(root, &directories);
+        judge.modules(&directories);
         judge.options(Level::Error, "the module refuses every login");
         // Where lines are missing libpam fails, and what is left says nothing.
         if !stack.is_refused && stack.missing.is_empty() {
@@ -68,7 +69,7 @@ pub(crate) fn check(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
         }
     }
     for (service, stack) in stacks(&Files::of_sessions(root)) {
-        let mut judge = Judge { service: &service, stack: &stack, report: &mut report };
+        let mut judge = Judge { root, service: &service, stack: &stack, report: &mut report };
         judge.options(Level::Warning, "the module logs an error at each session, and goes on without it");
     }
     for (place, fault) in files.faults_around(OURS) {
@@ -85,7 +86,7 @@ pub(crate) fn has_module(root: &Path, service: &str) -> bool {
 /// What sshd's stack asks. Where it asks for a code alone, a key has to come before it.
 pub(crate) fn asked_by_sshd(root: &Path) -> Asked {
     let stack = Files::below(root).effective(SSHD);
-    let lines = || ours(&stack).map(|(at, _)| Walk { entries: &stack.entries, ours: at });
+    let lines = || ours(&stack).map(|(at, _)| Walk::new(root, &stack.entries, at));
     if !has(&stack, Role::FirstFactor) && lines().any(|walk| rules::lets_in_by_code_alone(&walk)) {
         Asked::Code
     } else if lines().any(|walk| rules::needs_password_and_code(&walk)) {
@@ -135,6 +136,7 @@ fn ours(stack: &Stack) -> impl Iterator<Item = (usize, &Entry)> {
 
 /// A stack that is judged.
 struct Judge<'a> {
+    root: &'a Path,
     service: &'a str,
     stack: &'a Stack,
     report: &'a mut Report,
@@ -159,11 +161,11 @@ impl<'a> Judge<'a> {
     }
 
     /// Modules that are not installed.
-    fn modules(&mut self, root: &Path, directories: &[PathBuf]) {
+    fn modules(&mut self, directories: &[PathBuf]) {
         for entry in &self.stack.entries {
             let Kind::Module { path, .. } = &entry.kind else { continue };
             let is_there = match path.strip_prefix('/') {
-                Some(path) => root.join(path).exists(),
+                Some(path) => self.root.join(path).exists(),
                 None => directories.iter().any(|directory| directory.join(path).exists()),
             };
             let is_passed_over = entry.control.action("module_unknown") == Action::Ignore;
@@ -186,9 +188,16 @@ impl<'a> Judge<'a> {
     /// What can happen in a login.
     fn ways(&mut self) {
         for (at, entry) in ours(self.stack) {
-            let walk = Walk { entries: &self.stack.entries, ours: at };
+            let walk = Walk::new(self.root, &self.stack.entries, at);
             if !walk.can_succeed(walk::Step::default(), &rules::all) {
                 self.add(&entry.place, drafts::nobody_gets_in());
+                continue;
+            }
+            let can_ordinary_users = |walk: &Walk<'_>| {
+                walk.can_succeed(walk::Step::default(), &|entry| rules::to_ordinary_users(walk, entry))
+            };
+            if let Some(line) = walk.led_by(|walk| !can_ordinary_users(walk)) {
+                self.add(&entry.place, drafts::led_past(drafts::Led::NobodyGetsIn, line));
                 continue;
             }
             if !walk.ends(&rules::all).into_iter().any(|end| end.is_success && end.facts.ours.is_some()) {
@@ -223,17 +232,21 @@ impl<'a> Judge<'a> {
         let first = behind.iter().find(|entry| role(entry) == Role::FirstFactor);
         let first = first.filter(|_| rules::lets_in_without_password(walk));
         let is_code_alone = first.is_some() || rules::lets_in_by_code_alone(walk);
-        if let Some(first) = first {
-            self.add(place, drafts::code_alone(first));
-        } else if is_code_alone && !self.may_ask_for_one() {
-            self.add(place, drafts::nothing_but_a_code());
+        if first.is_some() || is_code_alone && !self.may_ask_for_one() {
+            let led_by = walk.led_by(rules::lets_in_without_password);
+            let led = led_by.map(|line| drafts::led_past(drafts::Led::CodeAlone, line));
+            let behind = || first.map(drafts::code_alone);
+            self.add(place, led.or_else(behind).unwrap_or_else(drafts::nothing_but_a_code));
         }
         if rules::lets_in_by_password_alone(walk) && !lockers::is_locker(self.service) {
-            self.add(place, drafts::password_alone());
+            let led_by = walk.led_by(rules::lets_in_by_password_alone);
+            let draft = led_by.map(|line| drafts::led_past(drafts::Led::PasswordAlone, line));
+            self.add(place, draft.unwrap_or_else(drafts::password_alone));
         }
-        for entry in before.iter().filter(|entry| modules::is_no_exception(entry)) {
-            if rules::lets_in_unasked(walk, entry) {
-                self.add(&entry.place, drafts::lets_in_unasked(entry));
+        for entry in before {
+            let is_always_true = walk.alike(entry) == Some("success");
+            if (is_always_true || modules::is_no_exception(entry)) && walk.lets_in_unasked(entry) {
+                self.add(&entry.place, drafts::lets_in_unasked(entry, is_always_true));
             }
         }
         is_code_alone
@@ -260,7 +273,7 @@ impl<'a> Judge<'a> {
         else {
             return;
         };
-        let walk = Walk { entries: &self.stack.entries, ours: at };
+        let walk = Walk::new(self.root, &self.stack.entries, at);
         let results = |entry: &Entry| match role(entry) {
             Role::Ours => modules::results_without_set(entry).to_vec(),
             _ => rules::all(entry),

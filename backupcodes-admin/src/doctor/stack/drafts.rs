@@ -3,7 +3,6 @@
 use pam_stack::{Entry, Fault, Place};
 
 use crate::doctor::finding::Level;
-use crate::doctor::stack::modules;
 use crate::doctor::stack::report::Draft;
 
 /// So many accounts are named.
@@ -85,6 +84,31 @@ pub(super) fn password_alone() -> Draft {
     Draft { level: Level::Error, check: "password-alone", message, remedy }
 }
 
+/// What comes of a line that leads all ordinary users past others.
+pub(super) enum Led {
+    NobodyGetsIn,
+    CodeAlone,
+    PasswordAlone,
+}
+
+pub(super) fn led_past(what: Led, line: &Entry) -> Draft {
+    let (check, who) = match what {
+        Led::NobodyGetsIn => ("nobody-gets-in", "no ordinary user gets in"),
+        Led::CodeAlone => ("code-alone", "a code alone gets in"),
+        Led::PasswordAlone => {
+            ("password-alone", "a password alone gets in, and nobody is asked for a code then")
+        }
+    };
+    let (module, place) = (line.module().unwrap_or_default(), &line.place);
+    let message = format!(
+        "{who}: {module} ({place}) says the same of every ordinary user of this host, and its control leads past other lines"
+    );
+    let remedy = format!(
+        "take the line in {place} away, or test for a group there: `pam_succeed_if.so user ingroup GROUP`"
+    );
+    Draft { level: Level::Error, check, message, remedy }
+}
+
 /// `results`: those that count for nothing.
 pub(super) fn refusal_ignored(results: &[&str]) -> Draft {
     let message = if results.contains(&"auth_err") {
@@ -143,9 +167,9 @@ pub(super) fn one_answer() -> Draft {
     Draft { level: Level::Error, check: "one-answer", message, remedy }
 }
 
-pub(super) fn lets_in_unasked(entry: &Entry) -> Draft {
+pub(super) fn lets_in_unasked(entry: &Entry, is_always_true: bool) -> Draft {
     let module = entry.module().unwrap_or_default();
-    let (level, whom) = match modules::is_always_true(entry) {
+    let (level, whom) = match is_always_true {
         true => (Level::Error, "which is every user of this host"),
         false => (Level::Warning, "whoever that is"),
     };

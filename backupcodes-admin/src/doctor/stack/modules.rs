@@ -56,6 +56,9 @@ pub(crate) fn results(entry: &Entry) -> Vec<&'static str> {
         "pam_faillock" if entry.arguments().iter().any(|argument| argument == "authsucc") => &["success"],
         // Root needs no way in.
         "pam_deny" | "pam_rootok" => NO,
+        "pam_nologin" if entry.arguments().iter().any(|argument| argument == "successok") => {
+            &["success", "auth_err"]
+        }
         name if WITHOUT_YES.contains(&name) => &["ignore", "perm_denied"],
         _ if role(entry) == Role::Silent || passes_over(entry) => ANY,
         _ => FACTOR,
@@ -96,15 +99,6 @@ pub(crate) fn unknown_options(entry: &Entry) -> Vec<(String, String)> {
     judged.filter_map(|(c, text)| Some((text.clone(), Options::parse(&[c]).1.err()?))).collect()
 }
 
-/// Whether a module that asks for nothing says yes to everybody, or to every user of this host.
-pub(crate) fn is_always_true(entry: &Entry) -> bool {
-    match name(entry) {
-        "pam_permit" | "pam_localuser" | "pam_shells" => true,
-        "pam_usertype" => entry.arguments().iter().any(|argument| argument == "isregular"),
-        _ => false,
-    }
-}
-
 /// Whether a module asks for nothing of the user, and is no exception that was made by name, as for a group.
 pub(crate) fn is_no_exception(entry: &Entry) -> bool {
     ["pam_localuser", "pam_shells", "pam_usertype", "pam_exec"].contains(&name(entry))
@@ -142,7 +136,7 @@ pub(crate) fn takes_answer(entry: &Entry) -> bool {
     name(entry) == "pam_unix" || entry.arguments().iter().any(|argument| argument.ends_with("_first_pass"))
 }
 
-fn name(entry: &Entry) -> &str {
+pub(crate) fn name(entry: &Entry) -> &str {
     let module = entry.module().unwrap_or_default();
     module.strip_suffix(".so").unwrap_or(module)
 }

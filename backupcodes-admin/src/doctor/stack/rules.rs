@@ -40,7 +40,7 @@ pub(super) fn ignored(walk: &Walk<'_>, or_password: bool) -> Vec<&'static str> {
 
 /// Whether a login succeeds in which only modules of these roles may say yes, of those that ask for something. Modules that ask
 /// for nothing may make exceptions, as for a group: what happens only where they all say yes, or none does, is meant so. One that
-/// is true for everybody is none, and who gets in before all else has no part in this.
+/// says the same of everybody is none, and who gets in before all else has no part in this.
 fn gets_in(walk: &Walk<'_>, may_say_yes: &[Role], is_so: impl Fn(walk::Facts) -> bool) -> bool {
     gets_in_with(walk, None, may_say_yes, is_so)
 }
@@ -53,8 +53,6 @@ fn gets_in_with(
     is_so: impl Fn(walk::Facts) -> bool,
 ) -> bool {
     let line = walk.entries.get(walk.ours).map(std::ptr::from_ref);
-    let is_before_all = |entry: &&Entry| lets_in_unasked(walk, entry);
-    let before_all: Vec<_> = walk.entries.iter().filter(is_before_all).map(std::ptr::from_ref).collect();
     ["success", "ignore"].iter().all(|silent| {
         let results = |entry: &Entry| {
             let mut results = all(entry);
@@ -62,11 +60,12 @@ fn gets_in_with(
             if let Some(said) = said.filter(|_| line == Some(std::ptr::from_ref(entry))) {
                 results = vec![said];
             } else if role == Role::Silent && results.len() > 1 {
-                let is_exception = !(modules::is_always_true(entry) && ends_with_yes(entry));
-                let silent = if is_exception { *silent } else { "success" };
-                let is_known = results.contains(&silent) && !before_all.contains(&std::ptr::from_ref(entry));
-                let said = if is_known { silent } else { "ignore" };
-                results.retain(|result| *result == said);
+                results = match walk.alike(entry) {
+                    _ if walk.lets_in_unasked(entry) => vec!["ignore"],
+                    Some(said) => vec![said],
+                    None if results.contains(silent) => vec![silent],
+                    None => vec!["ignore"],
+                };
             } else if role != Role::Silent && !may_say_yes.contains(&role) {
                 results.retain(|result| Answer::of(result) != Answer::Yes);
             }
@@ -78,14 +77,14 @@ fn gets_in_with(
 
 /// Whether a line lets in whomever it is true for, before anybody is asked for anything.
 pub(super) fn lets_in_unasked(walk: &Walk<'_>, line: &Entry) -> bool {
-    if role(line) != Role::Silent || !ends_with_yes(line) {
+    if role(line) != Role::Silent || !walk::leads_past(line, "success") {
         return false;
     }
     let others_say_no = |entry: &Entry| {
         let mut results = all(entry);
         if std::ptr::eq(entry, line) {
             results.retain(|result| Answer::of(result) == Answer::Yes);
-        } else if role(entry) != Role::Silent || ends_with_yes(entry) {
+        } else if role(entry) != Role::Silent || walk::leads_past(entry, "success") {
             results.retain(|result| Answer::of(result) != Answer::Yes);
         }
         results
@@ -94,9 +93,9 @@ pub(super) fn lets_in_unasked(walk: &Walk<'_>, line: &Entry) -> bool {
     ends.any(|end| end.facts.ours.is_none() && !end.facts.first_no)
 }
 
-/// Whether a yes ends the stack, as that of `sufficient` does.
-fn ends_with_yes(entry: &Entry) -> bool {
-    entry.control.action("success") == Action::Done
+/// Whatever a module may return to an ordinary user.
+pub(super) fn to_ordinary_users(walk: &Walk<'_>, entry: &Entry) -> Vec<&'static str> {
+    walk.alike(entry).map_or_else(|| all(entry), |said| vec![said])
 }
 
 /// Whether who has a set gets in with the password and a code, and not with one answer to all that is asked.
@@ -132,7 +131,10 @@ pub(super) fn asks_first(walk: &Walk<'_>) -> bool {
     let (_, behind) = walk.entries.split_at_checked(walk.ours).unwrap_or_default();
     let is_to_blame =
         |entry: &Entry| modules::asks(entry) && behind.iter().any(|other| std::ptr::eq(other, entry));
-    let ends = walk.ends(&|entry| blameless_but(entry, is_to_blame));
+    let ends = walk.ends(&|entry| match walk.alike(entry) {
+        Some(said) => vec![said],
+        None => blameless_but(entry, is_to_blame),
+    });
     ends.into_iter().any(|end| !end.is_success && end.facts.no_behind)
 }
 

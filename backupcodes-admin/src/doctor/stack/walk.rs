@@ -1,10 +1,13 @@
 //! The ways through a stack, as libpam's dispatcher goes them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use pam_stack::{Action, Entry, Kind};
 
+use crate::doctor::stack::alike::said_of_all;
 use crate::doctor::stack::modules::{self, Role, role};
+use crate::doctor::stack::rules;
 
 /// What libpam thinks so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,6 +39,11 @@ pub(crate) struct Facts {
     pub(crate) password_yes: bool,
     /// Another line of ours passed the user over: there is no set, so that nothing it was refused for was a code.
     pub(crate) has_no_set: bool,
+}
+
+/// Whether a result ends the stack with a yes, or jumps.
+pub(crate) fn leads_past(entry: &Entry, result: &str) -> bool {
+    matches!(entry.control.action(result), Action::Done | Action::Jump(_))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,12 +83,57 @@ pub(crate) struct End {
 }
 
 /// A stack, and the line in it that is asked about.
+#[derive(Clone)]
 pub(crate) struct Walk<'a> {
     pub(crate) entries: &'a [Entry],
     pub(crate) ours: usize,
+    /// Lines that lead all ordinary users of the host the same way, past others, with the result by which they do.
+    alike: HashMap<*const Entry, &'static str>,
+    /// Lines that let in unasked.
+    unasked: HashSet<*const Entry>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub(crate) fn new(root: &Path, entries: &'a [Entry], ours: usize) -> Self {
+        let leading = |entry: &'a Entry| {
+            let said = said_of_all(root, entry)?;
+            leads_past(entry, said).then_some((std::ptr::from_ref(entry), said))
+        };
+        let alike = entries.iter().filter_map(leading).collect();
+        let mut walk = Self { entries, ours, alike, unasked: HashSet::new() };
+        let unasked = entries.iter().filter(|entry| rules::lets_in_unasked(&walk, entry));
+        walk.unasked = unasked.map(std::ptr::from_ref).collect();
+        walk
+    }
+
+    /// Whether a line lets in whomever it is true for, before anybody is asked for anything.
+    pub(crate) fn lets_in_unasked(&self, entry: &Entry) -> bool {
+        self.unasked.contains(&std::ptr::from_ref(entry))
+    }
+
+    /// What a line says of all ordinary users, if that leads them past others.
+    pub(crate) fn alike(&self, entry: &Entry) -> Option<&'static str> {
+        self.alike.get(&std::ptr::from_ref(entry)).copied()
+    }
+
+    /// Where something is so because lines lead all ordinary users past others: such a line.
+    pub(crate) fn led_by(&self, is_so: impl Fn(&Self) -> bool) -> Option<&'a Entry> {
+        // A stack with more of them than this is a puzzle: the first one is as good as any.
+        const TRIED: usize = 8;
+        let mut leading = self.entries.iter().filter(|entry| self.alike(entry).is_some());
+        let without = |is_kept: &dyn Fn(*const Entry) -> bool| {
+            let mut other = self.clone();
+            other.alike.retain(|entry, _| is_kept(*entry));
+            other
+        };
+        let first = leading.clone().next()?;
+        if !is_so(self) || is_so(&without(&|_| false)) {
+            return None;
+        }
+        let is_alone = |entry: &&Entry| !is_so(&without(&|other| other != std::ptr::from_ref(*entry)));
+        Some(leading.by_ref().take(TRIED).find(is_alone).unwrap_or(first))
+    }
+
     /// All ends, from the first line, where `results` says what the modules may return.
     pub(crate) fn ends(&self, results: &dyn Fn(&Entry) -> Vec<&'static str>) -> HashSet<End> {
         self.go(Step::default(), results).0

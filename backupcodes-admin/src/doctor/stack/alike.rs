@@ -1,0 +1,149 @@
+//! What modules that ask for nothing say of every ordinary user alike. A jump by such a test is no exception.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use pam_stack::Entry;
+
+use crate::accounts;
+use crate::doctor::read_small;
+use crate::doctor::stack::modules::name;
+
+/// The greatest uid of people on this host, where /etc/login.defs says nothing else. Directory services go beyond it.
+const UID_MAX: u32 = 60_000;
+/// From here on groups are people's, on distributions that have one for all of them as well.
+const GID_MIN: u32 = 100;
+
+/// The one result of a module for all ordinary users of a host. `None` where it depends on the user, and for all other modules.
+pub(crate) fn said_of_all(root: &Path, entry: &Entry) -> Option<&'static str> {
+    let arguments: Vec<&str> = entry.arguments().iter().map(String::as_str).collect();
+    // The caller is root in sshd, and the user in sudo.
+    if arguments.contains(&"use_uid") {
+        return None;
+    }
+    match name(entry) {
+        // The last one is for root alone.
+        "pam_localuser" | "pam_shells" | "pam_securetty" => Some("success"),
+        "pam_nologin" => arguments.contains(&"successok").then_some("success"),
+        "pam_usertype" => {
+            let kind =
+                arguments.iter().rev().find(|argument| ["isregular", "issystem"].contains(argument))?;
+            Some(if *kind == "isregular" { "success" } else { "auth_err" })
+        }
+        "pam_access" => has_no_rule(root, &arguments).then_some("success"),
+        "pam_listfile" => of_list(root, &arguments),
+        "pam_succeed_if" => of_conditions(&arguments, least_uid(root)),
+        _ => None,
+    }
+}
+
+/// Whether the tables of access.conf(5) turn nobody away.
+fn has_no_rule(root: &Path, arguments: &[&str]) -> bool {
+    const TABLE: &str = "security/access.conf";
+    let named = value(arguments, "accessfile=");
+    let tables: Vec<_> = match named {
+        Some(path) => vec![root.join(path.trim_start_matches('/'))],
+        None => {
+            let drop_ins =
+                std::fs::read_dir(root.join("etc/security/access.d")).into_iter().flatten().flatten();
+            let tables = ["etc", "usr/etc", "usr/lib"].map(|folder| root.join(folder).join(TABLE));
+            drop_ins.map(|file| file.path()).chain(tables).collect()
+        }
+    };
+    tables.iter().all(|table| match read_small(table) {
+        Ok(text) => !String::from_utf8_lossy(&text).lines().any(|line| line.trim_start().starts_with('-')),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    })
+}
+
+/// An empty list is the same for all, and so is one that does not exist.
+fn of_list(root: &Path, arguments: &[&str]) -> Option<&'static str> {
+    let file = value(arguments, "file=")?;
+    let sense = value(arguments, "sense=")?;
+    match read_small(&root.join(file.trim_start_matches('/'))) {
+        Ok(text) if !text.iter().all(u8::is_ascii_whitespace) => None,
+        Ok(_) => Some(if sense == "deny" { "success" } else { "auth_err" }),
+        Err(_) => Some(if value(arguments, "onerr=") == Some("succeed") { "success" } else { "service_err" }),
+    }
+}
+
+fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
+    arguments.iter().rev().find_map(|argument| argument.strip_prefix(name))
+}
+
+/// Conditions of pam_succeed_if(8), all of which have to hold. Without any it succeeds.
+fn of_conditions(arguments: &[&str], least: u32) -> Option<&'static str> {
+    const FLAGS: [&str; 5] = ["audit", "debug", "quiet", "quiet_fail", "quiet_success"];
+    let words: Vec<&str> = arguments.iter().copied().filter(|word| !FLAGS.contains(word)).collect();
+    let truths: Vec<Option<bool>> = words
+        .chunks(3)
+        .map(|condition| match condition {
+            [attribute, operator, value] => holds(attribute, operator, value, least),
+            // Incomplete.
+            _ => Some(false),
+        })
+        .collect();
+    if truths.contains(&Some(false)) {
+        return Some("auth_err");
+    }
+    truths.iter().all(|truth| *truth == Some(true)).then_some("success")
+}
+
+/// Whether a condition holds for all ordinary users, or for none.
+fn holds(attribute: &str, operator: &str, value: &str, least: u32) -> Option<bool> {
+    let attribute = &*attribute.to_ascii_lowercase();
+    let operator = &*operator.to_ascii_lowercase();
+    let is_nobodys = |value: &str| match attribute {
+        "login" | "name" | "user" => value == "root",
+        "shell" => ["nologin", "false"].contains(&value.rsplit('/').next().unwrap_or_default()),
+        "dir" | "home" | "homedir" => ["/", "/root", "/nonexistent"].contains(&value),
+        _ => false,
+    };
+    let least = match attribute {
+        "uid" => Some(least),
+        "gid" => Some(GID_MIN),
+        "login" | "name" | "user" | "shell" | "dir" | "home" | "homedir" => None,
+        "service" | "ruser" | "rhost" | "tty" => None,
+        // It fails, and logs why.
+        _ => return Some(false),
+    };
+    let compared = least.and_then(|least| compares(operator, value.parse().ok()?, least));
+    match (operator, compared) {
+        (_, Some(truth)) => truth,
+        ("=", _) => is_nobodys(value).then_some(false),
+        ("!=", _) => is_nobodys(value).then_some(true),
+        ("=~" | "glob", _) if value == "*" => Some(true),
+        ("!~" | "noglob", _) if value == "*" => Some(false),
+        ("=~" | "glob", _) => is_nobodys(value).then_some(false),
+        ("!~" | "noglob", _) => is_nobodys(value).then_some(true),
+        ("in", _) => value.split(':').all(is_nobodys).then_some(false),
+        ("notin", _) => value.split(':').all(is_nobodys).then_some(true),
+        ("ingroup" | "notingroup" | "innetgr" | "notinnetgr", _) => None,
+        // Unknown, or a number where none is.
+        _ => Some(false),
+    }
+}
+
+/// Whether a comparison with a number holds for all ids from the least on, or for none. `None` for other operators.
+fn compares(operator: &str, number: i64, least: u32) -> Option<Option<bool>> {
+    let [least, greatest] = [least, UID_MAX].map(i64::from);
+    // No id of a directory service is greater.
+    let end = i64::from(u32::MAX);
+    let among = |all: bool, any: bool| if all { Some(true) } else { (!any).then_some(false) };
+    let ordered =
+        |is_so: &dyn Fn(i64) -> bool| among(is_so(least) && is_so(greatest), is_so(least) || is_so(end));
+    Some(match operator {
+        "<" | "lt" => ordered(&|id| id < number),
+        "<=" | "le" => ordered(&|id| id <= number),
+        ">" | "gt" => ordered(&|id| id > number),
+        ">=" | "ge" => ordered(&|id| id >= number),
+        "=" | "eq" => among(false, (least..=end).contains(&number)),
+        "!=" | "ne" => among(!(least..=greatest).contains(&number), true),
+        _ => return None,
+    })
+}
+
+fn least_uid(root: &Path) -> u32 {
+    let login_defs = read_small(&root.join("etc/login.defs")).unwrap_or_default();
+    accounts::least_uid(&String::from_utf8_lossy(&login_defs))
+}
