@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use backupcodes_core::broker::{Broker, INTERFACE, Reply};
+use backupcodes_core::broker::{Broker, BrokerError, INTERFACE, Reply};
 use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
@@ -79,16 +79,20 @@ fn run(cli: &Cli) -> Result<Outcome, Failure> {
 struct Session {
     broker: Broker,
     user: String,
+    /// Where this program's configuration has the sets.
+    directory: PathBuf,
 }
 
 #[derive(Serialize)]
 struct OfUser<'a> {
     user: &'a str,
+    directory: &'a Path,
 }
 
 #[derive(Serialize)]
 struct Verify<'a> {
     user: &'a str,
+    directory: &'a Path,
     answer: &'a str,
 }
 
@@ -158,12 +162,12 @@ impl Session {
         let config = Config::load(cli.config.as_deref())?;
         let account = User::from_uid(geteuid()).map_err(Failure::Whoami)?;
         let user = account.ok_or(Failure::Whoami(nix::errno::Errno::ENOENT))?.name;
-        Ok(Self { broker: Broker::connect(&config.broker, PATIENCE)?, user })
+        Ok(Self { broker: Broker::connect(&config, PATIENCE)?, user, directory: config.directory })
     }
 
     fn status(&mut self) -> Result<Outcome, Failure> {
-        let user = self.user.as_str();
-        let reply = call(&mut self.broker, "Status", &OfUser { user })?;
+        let Self { broker, user, directory } = self;
+        let reply = call(broker, "Status", &OfUser { user, directory })?;
         let Status { set, created, total, left, low, codes } = match reply {
             Ok(status) => status,
             Err(no) => return self.has_no_set(no),
@@ -181,9 +185,9 @@ impl Session {
     }
 
     fn verify(&mut self) -> Result<Outcome, Failure> {
-        let user = self.user.as_str();
+        let Self { broker, user, directory } = self;
         let answer = terminal::secret("Backup code (it will not be spent): ").map_err(Failure::Input)?;
-        match call(&mut self.broker, "Verify", &Verify { user, answer: &answer })? {
+        match call(broker, "Verify", &Verify { user, directory, answer: &answer })? {
             Ok(Verdict { accepted: true, .. }) => {
                 output::print("The code would be accepted.\n").map(|()| Outcome::Done)
             }
@@ -197,8 +201,8 @@ impl Session {
     }
 
     fn renew(&mut self) -> Result<Outcome, Failure> {
-        let user = self.user.as_str();
-        let mut reply = call(&mut self.broker, "Renew", &OfUser { user })?;
+        let Self { broker, user, directory } = self;
+        let mut reply = call(broker, "Renew", &OfUser { user, directory })?;
         let sheet = loop {
             let Step { messages, sheet } = match reply {
                 Ok(step) => step,
@@ -210,7 +214,7 @@ impl Session {
                 break sheet;
             }
             let answers = answers.iter().flatten().map(|answer| answer.as_str()).collect();
-            reply = call(&mut self.broker, "Answer", &Answers { answers }).map_err(Failure::in_time)?;
+            reply = call(broker, "Answer", &Answers { answers }).map_err(Failure::in_time)?;
         };
         let codes =
             sheet.codes.iter().map(|code| Code::parse(code.as_bytes())).collect::<Result<Vec<_>, _>>();
@@ -218,7 +222,7 @@ impl Session {
         let text = sheet::text(&host_name(), user, &sheet.set, time(&sheet.created)?, &codes);
         output::write(|out| out.write_all(text.as_bytes())).map_err(Failure::NotRenewed)?;
         // Now that it is there, and not before, it takes the place of the old one.
-        match call::<_, Value>(&mut self.broker, "Keep", &Nothing {}) {
+        match call::<_, Value>(broker, "Keep", &Nothing {}) {
             Ok(Ok(_)) => {
                 output::tell("These codes work from now on, and those of an older sheet do not.");
                 Ok(Outcome::Done)
@@ -253,6 +257,10 @@ fn call<P: Serialize, R: DeserializeOwned>(
     let Reply { error, parameters } = broker.exchange::<_, Value>(method, parameters, PATIENCE)?;
     let parameters = parameters.unwrap_or_default();
     if let Some(error) = error {
+        let directory = parameters.get("directory").and_then(Value::as_str);
+        if let other @ BrokerError::OtherDirectory { .. } = broker.refused(&error, directory) {
+            return Err(other.into());
+        }
         let error = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.')).unwrap_or(&error);
         return Ok(Err(No { error: error.into(), parameters }));
     }

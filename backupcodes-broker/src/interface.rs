@@ -1,12 +1,12 @@
 //! The methods of `org.backupcodes.Broker`. The text beside this file says what they are for.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use backupcodes_core::account::AccountError;
+use backupcodes_core::account::{Account, AccountError};
 use backupcodes_core::attempt::{Accepted, Refusal};
 use backupcodes_core::broker::INTERFACE;
 use backupcodes_core::config::Config;
@@ -41,6 +41,8 @@ pub(crate) struct Methods {
 pub(crate) enum Error {
     NoSet,
     NotYours,
+    /// The caller means the sets of another one than this.
+    OtherDirectory,
     /// Why, for root and the log.
     Unavailable(String),
     /// What PAM said.
@@ -70,6 +72,13 @@ const DELIVERS: &str = "/usr/sbin/backupcodes-admin";
 #[derive(Deserialize)]
 struct OfUser {
     user: String,
+    directory: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct HasSet {
+    user: String,
+    directory: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -80,12 +89,14 @@ struct Answers {
 #[derive(Deserialize)]
 struct Verify {
     user: String,
+    directory: Option<PathBuf>,
     answer: String,
 }
 
 #[derive(Deserialize)]
 struct Check {
     user: String,
+    directory: PathBuf,
     answer: String,
     service: String,
     host: Option<String>,
@@ -106,8 +117,8 @@ impl Methods {
     }
 
     fn check(&self, parameters: Value) -> Outcome {
-        let Check { user, answer, service, host, tty } = read(parameters)?;
-        let account = match self.acts_for(&user)? {
+        let Check { user, directory, answer, service, host, tty } = read(parameters)?;
+        let account = match self.acts_for(&user, Some(&directory))? {
             For::Account(account) => Some(account),
             For::Nobody => None,
         };
@@ -141,14 +152,15 @@ impl Methods {
     }
 
     fn has_set(&self, parameters: Value) -> Outcome {
-        let OfUser { user } = read(parameters)?;
-        let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
+        let HasSet { user, directory } = read(parameters)?;
+        let For::Account(account) = self.acts_for(&user, Some(&directory))? else {
+            return Err(Error::NoSet);
+        };
         Ok(json!({ "has_set": self.store().read(&account.name)?.is_some() }))
     }
 
     fn status(&self, parameters: Value) -> Outcome {
-        let OfUser { user } = read(parameters)?;
-        let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
+        let account = self.account(parameters)?;
         let set = self.store().read(&account.name)?.ok_or(Error::NoSet)?;
         set.label.judge_owner(&account)?;
         let codes: Vec<_> = set
@@ -176,8 +188,10 @@ impl Methods {
     }
 
     fn verify(&self, parameters: Value) -> Outcome {
-        let Verify { user, answer } = read(parameters)?;
-        let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
+        let Verify { user, directory, answer } = read(parameters)?;
+        let For::Account(account) = self.acts_for(&user, directory.as_deref())? else {
+            return Err(Error::NoSet);
+        };
         let place = Place {
             user: Some(account.name.clone()),
             service: COUNTED_AS.into(),
@@ -198,8 +212,7 @@ impl Methods {
     }
 
     fn renew(&self, parameters: Value) -> Outcome {
-        let OfUser { user } = read(parameters)?;
-        let For::Account(account) = self.acts_for(&user)? else { return Err(Error::NoSet) };
+        let account = self.account(parameters)?;
         // The thread of another one may still be in a module of PAM's.
         if self.has_begun.swap(true, Ordering::Relaxed) {
             return Err(Error::OutOfTurn);
@@ -241,8 +254,22 @@ impl Methods {
         }
     }
 
-    fn acts_for(&self, user: &str) -> Result<For, Error> {
-        self.caller.acts_for(user)?.ok_or(Error::NotYours)
+    fn account(&self, parameters: Value) -> Result<Account, Error> {
+        let OfUser { user, directory } = read(parameters)?;
+        match self.acts_for(&user, directory.as_deref())? {
+            For::Account(account) => Ok(account),
+            For::Nobody => Err(Error::NoSet),
+        }
+    }
+
+    /// Whom the caller may act for under this name, and with the sets that it means: of those in another directory nothing is known
+    /// here, and least of all that somebody has none.
+    fn acts_for(&self, user: &str, directory: Option<&Path>) -> Result<For, Error> {
+        let found = self.caller.acts_for(user)?.ok_or(Error::NotYours)?;
+        match directory {
+            Some(directory) if directory != self.config.directory => Err(Error::OtherDirectory),
+            _ => Ok(found),
+        }
     }
 
     fn store(&self) -> FileStore {
@@ -263,6 +290,14 @@ impl Methods {
             Err(Error::NotYours) => {
                 self.warn_once(&format!("uid {} asked for another account", self.caller.uid()));
                 own("NotYours", None)
+            }
+            Err(Error::OtherDirectory) => {
+                let directory = self.config.directory.display();
+                self.warn_once(&format!(
+                    "uid {} asked about sets in another directory than {directory}; its own log says which",
+                    self.caller.uid()
+                ));
+                own("OtherDirectory", Some(json!({ "directory": self.config.directory })))
             }
             Err(Error::Unavailable(reason)) => {
                 log(Level::Error, &reason);

@@ -2,7 +2,7 @@
 //! message, over a UNIX socket.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::config::Config;
 use crate::lock::{Deadline, PAUSE};
 use crate::trust::PathBufDisplay;
 use crate::visible::shown;
@@ -28,6 +29,8 @@ pub const LARGEST: usize = 16 << 10;
 /// A connection to the broker.
 pub struct Broker {
     path: PathBuf,
+    /// Where sets are, by the configuration here. What is asked names it.
+    directory: PathBuf,
     socket: OwnedFd,
     /// What has come behind the last message.
     rest: Zeroizing<Vec<u8>>,
@@ -71,6 +74,19 @@ pub enum BrokerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It has the sets of another directory, and so can say nothing about those here.
+    #[error(
+        "{path}: the broker looks for sets in {theirs}, this program in {ours}; expected one directory: give both the same file \
+         (conf= of the module, --config of programs), or set `broker` in this one's to the socket of another broker"
+    )]
+    OtherDirectory {
+        /// The socket.
+        path: PathBufDisplay,
+        /// The broker's directory.
+        theirs: String,
+        /// The directory of the configuration here.
+        ours: PathBufDisplay,
+    },
     /// It refused the call.
     #[error("the broker says {error}; see its log")]
     Refused {
@@ -95,11 +111,12 @@ pub struct Reply<P> {
 }
 
 impl Broker {
-    /// Connects to the socket of a broker that runs as root, or as this user.
+    /// Connects to the broker of a configuration, which runs as root, or as this user.
     ///
     /// # Errors
     /// [`BrokerError`].
-    pub fn connect(path: &Path, patience: Duration) -> Result<Self, BrokerError> {
+    pub fn connect(config: &Config, patience: Duration) -> Result<Self, BrokerError> {
+        let path = config.broker.as_path();
         let absent = |errno| BrokerError::Absent { path: path.into(), errno };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(absent)?;
@@ -115,23 +132,8 @@ impl Broker {
         if uid != 0 && uid != geteuid().as_raw() {
             return Err(BrokerError::NotRoot { path: path.into(), uid });
         }
-        Ok(Self { path: path.into(), socket, rest: Zeroizing::default() })
-    }
-
-    /// Calls a method, and waits for what it has to say. Those of an error are other parameters: `R` may require none.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
-    pub fn call<P: Serialize, R: DeserializeOwned>(
-        &mut self,
-        method: &str,
-        parameters: &P,
-        patience: Duration,
-    ) -> Result<R, BrokerError> {
-        match self.exchange(method, parameters, patience)? {
-            Reply { error: Some(error), .. } => Err(BrokerError::Refused { error: shown(&error) }),
-            Reply { error: None, parameters } => parameters.ok_or_else(|| self.garbled(&"no parameters")),
-        }
+        let directory = config.directory.clone();
+        Ok(Self { path: path.into(), directory, socket, rest: Zeroizing::default() })
     }
 
     /// Calls a method, and waits for its reply, be it an error.
@@ -152,6 +154,20 @@ impl Broker {
         self.send(&message, patience)?;
         let reply = self.receive(patience)?;
         serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))
+    }
+
+    /// The error that the broker has replied with, and the directory that may stand in its parameters.
+    #[must_use]
+    pub fn refused(&self, error: &str, directory: Option<&str>) -> BrokerError {
+        let name = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.'));
+        match (name, directory) {
+            (Some("OtherDirectory"), Some(theirs)) => BrokerError::OtherDirectory {
+                path: self.path.as_path().into(),
+                theirs: plain(theirs),
+                ours: self.directory.as_path().into(),
+            },
+            _ => BrokerError::Refused { error: plain(error) },
+        }
     }
 
     fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), BrokerError> {

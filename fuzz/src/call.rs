@@ -13,8 +13,8 @@ use backupcodes_core::store::FileStore;
 use nix::syslog::{LogMask, Severity, setlogmask};
 use nix::unistd::{User, geteuid};
 
-/// Stand for what no fuzzer could guess: the caller's name and first code, and the other user's.
-const PLACEHOLDERS: [&str; 4] = ["@user", "@code", "@other", "@theirs"];
+/// Stand for what no fuzzer could guess: the caller's name and first code, the other user's, and where the sets are.
+const PLACEHOLDERS: [&str; 5] = ["@user", "@code", "@other", "@theirs", "@directory"];
 /// The most calls of one connection: a hash takes time.
 const MOST: usize = 8;
 
@@ -102,7 +102,8 @@ impl World {
 
     fn filled_in(&self, message: &[u8]) -> Vec<u8> {
         let Ok(text) = std::str::from_utf8(message) else { return message.into() };
-        let values = [&self.own.name, &self.own.code, &self.other.name, &self.other.code];
+        let directory = self.config.directory.to_string_lossy();
+        let values = [&self.own.name, &self.own.code, &self.other.name, &self.other.code, &*directory];
         let filled = PLACEHOLDERS
             .iter()
             .zip(values)

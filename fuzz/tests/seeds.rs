@@ -25,7 +25,7 @@ macro_rules! replay {
 }
 
 replay! {
-    call but ["deep", "looks", "others", "renewal"]
+    call but ["deep", "elsewhere", "looks", "others", "renewal"]
     code but ["verification", "verification_wide"]
     set but ["used"]
     throttle but ["hostile_names", "in_its_place"]

@@ -51,7 +51,7 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     let store = FileStore::new(&config.directory);
     let mut is_lost = false;
     let by_broker = store.wants_broker()
-        && match broker::is_there(&config.broker) {
+        && match broker::is_there(&config) {
             Ok(()) => true,
             Err(error) => {
                 let no = unavailable(error);
@@ -70,9 +70,10 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     let login = Login { config: &config, account: account.as_ref(), place: &place };
     let name = account.as_ref().map_or("", |account| &account.name);
     let has_no_set = || {
-        if by_broker { broker::has_no_set(&config.broker, name) } else { login.has_no_set() }
+        if by_broker { broker::has_no_set(&config, name) } else { Ok(login.has_no_set()) }
     };
-    if options.nullok && has_no_set() {
+    // An error: nobody is asked for what cannot be judged.
+    if options.nullok && has_no_set().map_err(unavailable)? {
         return Err(No(
             PAM_IGNORE,
             Level::Debug,
@@ -94,7 +95,7 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
     let accepted = if by_broker {
-        broker::attempt(&config.broker, name, answer, &place)
+        broker::attempt(&config, name, answer, &place)
     } else {
         login.attempt(answer, &ThisHost(pamh))
     };

@@ -1,11 +1,11 @@
 //! Asks the broker, where this process cannot work with the store itself.
 
-use std::path::Path;
 use std::time::Duration;
 
 use backupcodes_core::attempt::Accepted;
-use backupcodes_core::broker::{Broker, BrokerError};
+use backupcodes_core::broker::{Broker, BrokerError, Reply};
 use backupcodes_core::code::Slot;
+use backupcodes_core::config::Config;
 use backupcodes_core::login::{Answer, Level, No};
 use backupcodes_core::place::Place;
 use serde::{Deserialize, Serialize};
@@ -18,49 +18,55 @@ const SHORT: Duration = Duration::from_secs(5);
 #[derive(Serialize)]
 struct OfUser<'a> {
     user: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Found {
-    has_set: Option<bool>,
+    directory: &'a str,
 }
 
 #[derive(Serialize)]
 struct Check<'a> {
     user: &'a str,
+    directory: &'a str,
     answer: &'a str,
     service: &'a str,
     host: Option<&'a str>,
     tty: &'a str,
 }
 
+/// What either question is replied to with, or an error: one type, for the module's size.
 #[derive(Deserialize)]
-struct Verdict {
+struct Told {
+    has_set: Option<bool>,
     verdict: Option<String>,
     slot: Option<u8>,
     left: Option<usize>,
+    directory: Option<String>,
 }
 
 /// Whether somebody listens there.
 ///
 /// # Errors
 /// Nobody does, or nobody to trust.
-pub(crate) fn is_there(path: &Path) -> Result<(), BrokerError> {
-    Broker::connect(path, SHORT).map(drop)
+pub(crate) fn is_there(config: &Config) -> Result<(), BrokerError> {
+    Broker::connect(config, SHORT).map(drop)
 }
 
 /// Whether the broker has proof that the user has no set.
-pub(crate) fn has_no_set(path: &Path, user: &str) -> bool {
-    let found =
-        Broker::connect(path, SHORT).and_then(|mut broker| broker.call("HasSet", &OfUser { user }, SHORT));
-    found.is_ok_and(|Found { has_set }| has_set == Some(false))
+///
+/// # Errors
+/// It has the sets of another directory. Whatever else is wrong shows in the attempt.
+pub(crate) fn has_no_set(config: &Config, user: &str) -> Result<bool, BrokerError> {
+    let question = OfUser { user, directory: &config.directory.to_string_lossy() };
+    match ask(config, "HasSet", &question, SHORT) {
+        Ok(Told { has_set, .. }) => Ok(has_set == Some(false)),
+        Err(error @ BrokerError::OtherDirectory { .. }) => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Has the answer judged, and its code spent.
 ///
 /// # Errors
 /// The answer is not accepted. Why stands in the broker's log.
-pub(crate) fn attempt(path: &Path, user: &str, answer: &[u8], place: &Place) -> Result<Accepted, No> {
+pub(crate) fn attempt(config: &Config, user: &str, answer: &[u8], place: &Place) -> Result<Accepted, No> {
     let unavailable = |error: BrokerError| No {
         answer: Answer::Unavailable,
         level: Level::Error,
@@ -70,13 +76,28 @@ pub(crate) fn attempt(path: &Path, user: &str, answer: &[u8], place: &Place) -> 
     let Place { service, host, tty, .. } = place;
     // What is no text is no code.
     let answer = std::str::from_utf8(answer).unwrap_or_default();
-    let check = Check { user, answer, service, host: host.as_deref(), tty };
-    let mut broker = Broker::connect(path, PATIENCE).map_err(unavailable)?;
-    let Verdict { verdict, slot, left } = broker.call("Check", &check, PATIENCE).map_err(unavailable)?;
+    let directory = &config.directory.to_string_lossy();
+    let check = Check { user, directory, answer, service, host: host.as_deref(), tty };
+    let Told { verdict, slot, left, .. } = ask(config, "Check", &check, PATIENCE).map_err(unavailable)?;
     match (verdict.as_deref(), slot.and_then(Slot::new), left) {
         (Some("accepted"), Some(slot), Some(left)) => Ok(Accepted { slot, set: String::new(), left }),
         (Some("refused"), ..) => no(Answer::Refused, Level::Debug),
         (Some("user_unknown"), ..) => no(Answer::UserUnknown, Level::Debug),
         _ => no(Answer::Unavailable, Level::Error),
+    }
+}
+
+fn ask(
+    config: &Config,
+    method: &str,
+    question: &impl Serialize,
+    patience: Duration,
+) -> Result<Told, BrokerError> {
+    let mut broker = Broker::connect(config, patience)?;
+    let Reply { error, parameters } = broker.exchange::<_, Told>(method, question, patience)?;
+    match (error, parameters) {
+        (None, Some(told)) => Ok(told),
+        (None, None) => Err(broker.refused("nothing", None)),
+        (Some(error), told) => Err(broker.refused(&error, told.and_then(|told| told.directory).as_deref())),
     }
 }

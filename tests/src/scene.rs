@@ -38,6 +38,13 @@ impl Scene {
         std::mem::replace(&mut self.broker, broker)
     }
 
+    /// One with this configuration in the place of the one that is there.
+    pub fn restart_with(&mut self, conf: &Path) {
+        self.broker.kill().unwrap();
+        self.broker.wait().unwrap();
+        self.broker = broker::start(&self.socket(), &["--config".as_ref(), conf.as_ref()]);
+    }
+
     pub fn socket(&self) -> PathBuf {
         sandbox_of_root().unwrap().join(format!("broker-{}", self.world.service))
     }

@@ -99,7 +99,8 @@ fn a_call_that_wants_no_reply_gets_none() {
     let Some(scene) = Scene::new("") else { return };
     let call = |method: &str, oneway: bool| {
         let method = format!("org.backupcodes.Broker.{method}");
-        format!("{}\0", json!({ "method": method, "oneway": oneway, "parameters": { "user": USER } }))
+        let parameters = json!({ "user": USER, "directory": scene.world.store() });
+        format!("{}\0", json!({ "method": method, "oneway": oneway, "parameters": parameters }))
     };
     let reply = scene.send(65534, &(call("HasSet", true) + &call("Status", false)));
     assert!(reply.contains("\"total\":10") && !reply.contains("has_set"), "{reply}");
@@ -117,14 +118,87 @@ fn root_that_sees_the_store_read_only_asks_the_broker() {
     assert_eq!(race_in(&mut host, &attempts)[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
 }
 
+/// "No set" in a directory is no proof about another one.
+#[test]
+fn a_broker_of_another_directory_proves_nothing_and_checks_nothing() {
+    let Some(mut scene) = Scene::new("nullok") else { return };
+    let other = scene.world.path("other");
+    fs::create_dir(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
+    let own = scene.world.store();
+    let conf = scene.world.path("other.conf");
+    let text = fs::read_to_string(scene.world.path("conf")).unwrap();
+    fs::write(&conf, text.replace(own.to_str().unwrap(), other.to_str().unwrap())).unwrap();
+    scene.restart_with(&conf);
+    let code = scene.sheet.codes[0].clone();
+    // With `nullok` that shows before anybody is asked.
+    for (options, said) in [("nullok", 0), ("", 1)] {
+        scene.world.stack(options);
+        assert_eq!(scene.try_as_user(&code), (pam::AUTHINFO_UNAVAIL, said), "{options}");
+        let line = scene.world.last_line();
+        for told in [own.to_str().unwrap(), other.to_str().unwrap(), "conf=", "--config"] {
+            assert!(line.text.contains(told), "{told}: {line:?}");
+        }
+        assert_eq!(line.level, ERROR);
+    }
+    let replies = |directory: &serde_json::Value| {
+        let with = |mut parameters: serde_json::Value| {
+            parameters["user"] = json!(USER);
+            parameters["directory"] = directory.clone();
+            parameters
+        };
+        [
+            ("HasSet", with(json!({}))),
+            ("Check", with(json!({ "answer": code, "service": "x" }))),
+            ("Verify", with(json!({ "answer": code }))),
+            ("Status", with(json!({}))),
+            ("Renew", with(json!({}))),
+        ]
+        .map(|(method, parameters)| scene.call(65534, method, parameters))
+    };
+    let link = scene.world.path("link");
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    let other = other.to_str().unwrap();
+    let name = other.rsplit('/').next().unwrap();
+    for directory in [
+        own.to_str().unwrap(),
+        link.to_str().unwrap(),
+        &format!("{other}/../{name}"),
+        &format!("{other}/.."),
+        &format!("{other}x"),
+        &other[1..],
+        "/",
+        "",
+    ] {
+        for reply in replies(&json!(directory)) {
+            assert_eq!(reply["error"], "org.backupcodes.Broker.OtherDirectory", "{directory}: {reply}");
+            assert_eq!(reply["parameters"]["directory"], other);
+        }
+    }
+    // A slash is no other directory.
+    for directory in [other, &format!("{other}/"), &format!("/{other}//")] {
+        assert_eq!(replies(&json!(directory))[0]["parameters"]["has_set"], false, "{directory}");
+    }
+    // Who asks for a proof or a verdict says of what.
+    let [has_set, check, verify, status, _] = replies(&json!(null));
+    for reply in [has_set, check] {
+        assert_eq!(reply["error"], "org.varlink.service.InvalidParameter", "{reply}");
+    }
+    for reply in [verify, status] {
+        assert_eq!(reply["error"], "org.backupcodes.Broker.NoSet", "{reply}");
+    }
+    assert_eq!(scene.status()["left"], 10);
+}
+
 #[test]
 fn each_account_acts_for_itself_alone_and_root_for_any() {
     let Some(scene) = Scene::new("") else { return };
     let code = &scene.sheet.codes[0];
+    let store = scene.world.store();
     let calls = [
-        ("Check", json!({ "user": USER, "answer": code, "service": "x" })),
+        ("Check", json!({ "user": USER, "directory": store, "answer": code, "service": "x" })),
         ("Verify", json!({ "user": USER, "answer": code })),
-        ("HasSet", json!({ "user": USER })),
+        ("HasSet", json!({ "user": USER, "directory": store })),
         ("Status", json!({ "user": USER })),
     ];
     // Of those who exist, with what the store or the user database might take for the same name, and of those who do not.
@@ -178,7 +252,8 @@ fn failures_of_a_user_make_nobody_else_wait_whatever_service_they_claim() {
     let socket = scene.socket();
     scene.world.configure(&format!("broker = {socket:?}\n{}", CHEAP.replace("free = 1000000", "free = 1")));
     for service in ["login", "sshd", &scene.world.service] {
-        let check = json!({ "user": USER, "answer": wrong, "service": service, "host": "192.0.2.7" });
+        let directory = scene.world.store();
+        let check = json!({ "user": USER, "directory": directory, "answer": wrong, "service": service, "host": "192.0.2.7" });
         assert_eq!(scene.call(65534, "Check", check)["parameters"]["verdict"], "refused");
     }
     let throttled = scene.status()["throttled"].clone();

@@ -1,6 +1,5 @@
 //! What ordinary users do to the broker that runs, so as to act for others or to keep them waiting.
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,6 +27,8 @@ def connect():
     return s
 
 def message(method, **parameters):
+    if method in ('HasSet', 'Check'):
+        parameters['directory'] = sys.argv[2]
     return json.dumps({'method': 'org.backupcodes.Broker.' + method, 'parameters': parameters}).encode() + b'\\0'
 
 def call(s, method, **parameters):
@@ -68,16 +69,16 @@ def as_uid(uid, action):
 ";
 
 /// An attack that `start` starts: a program, or what leads to it.
-fn python(start: &[&str], socket: &Path, attack: &str) -> Command {
+fn python(start: &[&str], scene: &Scene, attack: &str) -> Command {
     let mut command = Command::new("timeout");
     command.arg("60").args(start).args(["/usr/bin/python3", "-c"]);
-    command.arg(format!("{BEGINNING}{attack}")).arg(socket);
+    command.arg(format!("{BEGINNING}{attack}")).arg(scene.socket()).arg(scene.world.store());
     command
 }
 
 /// What an attack prints.
 fn attack(scene: &Scene, start: &[&str], attack: &str) -> Value {
-    let output = feed(&mut python(start, &scene.socket(), attack), "");
+    let output = feed(&mut python(start, scene, attack), "");
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
@@ -89,7 +90,7 @@ struct Attackers(Vec<Child>);
 
 impl Attackers {
     fn start(scene: &Scene, count: usize, start: &[&str], attack: &str) -> Self {
-        let one = |_| python(start, &scene.socket(), attack).stdin(Stdio::null()).spawn().unwrap();
+        let one = |_| python(start, scene, attack).stdin(Stdio::null()).spawn().unwrap();
         Self((0..count).map(one).collect())
     }
 
@@ -455,7 +456,7 @@ for s in flood:
 ";
     for _ in 0..2 {
         // All the places that one account has.
-        let mut waits = python(&AS_ATTACKER, &scene.socket(), WAITS).spawn().unwrap();
+        let mut waits = python(&AS_ATTACKER, &scene, WAITS).spawn().unwrap();
         wait_until("16 connections", || connections(&scene.broker).len() == 16);
         for connection in connections(&scene.broker) {
             kill(connection, Signal::SIGKILL).unwrap();
@@ -481,7 +482,7 @@ print(json.dumps(verdict['parameters']['verdict']))
 ";
     let Some(mut scene) = Scene::new("") else { return };
     let [first, second] = [scene.sheet.codes[0].clone(), scene.sheet.codes[1].clone()];
-    let mut goes_on = python(&[], &scene.socket(), GOES_ON);
+    let mut goes_on = python(&[], &scene, GOES_ON);
     let output = feed(&mut goes_on, &format!("{}\n{first}\n", scene.broker.id()));
     assert_eq!(text(&output.stdout), "\"accepted\"\n", "{}", text(&output.stderr));
     assert_eq!(scene.try_as_user(&second).0, pam::AUTHINFO_UNAVAIL, "nobody listens");

@@ -390,6 +390,27 @@ fn verify_says_when_no_code_is_looked_at() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// What it would show, check and renew is another set than the one that works at a login.
+#[test]
+fn a_broker_of_another_directory_than_the_users_configuration_is_told_of() {
+    let Some(mut scene) = Renewal::new() else { return };
+    let sheet = scene.machine.generate(&scene.user);
+    let other = scene.machine.sandbox.join("other-sets");
+    fs::create_dir_all(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
+    let conf = scene.machine.sandbox.join("other-sets.conf");
+    fs::write(&conf, format!("directory = {other:?}\n")).unwrap();
+    scene.restart(&["--config", conf.to_str().unwrap()]);
+    for command in ["status", "verify", "renew"] {
+        let output = scene.output(command, &format!("{}\n", sheet.codes[0]));
+        assert_eq!(output.status.code(), Some(3), "{command}");
+        let said = text(&output.stderr);
+        let told = format!("looks for sets in {}, this program in /var/lib/backupcodes", other.display());
+        assert!(said.contains(&told) && said.contains("--config"), "{command}: {said}");
+    }
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
+}
+
 #[test]
 fn a_broker_by_hand_makes_its_folder_and_takes_the_place_of_nothing_but_a_socket() {
     let Some(mut scene) = Renewal::new() else { return };
