@@ -14,13 +14,22 @@ use crate::caller::Caller;
 use crate::interface::Methods;
 
 /// The first call must be there so soon: nobody who connects has anything else to do.
-const FIRST: Duration = Duration::from_secs(10);
-/// Later ones wait for somebody who types, and fetches the sheet for it.
-const LATER: Duration = Duration::from_secs(300);
+const FIRST: Patience = Patience { whole: Duration::from_secs(10), silence: Duration::from_secs(10) };
+/// Later ones wait for somebody who types, and fetches the sheet for it, and gives signs of life.
+const LATER: Patience = Patience { whole: Duration::MAX, silence: Duration::from_secs(300) };
 /// Nobody waits longer for us to write.
 const WRITE: Duration = Duration::from_secs(10);
 /// No connection lasts longer, whatever it does. In seconds.
 const WHOLE: u32 = 600;
+
+/// How long a message is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Until it is there.
+    whole: Duration,
+    /// Without a byte of it.
+    silence: Duration,
+}
 
 /// Answers calls until the other end is closed.
 ///
@@ -65,14 +74,15 @@ impl Connection {
 }
 
 /// One message, with the NUL at its end. `None`: the other end is closed.
-fn receive(stream: &mut UnixStream, patience: Duration) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+fn receive(stream: &mut UnixStream, patience: Patience) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let start = Instant::now();
     let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
     // Byte by byte: what is behind the NUL is of the next call. A call is short, and has a process for itself.
     let mut byte = [0];
     loop {
-        let left = patience.checked_sub(start.elapsed()).filter(|left| !left.is_zero());
-        stream.set_read_timeout(Some(left.ok_or(io::ErrorKind::TimedOut)?))?;
+        let left = patience.whole.checked_sub(start.elapsed()).filter(|left| !left.is_zero());
+        let left = left.ok_or(io::ErrorKind::TimedOut)?.min(patience.silence);
+        stream.set_read_timeout(Some(left))?;
         match stream.read(&mut byte) {
             Ok(0) if message.is_empty() => return Ok(None),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -84,5 +94,42 @@ fn receive(stream: &mut UnixStream, patience: Duration) -> io::Result<Option<Zer
         if byte == [0] {
             return Ok(Some(message));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::wait;
+
+    /// What comes of a message whose bytes come at this distance.
+    fn dripped(bytes: &'static [u8], distance: Duration, patience: Patience) -> io::Result<Option<Vec<u8>>> {
+        let (mut ours, mut theirs) = UnixStream::pair()?;
+        let drip = std::thread::spawn(move || {
+            for byte in bytes {
+                wait(distance);
+                // Where nobody reads any more, nothing is left to do.
+                let _ = theirs.write_all(&[*byte]);
+            }
+            wait(distance);
+        });
+        let received = receive(&mut ours, patience).map(|message| message.map(|message| message.to_vec()));
+        drop(ours);
+        drip.join().unwrap();
+        received
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_byte_and_the_whole_from_the_beginning() {
+        let ms = Duration::from_millis;
+        let later = Patience { whole: Duration::MAX, silence: ms(400) };
+        let message = dripped(b"{       }\0", ms(80), later).unwrap();
+        assert_eq!(message.as_deref(), Some(&b"{       }\0"[..]), "800 ms, and none of silence for 400");
+        assert!(dripped(b"{", ms(800), later).is_err(), "silent from the beginning");
+        assert!(dripped(b"{}", ms(800), later).is_err(), "silent in the middle");
+        let first = Patience { whole: ms(400), silence: ms(400) };
+        assert!(dripped(b"{       }\0", ms(80), first).is_err(), "not there in time");
+        assert!(dripped(b"{}\0", ms(10), first).unwrap().is_some());
+        assert!(LATER.silence == Duration::from_secs(300) && WHOLE == 600, "as the manual says");
     }
 }

@@ -100,7 +100,7 @@ fn start(stream: UnixStream, config: Option<&Path>) -> std::io::Result<Child> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nobody waits for it")]
-fn wait(time: Duration) {
+pub(crate) fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
