@@ -10,7 +10,6 @@ use backupcodes_core::broker::{Broker, BrokerError, INTERFACE, Reply};
 use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
-use backupcodes_core::notice::host_name;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use nix::unistd::{User, geteuid};
@@ -144,6 +143,7 @@ struct Message {
 
 #[derive(Deserialize)]
 struct Sheet {
+    host: String,
     set: String,
     created: String,
     codes: Vec<String>,
@@ -219,7 +219,7 @@ impl Session {
         let codes =
             sheet.codes.iter().map(|code| Code::parse(code.as_bytes())).collect::<Result<Vec<_>, _>>();
         let codes = codes.map_err(|_| garbled("what is no code"))?;
-        let text = sheet::text(&host_name(), user, &sheet.set, time(&sheet.created)?, &codes);
+        let text = sheet::text(&sheet.host, user, &sheet.set, time(&sheet.created)?, &codes);
         output::write(|out| out.write_all(text.as_bytes())).map_err(Failure::NotRenewed)?;
         // Now that it is there, and not before, it takes the place of the old one.
         match call::<_, Value>(broker, "Keep", &Nothing {}) {

@@ -21,7 +21,7 @@ use crate::interface::{Error, Outcome};
 use crate::log::log;
 use crate::pam::{Conversation, Step, judge_service};
 
-/// What renewals that fail are counted by: they may try passwords.
+/// What renewals are counted by: those that fail may try passwords, and those that succeed send mail.
 const COUNTED_AS: &str = "renewal";
 /// The longest answer that PAM takes: PAM_MAX_RESP_SIZE of `_pam_types.h`.
 const LONGEST_ANSWER: usize = 512;
@@ -98,7 +98,7 @@ impl Renewal {
             error @ ReplaceError::Unflushed(_) => Error::Unflushed(error.to_string()),
             error => Error::Unavailable(error.to_string()),
         })?;
-        if let Err(error) = Throttle::new(config).clear(user) {
+        if let Err(error) = Throttle::new(config).clear_all_but(user, COUNTED_AS) {
             log(Level::Warning, &format!("the failures of {user} are still counted: {error}"));
         }
         Ok(json!({}))
@@ -128,7 +128,8 @@ impl Renewal {
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         let codes: Vec<_> = new.codes.iter().map(Code::for_sheet).collect();
         let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
-        let sheet = json!({ "set": new.label.set, "created": new.label.created.to_string(), "codes": codes });
+        let host = notice::host_name();
+        let sheet = json!({ "host": host, "set": new.label.set, "created": new.label.created.to_string(), "codes": codes });
         let reply = json!({ "messages": messages, "sheet": sheet });
         Ok((Self { account, old, stage: Stage::Made(new) }, reply))
     }
@@ -153,14 +154,15 @@ fn has_room(config: &Config) -> Result<(), Error> {
     )))
 }
 
-/// Counts a renewal as a failure until its set is in place, or many at one time would be a way to try passwords.
+/// Counts a renewal before it begins, or many at one time would be a way to try passwords. Where it succeeds it stays counted: each sends
+/// notices, and without end they would fill the outbox.
 fn count(config: &Config, account: &Account) -> Result<(), Error> {
     let key = Key { user: Some(&account.name), service: COUNTED_AS, source: None };
     let counted = Throttle::new(config).count(key, clock::precise())?;
     let Some(wait) = counted.refused else { return Ok(()) };
     let (user, before) = (&account.name, counted.before);
     Err(Error::Throttled {
-        reason: format!("a renewal of {user} is refused {wait}, after {before} failures"),
-        messages: json!([{ "style": "error_msg", "text": format!("Too many attempts failed: refused {wait}.") }]),
+        reason: format!("a renewal of {user} is refused {wait}, after {before} others"),
+        messages: json!([{ "style": "error_msg", "text": format!("Too many renewals: refused {wait}.") }]),
     })
 }

@@ -165,6 +165,16 @@ impl Throttle {
         Ok(names.len())
     }
 
+    /// Forgets all failures of a user but those of one service.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub fn clear_all_but(&self, user: &str, service: &str) -> Result<(), StoreError> {
+        let Some(folder) = self.find(user)? else { return Ok(()) };
+        let names = folder.names()?;
+        names.iter().filter(|name| place_of(name).0 != service).try_for_each(|name| folder.remove(name))
+    }
+
     /// The keys of a user that refuse at the moment.
     ///
     /// # Errors
@@ -354,6 +364,17 @@ mod tests {
         world.fail(ALICE, AT_ONCE);
         world.1.count(ALICE, now()).unwrap().clear().unwrap();
         assert_eq!((world.fail(ALICE, AT_ONCE).0, world.fail(other, AT_ONCE).0), (0, 1));
+    }
+
+    #[test]
+    fn one_service_may_be_left_when_the_others_are_forgotten() {
+        let world = world(RULES);
+        let key = |service, source| Key { service, source, ..ALICE };
+        let all = [key("sshd", Some("192.0.2.7")), key("renewal", None), key("renewals", None)];
+        all.iter().for_each(|&key| _ = world.fail(key, AT_ONCE));
+        world.1.clear_all_but("alice", "renewal").unwrap();
+        assert_eq!(all.map(|key| world.fail(key, AT_ONCE).0), [0, 1, 0]);
+        world.1.clear_all_but("bob", "renewal").unwrap();
     }
 
     /// 64 at once: how many came before each, and whether it was refused without a look.

@@ -108,7 +108,7 @@ fn whoever_fails_too_often_waits_whatever_the_answers_are() {
         assert_eq!(scene.renew(&[(PASSWORD, "not the password")]).0, 1);
     }
     let (status, screen) = scene.renew(&[]);
-    assert!(status == 1 && screen.contains("Too many attempts failed: refused until"), "{screen}");
+    assert!(status == 1 && screen.contains("Too many renewals: refused until"), "{screen}");
     assert!(!screen.contains(PASSWORD), "{screen}");
     let throttled = scene.machine.status(&scene.user)["throttled"].clone();
     assert_eq!((&throttled[0]["service"], &throttled[0]["source"]), (&"renewal".into(), &"local".into()));
@@ -120,15 +120,59 @@ fn whoever_fails_too_often_waits_whatever_the_answers_are() {
     assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[1])]).0, 1);
     let counters = Path::new("/run/backupcodes/throttle").join(&scene.user.name);
     assert!(counters.join("backupcodes@%local").exists());
+    fs::remove_file(counters.join("renewal@%local")).unwrap();
     scene.ask_nothing();
     assert_eq!(scene.renew(&[(DONE, "")]).0, 0);
-    assert_eq!(fs::read_dir(&counters).unwrap().count(), 0);
+    assert!(fs::read_dir(&counters).unwrap().all(|file| file.unwrap().file_name() == "renewal@%local"));
     fs::write(SERVICE, SHIPPED).unwrap();
+    fs::remove_file(counters.join("renewal@%local")).unwrap();
     for _ in 0..2 {
         assert_eq!(scene.renew(&[(PASSWORD, &password), (CODE, &sheet.codes[1])]).0, 1);
     }
     let throttled = scene.machine.status(&scene.user)["throttled"].clone();
     assert_eq!(throttled[0]["service"], "backupcodes", "{throttled}");
+}
+
+#[test]
+fn the_sheet_names_the_host_of_the_broker() {
+    let Some(scene) = Renewal::new() else { return };
+    let mut elsewhere = Command::new("unshare");
+    elsewhere.args(["--uts", "sh", "-c", "hostname elsewhere.example && exec \"$@\"", "sh"]);
+    let own = scene.command("renew");
+    elsewhere.arg(own.get_program()).args(own.get_args());
+    let mut terminal = Terminal::start(&mut elsewhere);
+    terminal.expect(PASSWORD);
+    terminal.send(&scene.user.password);
+    terminal.expect(DONE);
+    assert_eq!(terminal.end(), 0);
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    assert!(terminal.screen.contains(&host) && !terminal.screen.contains("elsewhere"), "{}", terminal.screen);
+}
+
+/// 60 of them in 4 s, each with its notices, filled the outbox.
+#[test]
+fn renewals_that_succeed_wait_for_each_other_as_well() {
+    let Some(scene) = Renewal::new() else { return };
+    scene.ask_nothing();
+    let renewed = || scene.renew(&[]);
+    for number in 0..5 {
+        let (status, screen) = renewed();
+        assert!(status == 0 && screen.contains(DONE), "{number}: {screen}");
+    }
+    let set = scene.set();
+    let (status, screen) = renewed();
+    assert!(status == 1 && screen.contains("Too many renewals: refused until"), "{screen}");
+    assert_eq!(scene.set(), set);
+    // Each one that comes too early waits twice as long.
+    let start = Instant::now();
+    let mut refused = 0;
+    while renewed().0 != 0 {
+        refused += 1;
+        assert!(start.elapsed() < Duration::from_secs(100), "refused {refused} times");
+        std::thread::sleep(Duration::from_millis(2100).saturating_mul(refused));
+    }
+    assert!(start.elapsed() > Duration::from_millis(1900), "{:?}", start.elapsed());
+    assert!(scene.set() != set && scene.subjects().len() < 20, "{:#?}", scene.subjects());
 }
 
 #[test]
