@@ -20,7 +20,7 @@ const LATER: Patience = Patience { whole: Duration::MAX, silence: Duration::from
 /// Nobody waits longer for us to write.
 const WRITE: Duration = Duration::from_secs(10);
 /// No connection lasts longer, whatever it does. In seconds.
-const WHOLE: u32 = 600;
+pub(crate) const WHOLE: u32 = 600;
 
 /// How long a message is waited for.
 #[derive(Clone, Copy)]

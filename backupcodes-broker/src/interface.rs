@@ -217,7 +217,7 @@ impl Methods {
         if self.has_begun.swap(true, Ordering::Relaxed) {
             return Err(Error::OutOfTurn);
         }
-        let (begun, reply) = Renewal::begin(&self.config, self.conf.as_deref(), account)?;
+        let (begun, reply) = Renewal::begin(&self.config, self.conf.as_deref(), account, self.caller)?;
         *self.renewal() = Some(begun);
         Ok(reply)
     }

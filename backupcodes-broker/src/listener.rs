@@ -13,8 +13,10 @@ use backupcodes_core::login::Level;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::User;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::caller::Caller;
+use crate::connection::WHOLE;
 use crate::log::log;
 
 /// The most connections of an account at one time: a login needs one, and has it for the time of one hash.
@@ -24,6 +26,8 @@ const MOST: usize = 256;
 /// So long a place is kept at least. A refusal takes a hundredth of the time that the start of a process does: who opens and closes
 /// connections without end would make all others wait in the queue behind them.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// A connection ends by itself by now, but not where somebody has stopped its process, as its user may while PAM runs.
+const LONGEST: Duration = Duration::from_secs(WHOLE as u64 + 10);
 /// Where none can be taken for the moment, such as without a descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -67,10 +71,10 @@ fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
         return;
     }
     let Some(place) = Clients::enter(clients, caller) else { return };
-    let started = start(stream, config).and_then(|mut child| {
+    let started = start(stream, config).and_then(|child| {
         std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
             let start = Instant::now();
-            let _ = child.wait();
+            wait_for_end(child, LONGEST);
             wait(SHORTEST.saturating_sub(start.elapsed()));
             drop(place);
         })
@@ -97,6 +101,15 @@ fn start(stream: UnixStream, config: Option<&Path>) -> std::io::Result<Child> {
         command.arg("--config").arg(config);
     }
     command.stdin(OwnedFd::from(stream)).stdout(Stdio::null()).spawn()
+}
+
+fn wait_for_end(mut child: Child, longest: Duration) {
+    let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::NONE);
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+    if process.is_ok_and(|fd| poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) == Ok(0)) {
+        let _ = child.kill();
+    }
+    let _ = child.wait();
 }
 
 #[expect(clippy::disallowed_methods, reason = "nobody waits for it")]
@@ -151,5 +164,22 @@ impl Drop for Place {
                 counts.remove(&self.1);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::{Signal, kill};
+
+    #[test]
+    fn who_is_stopped_keeps_no_place() {
+        let start = Instant::now();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        kill(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGSTOP).unwrap();
+        wait_for_end(child, Duration::from_millis(50));
+        assert!(start.elapsed() < Duration::from_secs(30));
+        wait_for_end(Command::new("true").spawn().unwrap(), Duration::from_secs(60));
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 }

@@ -1,23 +1,26 @@
 //! A PAM conversation that is held with somebody at the other end of a connection.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::ffi::{CString, OsString};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use backupcodes_core::options::Options;
 use nonstick::conv::Exchange;
 use nonstick::conv::conversation_func;
 use nonstick::items::Items;
 use nonstick::{AuthnFlags, ErrorCode, PamShared, Transaction, TransactionBuilder};
+use pam_stack::{Entry, Files, Kind};
+use rustix::process::geteuid;
+use rustix::thread::{Uid, set_thread_res_uid};
 use serde::Serialize;
+
+use crate::caller::Caller;
 
 /// The PAM service that says what a renewal takes.
 const SERVICE: &str = "backupcodes";
-/// Where every Linux-PAM looks for services: the host's own, and the distribution's.
-const FOLDERS: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
-
-/// As deep as files that include each other are followed.
-const DEEPEST: usize = 8;
+/// Our module, whatever stands around it in the name of its file.
+const MODULE: &str = "pam_backupcodes";
 /// As much as modules have in a program's main thread.
 const STACK: usize = 8 << 20;
 
@@ -54,16 +57,19 @@ pub(crate) enum Step {
 
 /// A conversation about one user.
 pub(crate) struct Conversation {
+    /// Ours, before any module.
+    own: Uid,
     steps: Receiver<Step>,
     answers: Sender<Vec<OsString>>,
 }
 
 impl Conversation {
-    /// Begins it. PAM has a thread for itself: it asks when it likes, and calls come when they like.
+    /// Begins it, for this caller. PAM has a thread for itself: it asks when it likes, and calls come when they like.
     ///
     /// # Errors
     /// There is no thread.
-    pub(crate) fn begin(user: &str) -> Result<Self, String> {
+    pub(crate) fn begin(user: &str, caller: Caller) -> Result<Self, String> {
+        let own = geteuid();
         let (to_us, steps) = mpsc::channel();
         let (answers, from_us) = mpsc::channel();
         let user = user.to_owned();
@@ -71,16 +77,21 @@ impl Conversation {
             .stack_size(STACK)
             .spawn(move || {
                 let talk = Talk { said: RefCell::default(), steps: to_us, answers: from_us };
-                let result = authenticate(&user, &talk);
+                let result = as_in_su(caller, own, || authenticate(&user, &talk));
                 let _ = talk.steps.send(Step::Ended(talk.said.take(), result));
             })
             .map_err(|error| format!("no thread for PAM ({error})"))?;
-        Ok(Self { steps, answers })
+        Ok(Self { own, steps, answers })
     }
 
     /// Waits for what comes next.
     pub(crate) fn next(&self) -> Step {
-        self.steps.recv().unwrap_or_else(|_| Step::Ended(Vec::new(), Err("PAM has panicked".into())))
+        match self.steps.recv() {
+            // A module may have changed the uids of all threads, with libc's functions.
+            Ok(Step::Ended(said, result)) => Step::Ended(said, result.and(have_again(self.own))),
+            Ok(asked) => asked,
+            Err(_) => Step::Ended(Vec::new(), Err("PAM has panicked".into())),
+        }
     }
 
     /// Answers the prompts of the last step, in their order. None may hold a NUL.
@@ -96,48 +107,74 @@ impl Conversation {
 /// # Errors
 /// The service is not one to rely on with the configuration in `conf`.
 pub(crate) fn judge_service(conf: Option<&Path>) -> Result<(), String> {
+    judge(&Files::below(Path::new("/")), conf)
+}
+
+fn judge(files: &Files<'_>, conf: Option<&Path>) -> Result<(), String> {
     const WITHOUT: &str =
         "and no renewal without; expected the file that comes with the broker, or lines of your own";
-    let file = Path::new(FOLDERS[0]).join(SERVICE);
-    let Some(lines) = lines_of(SERVICE) else {
-        return Err(format!("{}: no such PAM service, {WITHOUT}", file.display()));
-    };
-    if !ask(&lines, DEEPEST) {
-        return Err(format!("{}: no auth line, {WITHOUT}", file.display()));
-    }
-    let is_ours = |line: &&Line| line.iter().any(|word| word.contains("pam_backupcodes"));
-    let conf_of = |line: &Line| line.iter().find_map(|word| word.strip_prefix("conf=").map(PathBuf::from));
-    if lines.iter().filter(is_ours).any(|line| conf_of(line).as_deref() != conf) {
-        let (file, conf) = (file.display(), conf.map_or("none".into(), |conf| conf.display().to_string()));
+    let file = format!("/etc/pam.d/{SERVICE}");
+    let stack = files.stack(SERVICE).ok_or_else(|| format!("{file}: no such PAM service, {WITHOUT}"))?;
+    // What cannot be seen may ask for nothing, or have another conf=.
+    if let Some((place, name)) = stack.missing.first() {
         return Err(format!(
-            "{file}: pam_backupcodes has another conf= than the --config of this broker, {conf}; expected the same"
+            "{place}: {name:?} cannot be included; expected a PAM file, and not too deep a nest"
         ));
+    }
+    let is_failure = |entry: &&Entry| matches!(entry.kind, Kind::MustFail);
+    let lost = stack.swallows.first().map(|(place, _)| place);
+    let unclear = lost.or_else(|| stack.entries.iter().find(is_failure).map(|entry| &entry.place));
+    if let Some(place) = unclear {
+        return Err(format!("{place}: libpam loses this line, or does not understand it; mend it"));
+    }
+    if stack.is_refused {
+        return Err(format!(
+            "{file}: libpam cannot read it to its end, nor what it includes; mend the last line"
+        ));
+    }
+    let modules = || stack.entries.iter().filter_map(|entry| Some((entry, entry.module()?)));
+    if modules().next().is_none() {
+        return Err(format!("{file}: no auth line, {WITHOUT}"));
+    }
+    for (Entry { place, .. }, arguments) in
+        modules().filter(|(_, name)| name.contains(MODULE)).map(|(entry, _)| (entry, entry.arguments()))
+    {
+        let arguments: Vec<_> =
+            arguments.iter().flat_map(|argument| CString::new(argument.as_str())).collect();
+        let (options, usable) = Options::parse(&arguments);
+        usable.map_err(|error| format!("{place}: {error}"))?;
+        if options.conf.as_deref() != conf {
+            let shown = |conf: Option<&Path>| conf.map_or("none".into(), |conf| conf.display().to_string());
+            return Err(format!(
+                "{place}: {MODULE} has another conf= ({}) than the --config of this broker ({}); expected the same",
+                shown(options.conf.as_deref()),
+                shown(conf)
+            ));
+        }
     }
     Ok(())
 }
 
-/// The words of a line.
-type Line = Vec<String>;
-
-/// The lines of a service, or of what one includes, but comments.
-fn lines_of(service: &str) -> Option<Vec<Line>> {
-    // A path stays what it is.
-    let read = |folder: &&str| std::fs::read_to_string(Path::new(folder).join(service)).ok();
-    let text = FOLDERS.iter().find_map(read)?;
-    let words = |line: &str| line.split_whitespace().map(String::from).collect::<Line>();
-    Some(text.lines().filter(|line| !line.trim_start().starts_with('#')).map(words).collect())
+/// Runs PAM as su does: the real uid is the caller's, and all else is ours, so that no module takes for root who is not. It is this
+/// thread's alone: by its id nobody else can send the process a signal, and where our module holds a lock it has root's again.
+///
+/// # Errors
+/// Those of `f`; or the uid cannot be taken or given back.
+fn as_in_su(caller: Caller, own: Uid, f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    set_thread_res_uid(Uid::from_raw(caller.uid()), own, own).map_err(|error| {
+        format!(
+            "this process cannot have the real uid of its caller ({error}); expected root with CAP_SETUID"
+        )
+    })?;
+    let result = f();
+    have_again(own)?;
+    result
 }
 
-/// Whether there is an `auth` line among these, or in what they include.
-fn ask(lines: &[Line], depth: usize) -> bool {
-    let asks = |service: &str| {
-        depth > 0 && lines_of(service).is_some_and(|lines| ask(&lines, depth.saturating_sub(1)))
-    };
-    lines.iter().any(|line| match line.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["@include", service, ..] | ["auth" | "-auth", "include" | "substack", service, ..] => asks(service),
-        ["auth" | "-auth", ..] => true,
-        _ => false,
-    })
+/// Has this uid in this thread, in every sense.
+fn have_again(own: Uid) -> Result<(), String> {
+    set_thread_res_uid(own, own, own)
+        .map_err(|error| format!("this process cannot have its own uid again ({error}); see its PAM modules"))
 }
 
 fn authenticate(user: &str, talk: &Talk) -> Result<(), String> {
@@ -196,5 +233,101 @@ impl Talk {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What is said of a service with this text, beside a file `part` with that one.
+    fn judged(service: &str, part: &str, conf: Option<&str>) -> Result<(), String> {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("etc/pam.d");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(SERVICE), service).unwrap();
+        fs::write(folder.join("part"), part).unwrap();
+        fs::create_dir(folder.join("folder")).unwrap();
+        judge(&Files::below(root.path()), conf.map(Path::new))
+    }
+
+    #[test]
+    fn another_conf_is_found_wherever_it_stands() {
+        let line = |rest: &str| format!("auth required pam_backupcodes.so {rest}\n");
+        let [none, same, other] = ["nullok", "conf=/a nullok", "nullok conf=/b"].map(line);
+        for service in [
+            "@include part\n",
+            "auth include part\n",
+            "-auth substack part\n",
+            "auth include /etc/pam.d/part\n",
+        ] {
+            assert_eq!(judged(service, &none, None), Ok(()), "{service}");
+            assert_eq!(judged(service, &same, Some("/a")), Ok(()), "{service}");
+            for (part, conf) in [(&none, Some("/a")), (&same, None), (&other, Some("/a")), (&other, None)] {
+                let error = judged(service, part, conf).unwrap_err();
+                assert!(
+                    error.starts_with("/etc/pam.d/part:1: pam_backupcodes has another conf= ("),
+                    "{error}"
+                );
+                // Also beside lines that have the right one.
+                let both = format!("{}{service}", conf.map_or(none.clone(), |_| same.clone()));
+                assert!(judged(&both, part, conf).is_err(), "{both}");
+            }
+        }
+        for service in [
+            "auth required \\\n pam_backupcodes.so \\\n nullok conf=/b\n",
+            "auth [success=1 default=ignore] pam_backupcodes.so [conf=/b]\n",
+            "-auth\trequired\tpam_backupcodes.so\tconf=/b\n",
+            "AUTH REQUIRED /usr/lib/security/pam_backupcodes.so conf=/b # conf=/a\n",
+            // The last one counts.
+            "auth required pam_backupcodes.so conf=/a conf=/b\n",
+            "auth required pam_unix.so\nauth sufficient pam_backupcodes.so [prompt=conf=/a] conf=/b\n",
+        ] {
+            let error = judged(service, "", Some("/a")).unwrap_err();
+            assert!(error.contains("has another conf= (/b)"), "{service}: {error}");
+            assert_eq!(judged(service, "", Some("/b")), Ok(()), "{service}");
+        }
+        let error = judged(&line("conf=b"), "", None).unwrap_err();
+        assert!(error.contains("unknown module argument"), "{error}");
+        assert_eq!(
+            judged(
+                "auth required pam_unix.so conf=/b\n#auth required pam_backupcodes.so conf=/b\n",
+                "",
+                None
+            ),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_stack_that_libpam_does_not_read_as_it_stands_is_refused() {
+        let good = "auth required pam_unix.so\n";
+        for (service, found) in [
+            ("auth include no-such\n", "\"no-such\" cannot be included"),
+            ("@include folder\n", "\"folder\" cannot be included"),
+            ("auth substack\n", "\"\" cannot be included"),
+            ("auth include backupcodes\n", "\"backupcodes\" cannot be included"),
+            ("@include part\n@include /no/such\n", "\"/no/such\" cannot be included"),
+            ("oath required pam_unix.so\n", "/etc/pam.d/backupcodes:2: libpam loses this line"),
+            ("auth required\n", "/etc/pam.d/backupcodes:2: libpam loses this line"),
+            ("auth\n", "/etc/pam.d/backupcodes:2: libpam loses this line"),
+            (
+                "auth required pam_deny.so \\\nauth required pam_unix.so\n",
+                "/etc/pam.d/backupcodes:2: libpam loses",
+            ),
+            ("auth required pam_deny.so \\\n", "/etc/pam.d/backupcodes:2: libpam loses"),
+        ] {
+            let error = judged(&format!("{good}{service}"), good, None).unwrap_err();
+            assert!(error.contains(found), "{service}: {error}");
+        }
+        for service in
+            ["", "account required pam_unix.so\n", "@include part\n", "#auth required pam_unix.so\n"]
+        {
+            let error = judged(service, "account required pam_unix.so\n", None).unwrap_err();
+            assert!(error.contains("no auth line"), "{service}: {error}");
+        }
+        assert_eq!(judged(good, "", None), Ok(()));
     }
 }

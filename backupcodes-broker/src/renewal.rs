@@ -17,6 +17,7 @@ use backupcodes_core::throttle::{Key, Throttle};
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
 
+use crate::caller::Caller;
 use crate::interface::{Error, Outcome};
 use crate::log::log;
 use crate::pam::{Conversation, Step, judge_service};
@@ -50,12 +51,13 @@ impl Renewal {
         config: &Config,
         conf: Option<&Path>,
         account: Account,
+        caller: Caller,
     ) -> Result<(Self, Value), Error> {
         judge_service(conf).map_err(Error::Unavailable)?;
         has_room(config)?;
         count(config, &account)?;
         let old = Old::find(&FileStore::new(&config.directory), &account)?;
-        let conversation = Conversation::begin(&account.name).map_err(Error::Unavailable)?;
+        let conversation = Conversation::begin(&account.name, caller).map_err(Error::Unavailable)?;
         Self::go_on(config, account, old, conversation)
     }
 

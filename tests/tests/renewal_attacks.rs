@@ -2,16 +2,17 @@
 //! set is made that PAM has not allowed.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use backupcodes_tests::hosts::run;
-use backupcodes_tests::renewal::{Renewal, SERVICE, SOCKET};
+use backupcodes_tests::renewal::{DONE, PASSWORD, Renewal, SERVICE, SHIPPED, SOCKET};
+use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::traced::{Stop, killed_at_serving, report};
-use backupcodes_tests::{CHEAP, built, feed, text};
+use backupcodes_tests::{CHEAP, broker, built, feed, text};
 use serde_json::{Value, json};
 
 /// A connection of root's, who may act for any account.
@@ -182,6 +183,82 @@ fn a_pam_module_that_changes_the_user_renews_for_nobody() {
     assert_eq!(reply["error"], "org.backupcodes.Broker.Denied", "{reply}");
     fs::write(SERVICE, stack(&scene.user.name)).unwrap();
     assert_eq!(codes(&Client::connect().renew(&scene.user.name)).len(), 10);
+}
+
+/// The broker is root, but its modules must take nobody for root who is not: with `pam_rootok` everybody renewed for nothing.
+#[test]
+fn pam_takes_no_caller_for_root_but_root() {
+    let Some(scene) = Renewal::new() else { return };
+    no_throttle();
+    let rest = "auth required pam_deny.so\naccount required pam_permit.so\n";
+    fs::write(SERVICE, format!("auth sufficient pam_rootok.so\n{rest}")).unwrap();
+    let (status, screen) = scene.renew(&[]);
+    assert!(status == 1 && screen.contains("refused") && scene.file().is_empty(), "{screen}");
+    assert_eq!(codes(&Client::connect().renew(&scene.user.name)).len(), 10, "root, as in su");
+    fs::write(SERVICE, format!("auth sufficient pam_rootok.so\n{SHIPPED}")).unwrap();
+    assert_eq!(scene.renew(&[(PASSWORD, "not the password")]).0, 1);
+    assert_eq!(scene.renew(&[(PASSWORD, &scene.user.password), (DONE, "")]).0, 0);
+}
+
+/// Real, effective and saved uid of each thread of the one connection that there is; the first is what the process is known by.
+fn uids(scene: &Renewal) -> Vec<String> {
+    let process = broker::connections(&scene.broker)[0];
+    let mut tasks: Vec<_> =
+        fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap().path()).collect();
+    tasks.sort_unstable();
+    let uids = |task: &PathBuf| {
+        let status = fs::read_to_string(task.join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+        line.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+    };
+    tasks.iter().map(uids).collect()
+}
+
+#[test]
+fn only_the_thread_of_pam_has_the_callers_uid_and_only_until_its_end() {
+    let Some(scene) = Renewal::new() else { return };
+    let uid = run(Command::new("id").args(["-u", &scene.user.name]), "");
+    let mut terminal = Terminal::start(&mut scene.command("renew"));
+    terminal.expect(PASSWORD);
+    assert_eq!(uids(&scene), ["0 0 0".into(), format!("{} 0 0", uid.trim())]);
+    // By its id the process is root's: nobody else stops it.
+    let process = broker::connections(&scene.broker)[0].to_string();
+    let mut kill = scene.user.command();
+    let stopped = feed(kill.args(["/bin/kill", "-STOP", &process]), "");
+    assert!(!stopped.status.success() && text(&stopped.stderr).contains("not permitted"), "{stopped:?}");
+    drop(terminal);
+    scene.wait_until_idle();
+    scene.ask_nothing();
+    const WAITS: &str = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);\
+        s.sendall(sys.argv[2].encode() + b'\\0'); print(s.recv(65536).decode(), flush=True); sys.stdin.read()";
+    let call = json!({ "method": "org.backupcodes.Broker.Renew", "parameters": { "user": scene.user.name } });
+    let mut client = scene.user.command();
+    client.args(["/usr/bin/python3", "-c", WAITS, SOCKET, &call.to_string()]);
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reply = String::new();
+    BufReader::new(client.stdout.take().unwrap()).read_line(&mut reply).unwrap();
+    assert!(reply.contains("sheet"), "{reply}");
+    assert!(uids(&scene).iter().all(|uids| uids == "0 0 0"), "{:?}", uids(&scene));
+    drop(client.stdin.take());
+    client.wait().unwrap();
+}
+
+#[test]
+fn a_broker_that_may_not_have_the_callers_uid_renews_nothing() {
+    let Some(mut scene) = Renewal::new() else { return };
+    scene.ask_nothing();
+    scene.broker.kill().unwrap();
+    scene.broker.wait().unwrap();
+    let mut broker = Command::new("setpriv");
+    broker.arg("--bounding-set=-setuid").arg(built("backupcodes-broker")).args(["--socket", SOCKET]);
+    scene.broker = broker.spawn().unwrap();
+    while scene.output("status", "").status.code() == Some(3) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (status, screen) = scene.renew(&[]);
+    assert!(status == 1 && screen.contains("refused") && scene.file().is_empty(), "{screen}");
+    let line = scene.last_line();
+    assert!(line.contains("cannot have the real uid of its caller") && line.contains("CAP_SETUID"), "{line}");
 }
 
 /// Whoever is gone after the sheet, but before `Keep`, has the old set; whoever is gone after that, the new one.
