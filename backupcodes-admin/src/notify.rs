@@ -3,6 +3,7 @@
 //! A notice is done with only after sendmail has taken it: a crash between both sends it once more, never not at all. One
 //! run of sendmail has one recipient, so that an address that is refused holds up no other.
 
+mod control_groups;
 mod log;
 mod sendmail;
 mod surroundings;

@@ -21,6 +21,7 @@ pub mod bench;
 pub mod broker;
 pub mod chance;
 pub mod condition;
+pub mod control_groups;
 pub mod disk;
 pub mod doctor;
 pub mod hosts;

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::condition::Condition;
+use backupcodes_tests::control_groups::ControlGroups;
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::level::WARNING;
 use backupcodes_tests::postbox::Postbox;
@@ -290,6 +292,61 @@ fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for
     assert_eq!(fs::read(format!("/proc/{}/environ", started[0])).unwrap(), b"", "its environment");
     scene.postbox.release("started");
     scene.check_notice(1, ["Service:   su\n", "number 1 of the sheet\n"]);
+}
+
+/// As systemd lets users have them.
+fn groups_of_the_caller(scene: &Scene) -> ControlGroups {
+    let caller = nix::unistd::User::from_name(&scene.caller.name).unwrap().unwrap();
+    ControlGroups::of(caller.uid.as_raw())
+}
+
+#[test]
+fn who_owns_the_control_groups_of_su_can_neither_end_nor_freeze_the_delivery() {
+    let Some(scene) = Scene::new() else { return };
+    scene.machine.stack("su", "console");
+    let ways = [("cgroup.kill", "1"), ("cgroup.freeze", "1"), ("freezer.state", "FROZEN")];
+    for ((file, word), number) in ways.into_iter().zip(1..) {
+        let groups = groups_of_the_caller(&scene);
+        // The last one is there where the first version is.
+        let Some(file) = groups.file(file) else { continue };
+        let held = format!("started-{number}");
+        scene.postbox.hold(&held);
+        let code = &scene.sheet.codes[usize::from(number) - 1];
+        scene.log_in_by_su(&mut groups.start(&scene.caller.command()), code);
+        scene.postbox.held(&held);
+        let write = format!("echo {word} >{}", file.display());
+        let written = feed(scene.caller.command().args(["sh", "-c", &write]), "");
+        assert!(written.status.success(), "{written:?}");
+        scene.postbox.release(&held);
+        scene.check_notice(number, ["Service:   su\n", "the sheet\n"]);
+        scene.postbox.empty();
+    }
+}
+
+/// It would be enough to watch for it, and to kill the group when it comes.
+#[test]
+fn the_delivery_is_never_in_the_control_group_of_whoever_started_su() {
+    let Some(scene) = Scene::new() else { return };
+    scene.machine.stack("su", "console");
+    let groups = groups_of_the_caller(&scene);
+    for (code, number) in scene.sheet.codes.iter().zip(1..) {
+        let is_over = AtomicBool::new(false);
+        let was_seen = std::thread::scope(|threads| {
+            let watcher = threads.spawn(|| {
+                let mut was_seen = false;
+                while !was_seen && !is_over.load(Ordering::Relaxed) {
+                    was_seen = groups.has("backupcodes-adm");
+                }
+                was_seen
+            });
+            scene.log_in_by_su(&mut groups.start(&scene.caller.command()), code);
+            scene.check_notice(number, ["Service:   su\n", "the sheet\n"]);
+            is_over.store(true, Ordering::Relaxed);
+            watcher.join().unwrap()
+        });
+        assert!(!was_seen, "login {number}");
+        scene.postbox.empty();
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use backupcodes_tests::control_groups::ControlGroups;
 use backupcodes_tests::{World, built, feed, me, sandbox_of_root, set_mode};
 use nix::sys::stat::Mode;
 
@@ -154,4 +155,18 @@ fn a_delivery_that_an_ordinary_user_has_started_is_roots_and_so_is_its_sendmail(
             assert!(!feed(&mut kill, "").status.success(), "{signal}");
         }
     }
+}
+
+#[test]
+fn a_delivery_is_in_the_control_groups_of_init_whichever_it_was_started_in() {
+    let Some(world) = World::new("") else { return };
+    let Some(_) = sandbox_of_root() else { return };
+    world.generate();
+    let groups = ControlGroups::of(65_534);
+    let mut notify = world.admin_command();
+    notify.arg("notify");
+    let standing = Standing::start(&world, &mut groups.start(&notify));
+    let of_init = fs::read_to_string("/proc/1/cgroup").unwrap();
+    let delivery = fs::read_to_string(format!("/proc/{}/cgroup", standing.delivery.id())).unwrap();
+    assert_eq!([delivery, standing.read("cgroup")], [of_init.clone(), of_init]);
 }

@@ -14,9 +14,10 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use nix::unistd::{Pid, chdir, close, geteuid, getgroups, setgroups, setresgid, setresuid};
 
+use super::control_groups;
 use crate::failure::Failure;
 
-/// Root's ids, no limits, init's processors, the usual signals and timers, no descriptors but the three, `/`, and a strict umask.
+/// Root's ids, init's control groups, no limits, init's processors, the usual signals and timers, no descriptors but the three, `/`, and a strict umask.
 ///
 /// # Errors
 /// They cannot be left.
@@ -26,6 +27,7 @@ pub(crate) fn leave() -> Result<(), Failure> {
     }
     if geteuid().is_root() {
         become_root().map_err(Failure::Ids)?;
+        control_groups::join_those_of_init();
     }
     lift_limits();
     run_where_init_does();

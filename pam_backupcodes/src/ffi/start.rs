@@ -12,9 +12,9 @@ use super::memory::Mapping;
 
 /// Starts a program with these arguments that this process has nothing to do with: no child of it is left, none is waited
 /// for by the host, and no SIGCHLD comes (but to a host that has asked to be the parent of orphans). It has an empty
-/// environment, no descriptors but /dev/null, `/`, the usual signals, limits and priority, and is in a session of its own; its
-/// ids are those of this thread, and its processors init's but this one. All signals must be blocked: a handler of the
-/// host's would run in a child that has its memory.
+/// environment, no descriptors but /dev/null, `/`, the usual signals, limits and priority, a session of its own, and control groups
+/// that are nobody's but root's; its ids are those of this thread, and its processors init's but this one. All signals must be
+/// blocked: a handler of the host's would run in a child that has its memory.
 ///
 /// # Errors
 /// The system's.
@@ -129,8 +129,21 @@ fn keep_off(processor: usize) {
     let _ = sched_setaffinity(Pid::from_raw(0), &processors);
 }
 
-/// What a process has from whoever started it, and would pass on: a terminal that sends signals, descriptors, limits, and how
-/// little of the processor and the disk it gets. This process is a child of the host's, and nothing of it is the host's but the memory.
+/// The groups that init is in, or the root of all groups, in the hierarchies that users have parts of. (The program itself leaves the
+/// caller's groups in all others.)
+const GROUPS_OF_INIT: [&CStr; 7] = [
+    c"/sys/fs/cgroup/cgroup.procs",
+    c"/sys/fs/cgroup/init.scope/cgroup.procs",
+    c"/sys/fs/cgroup/unified/cgroup.procs",
+    c"/sys/fs/cgroup/unified/init.scope/cgroup.procs",
+    c"/sys/fs/cgroup/freezer/cgroup.procs",
+    c"/sys/fs/cgroup/memory/cgroup.procs",
+    c"/sys/fs/cgroup/pids/cgroup.procs",
+];
+
+/// What a process has from whoever started it, and would pass on: a terminal that sends signals, descriptors, limits, how little of
+/// the processor and the disk it gets, and a control group that they may own, and so end, freeze or starve at a stroke. This process
+/// is a child of the host's, and nothing of it is the host's but the memory.
 fn leave_to_the_caller_what_is_theirs() {
     const LARGEST_STACK: libc::rlim_t = 8 << 20;
     const OF_A_PROCESS: c_int = 1; // IOPRIO_WHO_PROCESS of linux/ioprio.h
@@ -164,8 +177,19 @@ fn leave_to_the_caller_what_is_theirs() {
         // The system call itself: musl's function does nothing.
         libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const usual);
         libc::syscall(libc::SYS_ioprio_set, OF_A_PROCESS, 0, 0);
-        let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        libc::write(score, c"0".as_ptr().cast(), 1);
-        libc::close(score);
+    }
+    write_zero(c"/proc/self/oom_score_adj");
+    for group in GROUPS_OF_INIT {
+        write_zero(group);
+    }
+}
+
+/// Writes `0` to a file of the kernel's, where there is one. A control group takes it for whoever writes it.
+fn write_zero(file: &CStr) {
+    // SAFETY: system calls with live values; a descriptor that is none is refused.
+    unsafe {
+        let file = libc::open(file.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        libc::write(file, c"0".as_ptr().cast(), 1);
+        libc::close(file);
     }
 }
