@@ -5,6 +5,7 @@ use backupcodes_core::config::Config;
 use backupcodes_core::notice::{self, Event, Writer};
 use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{Expected, FileStore, Store};
+use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
 use crate::accounts::name_of_set;
@@ -41,6 +42,10 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
             letters
         };
         store.replace(user, expected, None, &mut || Ok(()), &mut letters)?;
+    }
+    // They would wait for whoever has the name next.
+    if let Err(error) = Throttle::new(config).clear(user) {
+        output::complain(&format_args!("the failures of {user} are still counted: {error}"));
     }
     let set = old.as_ref().and_then(|(_, set)| set.as_deref());
     match (format, &old) {
