@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use backupcodes_core::account::Account;
@@ -16,6 +17,7 @@ struct Entry {
     name: String,
     uid: u32,
     gid: u32,
+    home: PathBuf,
     shell: String,
 }
 
@@ -76,7 +78,7 @@ pub(crate) fn asked_for(arguments: &Generate) -> Result<Vec<String>, Failure> {
 }
 
 /// The accounts of this host, listed once: with thousands of them a look at each takes long.
-pub(crate) struct Accounts(BTreeMap<String, u32>);
+pub(crate) struct Accounts(BTreeMap<String, Entry>);
 
 impl Accounts {
     pub(crate) fn list() -> Self {
@@ -84,16 +86,37 @@ impl Accounts {
         let mut accounts = BTreeMap::new();
         for entry in entries().unwrap_or_default() {
             // Of two of one name the first is the one that logs in.
-            accounts.entry(entry.name).or_insert(entry.uid);
+            accounts.entry(entry.name.clone()).or_insert(entry);
         }
         Self(accounts)
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Option<Account>, Failure> {
         match self.0.get(name) {
-            Some(uid) => Ok(Some(Account { name: name.into(), uid: *uid })),
+            Some(entry) => Ok(Some(Account { name: name.into(), uid: entry.uid })),
             None => Ok(Account::by_name(name)?),
         }
+    }
+
+    /// Names that share a uid.
+    pub(crate) fn twins(&self) -> Vec<Vec<&str>> {
+        let mut by_uid = BTreeMap::<_, Vec<_>>::new();
+        for entry in self.0.values() {
+            by_uid.entry(entry.uid).or_default().push(entry.name.as_str());
+        }
+        by_uid.into_values().filter(|names| names.len() > 1).collect()
+    }
+
+    /// Homes that are one account's alone, by its name.
+    pub(crate) fn homes(&self) -> BTreeMap<&str, &Path> {
+        let mut by_home = BTreeMap::<_, Vec<_>>::new();
+        for entry in self.0.values() {
+            by_home.entry(entry.home.as_path()).or_default().push(entry.name.as_str());
+        }
+        by_home
+            .into_iter()
+            .filter_map(|(home, names)| <[_; 1]>::try_from(names).ok().map(|[name]| (name, home)))
+            .collect()
     }
 }
 
@@ -112,11 +135,12 @@ impl Entry {
     /// A line of passwd(5).
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<_> = line.split(':').collect();
-        let [name, _, uid, gid, _, _, shell] = fields.as_slice() else { return None };
+        let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
         Some(Self {
             name: (*name).into(),
             uid: uid.parse().ok()?,
             gid: gid.parse().ok()?,
+            home: home.into(),
             shell: (*shell).into(),
         })
     }
@@ -201,6 +225,19 @@ mod tests {
             assert!(!logs_in(line), "{line}");
         }
         assert!(Entry::parse("half:x:1").is_none());
+    }
+
+    #[test]
+    fn twins_share_a_uid_and_a_home_is_of_one_account_alone() {
+        let lines = "root:x:0:0::/root:/bin/sh
+toor:x:0:0::/root:/bin/csh
+alice:x:1000:1000::/home/alice:/bin/sh
+bob:x:1001:1001::/srv:/bin/sh
+carl:x:1002:1002::/srv:/bin/sh";
+        let entries = lines.lines().map(|line| Entry::parse(line).unwrap());
+        let accounts = Accounts(entries.map(|entry| (entry.name.clone(), entry)).collect());
+        assert_eq!(accounts.twins(), [["root", "toor"]]);
+        assert_eq!(accounts.homes(), BTreeMap::from([("alice", Path::new("/home/alice"))]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod broker;
 mod disk;
 mod finding;
+mod homes;
 mod locks;
 mod mail;
 mod module;

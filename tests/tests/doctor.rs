@@ -1,6 +1,7 @@
 //! `doctor` on a real host: each finding is there when the fault is, and gone when it is mended as it says.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -127,6 +128,82 @@ fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
     assert!(world.admin(&[&["generate", "--yes"], &all[..]].concat()).status.success());
     assert!(world.admin(&["purge", "--yes"]).status.success());
     doctor(&world).has_none(&checks);
+}
+
+#[test]
+fn two_sets_of_one_user_are_told_of_with_both_files() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let accounts = machine.accounts(2);
+    let [alice, bob] = [0, 1].map(|at| accounts[at].name.as_str());
+    assert!(world.admin(&["generate", "--format", "json", alice]).status.success());
+    let file = |name: &str| world.store().join(format!("{name}.toml"));
+    let own = file(alice);
+    let copies = [
+        (format!("{alice}.bak"), "warning", "rm "),
+        (format!("{}%40example.org", alice.to_uppercase()), "warning", "rm "),
+        (bob.into(), "error", "backupcodes-admin generate "),
+    ];
+    for (name, level, remedy) in copies {
+        let copy = file(&name);
+        fs::copy(&own, &copy).unwrap();
+        let parts = [level, copy.to_str().unwrap(), own.to_str().unwrap(), alice, remedy];
+        let found = doctor(&world);
+        found.has("set-misfiled", &parts);
+        found.has_none(&["set-orphaned", "set-stale"]);
+        if name == bob {
+            // What it warns of.
+            let mut attempt = world.attempt(&["none".into()]);
+            attempt.user = bob.into();
+            assert_eq!(attempt.run().codes, [pam::AUTHINFO_UNAVAIL], "{:?}", world.last_line());
+            assert!(world.admin(&["generate", "--yes", bob]).status.success());
+        } else {
+            fs::remove_file(copy).unwrap();
+        }
+        doctor(&world).has_none(&["set-misfiled"]);
+    }
+    // One that somebody has renamed as the account was.
+    fs::rename(own, file(bob)).unwrap();
+    doctor(&world).has("set-misfiled", &["error", bob, alice, "generate"]);
+}
+
+#[test]
+fn a_set_that_is_older_than_its_users_home_is_told_of() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let accounts = machine.accounts(2);
+    let [anew, same] = [0, 1].map(|at| accounts[at].name.as_str());
+    assert!(world.admin(&["generate", "--format", "json", anew, same]).status.success());
+    doctor(&world).has_none(&["set-older-than-home"]);
+    std::thread::sleep(Duration::from_millis(1100));
+    // As userdel and useradd do, with the same uid.
+    let home = Path::new("/home").join(anew);
+    let owner = fs::metadata(&home).unwrap();
+    fs::remove_dir_all(&home).unwrap();
+    fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(owner.uid()), Some(owner.gid())).unwrap();
+    let found = doctor(&world);
+    found.has("set-older-than-home", &["warning", anew, "made anew", "generate"]);
+    assert!(!found.find("set-older-than-home").unwrap().contains(same));
+    assert!(world.admin(&["generate", "--yes", anew]).status.success());
+    doctor(&world).has_none(&["set-older-than-home"]);
+}
+
+#[test]
+fn a_second_name_of_a_uid_that_has_no_set_of_its_own_is_told_of() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let account = machine.account();
+    let second = format!("{}-too", account.name);
+    let uid = fs::metadata(Path::new("/home").join(&account.name)).unwrap().uid().to_string();
+    run(Command::new("useradd").args(["--non-unique", "--uid", &uid, &second]), "");
+    doctor(&world).has_none(&["set-of-same-uid"]);
+    assert!(world.admin(&["generate", &account.name]).status.success());
+    let named = format!("{second} (uid of {})", account.name);
+    doctor(&world).has("set-of-same-uid", &["warning", &named, "sets are by name", "generate"]);
+    assert!(world.admin(&["generate", &second]).status.success());
+    doctor(&world).has_none(&["set-of-same-uid"]);
+    run(Command::new("userdel").args(["--force", &second]), "");
 }
 
 #[test]

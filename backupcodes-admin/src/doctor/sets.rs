@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::path::Path;
 
+use backupcodes_core::clock::Time;
 use backupcodes_core::config::Config;
-use backupcodes_core::set::State;
+use backupcodes_core::name::escaped;
+use backupcodes_core::set::{Label, State};
 use backupcodes_core::store::{FileStore, StoreError};
 use backupcodes_core::throttle::Throttle;
 
 use super::finding::{Finding, Level, some_of};
+use super::homes::Homes;
 use super::mail;
 use crate::accounts::Accounts;
 use crate::workers::slices_in_order;
@@ -31,12 +35,26 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>)
         }
     };
     let accounts = Accounts::list();
-    let work = |users: &[String]| look(&store, &accounts, config.codes.low, users);
-    slices_in_order(&users, work, |one| {
-        found.add(one);
-        ControlFlow::Continue(())
-    });
-    (found.findings(), Some(users.into_iter().collect()))
+    let host = Host { config, store, accounts: &accounts, homes: Homes::new(&accounts) };
+    slices_in_order(
+        &users,
+        |users| look(&host, users),
+        |one| {
+            found.add(one);
+            ControlFlow::Continue(())
+        },
+    );
+    let users: BTreeSet<_> = users.into_iter().collect();
+    found.nameless = without_own(&accounts.twins(), &users);
+    (found.findings(), Some(users))
+}
+
+/// What sets are compared with.
+struct Host<'a> {
+    config: &'a Config,
+    store: FileStore,
+    accounts: &'a Accounts,
+    homes: Homes<'a>,
 }
 
 /// Findings of single sets, and users of whom there may be many.
@@ -45,6 +63,10 @@ struct Found {
     findings: Vec<Finding>,
     gone: Vec<String>,
     stale: Vec<String>,
+    /// Whose home is younger than their set.
+    anew: Vec<String>,
+    /// Who has no set, but another name of their uid has.
+    nameless: Vec<String>,
     none: Vec<String>,
     few: Vec<String>,
     /// Whose notices of uses should be gone by now.
@@ -56,6 +78,7 @@ impl Found {
         self.findings.extend(other.findings);
         self.gone.extend(other.gone);
         self.stale.extend(other.stale);
+        self.anew.extend(other.anew);
         self.none.extend(other.none);
         self.few.extend(other.few);
         self.late.extend(other.late);
@@ -79,6 +102,21 @@ impl Found {
             ),
             (
                 Level::Warning,
+                "set-older-than-home",
+                &self.anew,
+                "their sets are older than their homes: the accounts may have been made anew, and others have the sheets, or the \
+                 homes were",
+                "where it was the account: backupcodes-admin generate USER",
+            ),
+            (
+                Level::Warning,
+                "set-of-same-uid",
+                &self.nameless,
+                "another name of the same uid has a set, and these have none: sets are by name",
+                "backupcodes-admin generate USER",
+            ),
+            (
+                Level::Warning,
                 "no-codes",
                 &self.none,
                 "no code is left",
@@ -97,9 +135,21 @@ impl Found {
     }
 }
 
-fn look(store: &FileStore, accounts: &Accounts, low: usize, users: &[String]) -> Found {
+/// Names of `twins` without a set, where one of theirs has one.
+fn without_own(twins: &[Vec<&str>], with_set: &BTreeSet<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for names in twins {
+        if let Some(other) = names.iter().find(|name| with_set.contains(**name)) {
+            let without = names.iter().filter(|name| !with_set.contains(**name));
+            found.extend(without.map(|name| format!("{name} (uid of {other})")));
+        }
+    }
+    found
+}
+
+fn look(host: &Host<'_>, users: &[String]) -> Found {
     let mut found = Found::default();
-    let sets = match store.read_all(users) {
+    let sets = match host.store.read_all(users) {
         Ok(sets) => sets,
         Err(error) => {
             found.findings.push(Finding::of_error(Level::Error, "directory", &error));
@@ -130,14 +180,44 @@ fn look(store: &FileStore, accounts: &Accounts, low: usize, users: &[String]) ->
         if set.due().any(|(_, mark)| mail::is_late(mark.time)) {
             found.late.push(user.clone());
         }
-        match accounts.find(user) {
+        let account = host.accounts.find(user);
+        if set.label.user != *user {
+            let is_account = matches!(account, Ok(Some(_)));
+            found.findings.push(misfiled(&host.config.directory, user, is_account, &set.label));
+            continue;
+        }
+        match account {
             Err(failure) => found.findings.push(Finding::of_error(Level::Warning, "accounts", &failure)),
             Ok(None) => found.gone.push(user.clone()),
             Ok(Some(account)) if set.label.judge_owner(&account).is_err() => found.stale.push(user.clone()),
-            Ok(Some(_)) if set.left() == 0 => found.none.push(user.clone()),
-            Ok(Some(_)) if set.left() <= low => found.few.push(user.clone()),
-            Ok(Some(_)) => {}
+            Ok(Some(account)) => {
+                if host.homes.made(&account).is_some_and(|home| Time::from(home) > set.label.created) {
+                    found.anew.push(user.clone());
+                }
+                match set.left() {
+                    0 => found.none.push(user.clone()),
+                    left if left <= host.config.codes.low => found.few.push(user.clone()),
+                    _ => {}
+                }
+            }
         }
     }
     found
+}
+
+/// A set under another name than its user's: a copy, or a file that somebody has renamed. Nobody logs in with it: the name leads to
+/// it, and the user in it is another one. Whoever gives a copy the first name again makes its spent codes good.
+fn misfiled(directory: &Path, name: &str, is_account: bool, label: &Label) -> Finding {
+    let path = |name: &str| directory.join(escaped(name, usize::MAX) + ".toml");
+    let (file, own) = (path(name), path(&label.user));
+    let beside = if own.exists() { format!(", beside {}", own.display()) } else { String::new() };
+    let set = format!("the set {} of {} under the name of {name}{beside}", label.set, label.user);
+    let (level, message, remedy) = if is_account {
+        let message = format!("{set}: {name} is refused with every code");
+        (Level::Error, message, format!("backupcodes-admin generate {name}"))
+    } else {
+        let message = format!("{set}: nobody can use it, and its notices go out");
+        (Level::Warning, message, format!("rm '{}'", file.display()))
+    };
+    Finding::new(level, "set-misfiled", file.display().to_string(), message, remedy)
 }
