@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use backupcodes_core::account::{Account, AccountError};
-use backupcodes_core::attempt::{Accepted, Refusal};
+use backupcodes_core::attempt::{Accepted, Refusal, has_no_set};
 use backupcodes_core::broker::INTERFACE;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
@@ -156,7 +156,7 @@ impl Methods {
         let For::Account(account) = self.acts_for(&user, Some(&directory))? else {
             return Err(Error::NoSet);
         };
-        Ok(json!({ "has_set": self.store().read(&account.name)?.is_some() }))
+        Ok(json!({ "has_set": !has_no_set(&self.store(), &account)? }))
     }
 
     fn status(&self, parameters: Value) -> Outcome {

@@ -122,7 +122,7 @@ fn judge(files: &Files<'_>, conf: Option<&Path>) -> Result<(), String> {
         ));
     }
     let is_failure = |entry: &&Entry| matches!(entry.kind, Kind::MustFail);
-    let lost = stack.swallows.first().map(|(place, _)| place);
+    let lost = stack.faults.first().map(|(place, _)| place);
     let unclear = lost.or_else(|| stack.entries.iter().find(is_failure).map(|entry| &entry.place));
     if let Some(place) = unclear {
         return Err(format!("{place}: libpam loses this line, or does not understand it; mend it"));

@@ -12,7 +12,7 @@ use backupcodes_core::issue::{NewSet, Old};
 use backupcodes_core::login::Level;
 use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::slots::InSlot;
-use backupcodes_core::store::{FileStore, ReplaceError};
+use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
 use backupcodes_core::throttle::{Key, Throttle};
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
@@ -56,7 +56,12 @@ impl Renewal {
         judge_service(conf).map_err(Error::Unavailable)?;
         has_room(config)?;
         count(config, &account)?;
-        let old = Old::find(&FileStore::new(&config.directory), &account)?;
+        let store = FileStore::new(&config.directory);
+        let old = Old::find(&store, &account)?;
+        if old.expected() == Expected::Nothing {
+            // A renamed account has codes, and none by a renewal as if it had none.
+            store.prove_no_other_name(&account)?;
+        }
         let conversation = Conversation::begin(&account.name, caller).map_err(Error::Unavailable)?;
         Self::go_on(config, account, old, conversation)
     }

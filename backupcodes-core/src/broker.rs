@@ -163,10 +163,10 @@ impl Broker {
         match (name, directory) {
             (Some("OtherDirectory"), Some(theirs)) => BrokerError::OtherDirectory {
                 path: self.path.as_path().into(),
-                theirs: plain(theirs),
+                theirs: shown(theirs),
                 ours: self.directory.as_path().into(),
             },
-            _ => BrokerError::Refused { error: plain(error) },
+            _ => BrokerError::Refused { error: shown(error) },
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use backupcodes_tests::doctor::doctor;
 use backupcodes_tests::hosts::{Account, Machine, run};
 use backupcodes_tests::level::ERROR;
 use backupcodes_tests::{Answer, Attempt, Sheet, World, pam, sheet, text};
@@ -35,6 +36,7 @@ fn a_renamed_account_is_not_passed_over_and_keeps_its_codes_by_rename() {
     let advice = format!("backupcodes-admin rename {old} {new}");
     assert!(line.level == ERROR && line.text.contains(&advice), "{line:?}");
 
+    doctor(&world).has("set-renamed", &["error", old, &new, "backupcodes-admin rename OLD NEW"]);
     // It is not gone.
     let purge = world.admin(&["purge", "--yes"]);
     assert!(text(&purge.stderr).contains(&advice) && has_set(&world, old), "{purge:?}");
@@ -42,6 +44,7 @@ fn a_renamed_account_is_not_passed_over_and_keeps_its_codes_by_rename() {
     let output = world.admin(&["rename", old, &new]);
     assert!(output.status.success(), "{output:?}");
     assert!(!has_set(&world, old) && has_set(&world, &new));
+    doctor(&world).has_none(&["set-renamed", "set-orphaned"]);
     assert_eq!(of(&world, &new, &codes.codes[0]).run().codes, [pam::SUCCESS], "{:?}", world.last_line());
     assert_eq!(of(&world, &new, &codes.codes[0]).run().codes, [pam::AUTH_ERR]);
     assert_eq!(world.admin(&["rename", old, &new]).status.code(), Some(3), "it is done");
@@ -61,7 +64,9 @@ fn a_set_is_renamed_to_no_other_account_and_onto_no_other_set() {
     run(Command::new("useradd").args(useradd), "");
     let no_codes = of(&world, &second, &codes.codes[0]).run();
     assert_eq!(no_codes.codes, [pam::AUTHINFO_UNAVAIL], "it is not passed over");
+    doctor(&world).has("set-of-same-uid", &["warning", &second, "generate"]);
     let own = sheet(world.admin(&["generate", "--format", "json", &second]));
+    doctor(&world).has_none(&["set-of-same-uid"]);
     let output = world.admin(&["rename", &account.name, &second]);
     assert!(output.status.code() == Some(3) && text(&output.stderr).contains("a set already"), "{output:?}");
     for (user, sheet, code) in [(&account.name, &codes, pam::SUCCESS), (&second, &own, pam::SUCCESS)] {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use backupcodes_core::account::Account;
 use backupcodes_core::clock::Time;
 use backupcodes_core::config::Config;
 use backupcodes_core::name::escaped;
@@ -63,6 +64,8 @@ struct Found {
     findings: Vec<Finding>,
     gone: Vec<String>,
     stale: Vec<String>,
+    /// Whose uid has another name by now.
+    renamed: Vec<String>,
     /// Whose home is younger than their set.
     anew: Vec<String>,
     /// Who has no set, but another name of their uid has.
@@ -78,6 +81,7 @@ impl Found {
         self.findings.extend(other.findings);
         self.gone.extend(other.gone);
         self.stale.extend(other.stale);
+        self.renamed.extend(other.renamed);
         self.anew.extend(other.anew);
         self.none.extend(other.none);
         self.few.extend(other.few);
@@ -97,8 +101,15 @@ impl Found {
                 Level::Warning,
                 "set-stale",
                 &self.stale,
-                "their accounts were made anew since (another uid), and have no codes",
-                "backupcodes-admin generate USER, or purge",
+                "their accounts have another uid by now, and no codes",
+                "backupcodes-admin generate USER, or revoke USER",
+            ),
+            (
+                Level::Error,
+                "set-renamed",
+                &self.renamed,
+                "the same uid under another name: no code works there, and nullok does not pass over it",
+                "where it is the same person: backupcodes-admin rename OLD NEW; where not: backupcodes-admin revoke OLD",
             ),
             (
                 Level::Warning,
@@ -112,7 +123,7 @@ impl Found {
                 Level::Warning,
                 "set-of-same-uid",
                 &self.nameless,
-                "another name of the same uid has a set, and these have none: sets are by name",
+                "another name of the same uid has a set, and these have none, so that nullok does not pass them over: sets are by name",
                 "backupcodes-admin generate USER",
             ),
             (
@@ -182,14 +193,19 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
         }
         let account = host.accounts.find(user);
         if set.label.user != *user {
-            let is_account = matches!(account, Ok(Some(_)));
-            found.findings.push(misfiled(&host.config.directory, user, is_account, &set.label));
+            found.findings.push(misfiled(&host.config.directory, user, account.ok().flatten(), &set.label));
             continue;
         }
         match account {
             Err(failure) => found.findings.push(Finding::of_error(Level::Warning, "accounts", &failure)),
-            Ok(None) => found.gone.push(user.clone()),
-            Ok(Some(account)) if set.label.judge_owner(&account).is_err() => found.stale.push(user.clone()),
+            Ok(None) => match Account::by_uid(set.label.uid) {
+                Err(error) => found.findings.push(Finding::of_error(Level::Warning, "accounts", &error)),
+                Ok(None) => found.gone.push(user.clone()),
+                Ok(Some(now)) => found.renamed.push(format!("{user} (now {})", now.name)),
+            },
+            Ok(Some(now)) if now.uid != set.label.uid => found.stale.push(user.clone()),
+            // A directory service that gives the long name for the short one.
+            Ok(Some(now)) if now.name != *user => found.renamed.push(format!("{user} (now {})", now.name)),
             Ok(Some(account)) => {
                 if host.homes.made(&account).is_some_and(|home| Time::from(home) > set.label.created) {
                     found.anew.push(user.clone());
@@ -207,14 +223,20 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
 
 /// A set under another name than its user's: a copy, or a file that somebody has renamed. Nobody logs in with it: the name leads to
 /// it, and the user in it is another one. Whoever gives a copy the first name again makes its spent codes good.
-fn misfiled(directory: &Path, name: &str, is_account: bool, label: &Label) -> Finding {
+fn misfiled(directory: &Path, name: &str, account: Option<Account>, label: &Label) -> Finding {
     let path = |name: &str| directory.join(escaped(name, usize::MAX) + ".toml");
     let (file, own) = (path(name), path(&label.user));
     let beside = if own.exists() { format!(", beside {}", own.display()) } else { String::new() };
     let set = format!("the set {} of {} under the name of {name}{beside}", label.set, label.user);
-    let (level, message, remedy) = if is_account {
+    let (level, message, remedy) = if let Some(account) = account {
         let message = format!("{set}: {name} is refused with every code");
-        (Level::Error, message, format!("backupcodes-admin generate {name}"))
+        // As a rename leaves it that was cut short.
+        let is_half_renamed = account.uid == label.uid && !own.exists();
+        let remedy = match is_half_renamed {
+            true => format!("backupcodes-admin rename {} {name}", label.user),
+            false => format!("backupcodes-admin generate {name}"),
+        };
+        (Level::Error, message, remedy)
     } else {
         let message = format!("{set}: nobody can use it, and its notices go out");
         (Level::Warning, message, format!("rm '{}'", file.display()))
