@@ -302,7 +302,7 @@ fn what_was_typed_into_the_command_line() {
         &["generate", &me(), "--output", &format!("/no/{HOSTILE}")],
         &["--config", HOSTILE, "status"],
     ] {
-        let word = "x".repeat(HOSTILE.chars().count());
+        let word = "x x".repeat(HOSTILE.chars().count() / 3);
         let others: Vec<_> = arguments.iter().map(|argument| argument.replace(HOSTILE, &word)).collect();
         let other = world.admin(&others.iter().map(String::as_str).collect::<Vec<_>>());
         let output = world.admin(arguments);
