@@ -12,13 +12,13 @@ mod sets;
 mod sshd;
 mod stack;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use backupcodes_core::config::{Config, ConfigError};
+use backupcodes_core::config::{Config, ConfigError, PassedOver};
 
 use self::finding::{Finding, Level};
 use self::stack::WithoutSet;
@@ -27,7 +27,11 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Line;
 use crate::{accounts, output};
 
-pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Result<Outcome, Failure> {
+pub(crate) fn run(
+    named: Option<&Path>,
+    config: Result<Config, ConfigError>,
+    arguments: &Doctor,
+) -> Result<Outcome, Failure> {
     let root = Path::new("/");
     let mut findings = Vec::new();
     let mut without_set = WithoutSet::new();
@@ -36,6 +40,7 @@ pub(crate) fn run(config: Result<Config, ConfigError>, arguments: &Doctor) -> Re
         Vec::new()
     });
     let mut configs = configurations(root, config, &mut findings);
+    findings.extend(drop_ins(root, named));
     let held = configs.get(&None).map(locks::Held::now);
     let mut looked_at = BTreeMap::new();
     for (named, config) in &configs {
@@ -86,6 +91,23 @@ fn configurations(
         add(Some(named), config, &format!(" (the module reads it for conf= in {place})"));
     }
     configs
+}
+
+/// What stands among the drop-ins of those configurations, and is not read.
+fn drop_ins(root: &Path, named: Option<&Path>) -> Vec<Finding> {
+    let of_stacks = stack::configurations(root).into_iter().map(|(named, _)| Some(named));
+    let named: BTreeSet<_> = of_stacks.chain([named.map(Path::to_path_buf)]).collect();
+    let passed_over = named.iter().flat_map(|named| Config::passed_over(named.as_deref()));
+    let finding = |PassedOver { path, found }| {
+        Finding::new(
+            Level::Warning,
+            "drop-in-passed-over",
+            path.display().to_string(),
+            format!("{found}, which is passed over; expected a regular file"),
+            "move it away, or give it a name that does not end in .conf",
+        )
+    };
+    passed_over.map(finding).collect()
 }
 
 /// What is found in a directory of sets, and who of `people` has none there.

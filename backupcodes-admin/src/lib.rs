@@ -63,7 +63,7 @@ fn run(cli: &Cli) -> Result<Outcome, Failure> {
         Command::Purge(arguments) => telling(cli, |config| purge::run(config, arguments)),
         Command::Notify => notify::run(&cli.configuration()?),
         // What is wrong with the configuration is a finding among others.
-        Command::Doctor(arguments) => doctor::run(cli.configuration(), arguments),
+        Command::Doctor(arguments) => doctor::run(cli.config.as_deref(), cli.configuration(), arguments),
         Command::Completions { shell } => output::completions::<Cli>(PROGRAM, *shell),
     }
 }

@@ -6,6 +6,8 @@
 
 mod files;
 
+pub use self::files::PassedOver;
+
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 

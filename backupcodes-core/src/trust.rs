@@ -192,7 +192,8 @@ pub(crate) fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-fn kind_name(kind: SFlag) -> &'static str {
+/// What it is, in words.
+pub(crate) fn kind_name(kind: SFlag) -> &'static str {
     match kind {
         SFlag::S_IFREG => "a regular file",
         SFlag::S_IFDIR => "a directory",

@@ -1,12 +1,15 @@
 //! Which files make the configuration, and how they are read.
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::open;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, makedev};
 use toml::de::DeTable;
 
 use super::{Config, ConfigError};
@@ -15,6 +18,15 @@ use crate::value::one_line;
 
 /// The distribution's file, then the administrator's.
 const SYSTEM: [&str; 2] = ["usr/lib/backupcodes/backupcodes.conf", "etc/security/backupcodes.conf"];
+
+/// What stands among the drop-ins under the name of one, and is not read, since it is no regular file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// What it is, in words.
+    pub found: &'static str,
+}
 
 impl Config {
     /// The configuration in the file that was named, or else that of this system.
@@ -25,14 +37,33 @@ impl Config {
         named.map_or_else(|| Self::of_system(Path::new("/")), Self::of_file)
     }
 
+    /// What [`Config::load`] passes over without a word.
+    #[must_use]
+    pub fn passed_over(named: Option<&Path>) -> Vec<PassedOver> {
+        let system = || SYSTEM.iter().map(|file| Path::new("/").join(file)).collect();
+        let files: Vec<PathBuf> = named.map_or_else(system, |named| vec![named.into()]);
+        let drop_ins = files.iter().flat_map(|file| drop_ins(file).unwrap_or_default());
+        let others = drop_ins.filter_map(|path| Some((no_file(&path)?, path)));
+        let others = others.filter(|(there, _)| !is_null_device(there));
+        let kind = |there: &Metadata| SFlag::from_bits_truncate(there.mode() & SFlag::S_IFMT.bits());
+        others.map(|(there, path)| PassedOver { path, found: trust::kind_name(kind(&there)) }).collect()
+    }
+
     /// The configuration of the system whose root directory is `root`.
     fn of_system(root: &Path) -> Result<Self, ConfigError> {
+        let [vendor, admin] = SYSTEM.map(|file| root.join(file));
         let mut layers = Layers::default();
-        for file in SYSTEM {
-            let file = root.join(file);
-            layers.add_if_there(&file)?;
-            layers.add_drop_ins(&file)?;
+        if !is_null(&admin) {
+            layers.add_if_there(&vendor)?;
         }
+        let masks = drop_in_directory(&admin);
+        for drop_in in drop_ins(&vendor)? {
+            if !drop_in.file_name().is_some_and(|name| is_null(&masks.join(name))) {
+                layers.add_drop_in(&drop_in)?;
+            }
+        }
+        layers.add_if_there(&admin)?;
+        layers.add_drop_ins(&admin)?;
         layers.finish()
     }
 
@@ -63,6 +94,9 @@ impl Layers {
     }
 
     fn add(&mut self, path: &Path) -> Result<(), ConfigError> {
+        if is_null(path) {
+            return Ok(());
+        }
         let unreadable = |errno| ConfigError::Unreadable { path: path.into(), errno };
         let bad = |reason| ConfigError::Bad { path: path.into(), reason };
         let fd = open(path, CAREFUL, Mode::empty()).map_err(unreadable)?;
@@ -78,28 +112,62 @@ impl Layers {
     }
 
     fn add_drop_ins(&mut self, file: &Path) -> Result<(), ConfigError> {
-        let mut directory = OsString::from(file);
-        directory.push(".d");
-        let directory = PathBuf::from(directory);
-        let unreadable = |error: std::io::Error| ConfigError::Unreadable {
-            path: directory.as_path().into(),
-            errno: trust::errno(&error),
-        };
-        if directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            return Ok(());
-        }
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&directory).map_err(unreadable)? {
-            files.push(entry.map_err(unreadable)?.path());
-        }
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
-        files.sort_unstable();
-        files.iter().try_for_each(|file| self.add(file))
+        drop_ins(file)?.iter().try_for_each(|drop_in| self.add_drop_in(drop_in))
+    }
+
+    fn add_drop_in(&mut self, path: &Path) -> Result<(), ConfigError> {
+        // It is looked at before it is opened: to open a device may start something.
+        if no_file(path).is_some() { Ok(()) } else { self.add_if_there(path) }
     }
 
     fn finish(self) -> Result<Config, ConfigError> {
         self.wrong.map_or(Ok(self.config), Err)
     }
+}
+
+/// What has the name of a drop-in of `file`, by name. What editors and tools keep beside a file has a dot in front.
+fn drop_ins(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let directory = drop_in_directory(file);
+    let unreadable = |error: std::io::Error| ConfigError::Unreadable {
+        path: directory.as_path().into(),
+        errno: trust::errno(&error),
+    };
+    let mut files = Vec::new();
+    let is_missing = directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if is_missing || is_null(&directory) {
+        return Ok(files);
+    }
+    for entry in std::fs::read_dir(&directory).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        if name.as_bytes().ends_with(b".conf") && !name.as_bytes().starts_with(b".") {
+            let file = directory.join(name);
+            // A sort would add 5 KiB to the module.
+            files.insert(files.partition_point(|other| *other < file), file);
+        }
+    }
+    Ok(files)
+}
+
+fn drop_in_directory(file: &Path) -> PathBuf {
+    let mut directory = OsString::from(file);
+    directory.push(".d");
+    directory.into()
+}
+
+/// What the name leads to, if that is there and no regular file.
+fn no_file(path: &Path) -> Option<Metadata> {
+    path.metadata().ok().filter(|there| !there.is_file())
+}
+
+/// Whether the name leads to /dev/null, by which administrators say that nothing is to be read there.
+fn is_null(path: &Path) -> bool {
+    // By its text as well: there are sandboxes without a /dev.
+    path.read_link().is_ok_and(|target| target == Path::new("/dev/null"))
+        || no_file(path).is_some_and(|there| is_null_device(&there))
+}
+
+fn is_null_device(there: &Metadata) -> bool {
+    there.file_type().is_char_device() && there.rdev() == makedev(1, 3)
 }
 
 #[cfg(test)]
@@ -109,6 +177,7 @@ mod tests {
     use crate::hash::Cost;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
 
     struct Root(tempfile::TempDir);
 
@@ -253,6 +322,80 @@ mod tests {
             let error = root.load().unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("cannot be read (ENOENT"), "{error}");
         }
+    }
+
+    /// Puts what is `found` there, or else a link to it.
+    fn put(root: &Root, name: &str, found: &str) {
+        let path = root.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match found {
+            "a directory" => fs::create_dir(&path).unwrap(),
+            "a FIFO" => nix::unistd::mkfifo(&path, Mode::S_IRUSR).unwrap(),
+            "a socket" => drop(UnixListener::bind(&path).unwrap()),
+            target => symlink(target, &path).unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_editors_and_tools_leave_among_the_drop_ins_is_passed_over() {
+        const FOLDER: &str = "etc/security/backupcodes.conf.d";
+        let root = Root::new()
+            .with(ADMIN, "")
+            .with(ADMIN_DROP_IN, "[codes]\ncount = 4\n")
+            .with(&format!("{FOLDER}/._50-site.conf"), "\0\u{5}\u{16}\u{7}")
+            .with(&format!("{FOLDER}/.ansible_tmpx1y2z350-site.conf"), "[codes")
+            .with(&format!("{FOLDER}/.conf"), "[codes");
+        let file = root.0.path().join(ADMIN);
+        // Emacs' lock leads nowhere.
+        put(&root, &format!("{FOLDER}/.#50-site.conf"), "root@host.4711:1764");
+        put(&root, &format!("{FOLDER}/masked.conf"), "/dev/null");
+        assert_eq!(Config::passed_over(Some(&file)), []);
+        let others = [
+            ("a.conf", "a directory", "a directory"),
+            ("b.conf", "a FIFO", "a FIFO"),
+            ("c.conf", "a socket", "a socket"),
+            ("d.conf", "/dev/zero", "a device"),
+            ("e.conf", "/", "a directory"),
+        ];
+        for (name, there, _) in others {
+            put(&root, &format!("{FOLDER}/{name}"), there);
+            assert_eq!(root.load().unwrap().codes.count, 4, "{name}");
+            assert_eq!(Config::of_file(&file).unwrap().codes.count, 4, "{name}");
+        }
+        let path = |name| root.0.path().join(FOLDER).join(name);
+        let others = others.map(|(name, _, found)| PassedOver { path: path(name), found });
+        assert_eq!(Config::passed_over(Some(&file)), others);
+    }
+
+    #[test]
+    fn a_link_to_dev_null_masks_what_the_distribution_has_there() {
+        let root = || {
+            Root::new()
+                .with(VENDOR, "[codes]\ncount = 11\n")
+                .with(VENDOR_DROP_IN, "[codes]\nlow = 9\n")
+                .with("usr/lib/backupcodes/backupcodes.conf.d/60.conf", "[codes]\nlength = 20\n")
+        };
+        let read = |root: &Root| {
+            root.load().map(|config| (config.codes.count, config.codes.low, config.codes.length))
+        };
+        assert_eq!(read(&root()).unwrap(), (11, 9, 20));
+        for null in ["/dev/null", "/dev/../dev/null"] {
+            let root = root();
+            put(&root, ADMIN_DROP_IN, null);
+            assert_eq!(read(&root).unwrap(), (11, 3, 20));
+            put(&root, ADMIN, null);
+            assert_eq!(read(&root).unwrap(), (10, 3, 20));
+            assert_eq!(Config::of_file(&root.0.path().join(ADMIN)).unwrap(), Config::default());
+        }
+        // Other links mask nothing, nor does a drop-in with something in it.
+        let root = root().with(ADMIN_DROP_IN, "");
+        assert_eq!(read(&root).unwrap(), (11, 9, 20));
+        put(&root, "etc/security/backupcodes.conf.d/60.conf", "/dev/zero");
+        assert_eq!(read(&root).unwrap(), (11, 9, 20));
+        // A whole directory.
+        let root = Root::new().with(ADMIN, "[codes]\ncount = 5\n");
+        put(&root, "etc/security/backupcodes.conf.d", "/dev/null");
+        assert_eq!(root.load().unwrap().codes.count, 5);
     }
 
     #[test]
