@@ -95,7 +95,7 @@ fn configurations(
 
 /// What stands among the drop-ins of those configurations, and is not read.
 fn drop_ins(root: &Path, named: Option<&Path>) -> Vec<Finding> {
-    let of_stacks = stack::configurations(root).into_iter().map(|(named, _)| Some(named));
+    let of_stacks = stack::configurations(root).into_keys().map(Some);
     let named: BTreeSet<_> = of_stacks.chain([named.map(Path::to_path_buf)]).collect();
     let passed_over = named.iter().flat_map(|named| Config::passed_over(named.as_deref()));
     let finding = |PassedOver { path, found }| {
