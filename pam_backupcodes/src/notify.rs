@@ -1,7 +1,9 @@
 //! Starts the delivery of notices where no unit does.
 
 use std::ffi::CString;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::ffi::{start_detached, undisturbed};
@@ -21,7 +23,20 @@ pub(crate) fn start(conf: Option<&Path>) -> Result<(), String> {
         arguments.extend([text(b"--config")?, text(conf.as_os_str().as_bytes())?]);
     }
     arguments.push(text(b"notify")?);
-    undisturbed(|| start_detached(&arguments))?.map_err(|errno| {
+    undisturbed(|| start_detached(&arguments, is_in_a_group_of_others()))?.map_err(|errno| {
         format!("{PROGRAM} cannot be started ({errno}); install it, or set notify.spawn to false where a unit delivers")
+    })
+}
+
+/// Whether others than root may end or freeze the control group that this process is in: cgroups(7). One of root's is not left, since
+/// the login would wait for that as long as for the hash.
+fn is_in_a_group_of_others() -> bool {
+    let Ok(groups) = fs::read_to_string("/proc/thread-self/cgroup") else { return true };
+    groups.lines().filter_map(|group| group.split_once(':')?.1.split_once(':')).any(|(hierarchy, path)| {
+        // The second version has no name, and lies beside those of the first where there are both.
+        ["", "unified"].iter().any(|place| {
+            fs::metadata(format!("/sys/fs/cgroup/{place}{hierarchy}{path}"))
+                .is_ok_and(|group| group.uid() != 0 || group.mode() & 0o022 != 0)
+        })
     })
 }

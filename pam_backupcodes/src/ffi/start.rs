@@ -12,13 +12,13 @@ use super::memory::Mapping;
 
 /// Starts a program with these arguments that this process has nothing to do with: no child of it is left, none is waited
 /// for by the host, and no SIGCHLD comes (but to a host that has asked to be the parent of orphans). It has an empty
-/// environment, no descriptors but /dev/null, `/`, the usual signals, limits and priority, a session of its own, and control groups
-/// that are nobody's but root's; its ids are those of this thread, and its processors init's but this one. All signals must be
-/// blocked: a handler of the host's would run in a child that has its memory.
+/// environment, no descriptors but /dev/null, `/`, the usual signals, limits and priority, a session of its own, and with
+/// `leaves_groups` control groups that are nobody's but root's; its ids are those of this thread, and its processors init's but this
+/// one. All signals must be blocked: a handler of the host's would run in a child that has its memory.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn start_detached(arguments: &[CString]) -> Result<(), Errno> {
+pub(crate) fn start_detached(arguments: &[CString], leaves_groups: bool) -> Result<(), Errno> {
     let program = arguments.first().ok_or(Errno::EINVAL)?;
     let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).chain([NO_MORE]).collect();
     let start = Start {
@@ -26,6 +26,7 @@ pub(crate) fn start_detached(arguments: &[CString]) -> Result<(), Errno> {
         arguments: pointers.as_ptr(),
         stack: Mapping::new(STACK).ok_or(Errno::ENOMEM)?,
         processor: sched_getcpu().ok(),
+        leaves_groups,
         failure: AtomicI32::new(0),
     };
     let stack = Mapping::new(STACK).ok_or(Errno::ENOMEM)?;
@@ -58,6 +59,7 @@ struct Start<'a> {
     stack: Mapping,
     /// The one that the host runs on.
     processor: Option<usize>,
+    leaves_groups: bool,
     /// The errno of what failed.
     failure: AtomicI32,
 }
@@ -85,6 +87,11 @@ extern "C" fn start_program(start: *mut c_void) -> c_int {
     // SAFETY: it is the `Start` of the thread that stands still meanwhile.
     let start = unsafe { &*start.cast::<Start<'_>>() };
     leave_to_the_caller_what_is_theirs();
+    if start.leaves_groups {
+        for group in GROUPS_OF_INIT {
+            write_zero(group);
+        }
+    }
     if let Err(errno) = start.run(&start.stack, become_program, libc::SIGCHLD) {
         start.failure.store(errno as i32, Ordering::Relaxed);
     }
@@ -141,9 +148,8 @@ const GROUPS_OF_INIT: [&CStr; 7] = [
     c"/sys/fs/cgroup/pids/cgroup.procs",
 ];
 
-/// What a process has from whoever started it, and would pass on: a terminal that sends signals, descriptors, limits, how little of
-/// the processor and the disk it gets, and a control group that they may own, and so end, freeze or starve at a stroke. This process
-/// is a child of the host's, and nothing of it is the host's but the memory.
+/// What a process has from whoever started it, and would pass on: a terminal that sends signals, descriptors, limits, and how
+/// little of the processor and the disk it gets. This process is a child of the host's, and nothing of it is the host's but the memory.
 fn leave_to_the_caller_what_is_theirs() {
     const LARGEST_STACK: libc::rlim_t = 8 << 20;
     const OF_A_PROCESS: c_int = 1; // IOPRIO_WHO_PROCESS of linux/ioprio.h
@@ -179,9 +185,6 @@ fn leave_to_the_caller_what_is_theirs() {
         libc::syscall(libc::SYS_ioprio_set, OF_A_PROCESS, 0, 0);
     }
     write_zero(c"/proc/self/oom_score_adj");
-    for group in GROUPS_OF_INIT {
-        write_zero(group);
-    }
 }
 
 /// Writes `0` to a file of the kernel's, where there is one. A control group takes it for whoever writes it.
