@@ -144,6 +144,12 @@ impl<'a> Files<'a> {
         Self { root, wanted: "session" }
     }
 
+    /// Their `account` lines.
+    #[must_use]
+    pub const fn of_accounts(root: &'a Path) -> Self {
+        Self { root, wanted: "account" }
+    }
+
     /// All services, but those that only stand in for their parts: files that others include and that include none, as
     /// `common-auth` and `system-auth` do.
     #[must_use]

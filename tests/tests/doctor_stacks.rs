@@ -8,7 +8,7 @@ use backupcodes_tests::hosts::{Account, Machine, Sshd};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{readme, text};
 
-const OF_STACKS: [&str; 20] = [
+const OF_STACKS: [&str; 22] = [
     "password-alone",
     "code-alone",
     "no-set-locked-out",
@@ -26,6 +26,8 @@ const OF_STACKS: [&str; 20] = [
     "nothing-to-take",
     "forward-pass-asks-again",
     "one-answer",
+    "one-password",
+    "root-renews",
     "let-in-unasked",
     "missing-module",
     "not-asked-here",

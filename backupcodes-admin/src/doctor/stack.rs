@@ -8,6 +8,7 @@ mod lockers;
 mod modules;
 mod report;
 mod rules;
+mod servers;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,9 @@ use crate::doctor::stack::walk::Walk;
 
 /// The PAM service of sshd.
 const SSHD: &str = "sshd";
+
+/// The PAM service of renewals, which the broker asks for.
+const RENEWAL: &str = "backupcodes";
 
 /// Services that root's rights are got by in another way: who puts the module into the first may forget the second.
 const SIBLINGS: [(&str, &str); 2] = [("sudo", "sudo-i"), ("su", "su-l")];
@@ -66,6 +70,12 @@ pub(crate) fn check(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
         if asks(service) == Some(true) && asks(sibling) == Some(false) {
             let place = Place { file: format!("/etc/pam.d/{sibling}"), line: 1 };
             report.add(Some(sibling), place, drafts::not_asked_here(service));
+        }
+    }
+    for (files, is_auth) in [(&files, true), (&Files::of_accounts(root), false)] {
+        let renewal = files.stack(RENEWAL).unwrap_or_default();
+        for entry in renewal.entries.iter().filter(|entry| modules::name(entry) == "pam_rootok") {
+            report.add(Some(RENEWAL), entry.place.clone(), drafts::root_renews(is_auth));
         }
     }
     for (service, stack) in stacks(&Files::of_sessions(root)) {
@@ -217,8 +227,9 @@ impl<'a> Judge<'a> {
             if let Some(asking) = asking.filter(|_| rules::asks_first(&walk)) {
                 self.add(&entry.place, drafts::code_first(asking));
             }
-            if lockers::answers_once(self.service) && rules::needs_password_and_code(&walk) {
-                self.add(&entry.place, drafts::one_answer());
+            let is_locker = lockers::answers_once(self.service);
+            if (is_locker || servers::answers_once(self.service)) && rules::needs_password_and_code(&walk) {
+                self.add(&entry.place, if is_locker { drafts::one_answer() } else { drafts::one_password() });
             }
             self.handed(at, &walk);
         }

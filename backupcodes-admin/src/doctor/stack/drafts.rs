@@ -167,6 +167,22 @@ pub(super) fn one_answer() -> Draft {
     Draft { level: Level::Error, check: "one-answer", message, remedy }
 }
 
+/// Of a program that is no locker: one answer must not be enough there.
+pub(super) fn one_password() -> Draft {
+    let message = "wants a password and a code, and the program answers both with the one password that it was given: users with a set cannot log in".into();
+    let remedy = "give the program lines of its own, in its own file, without pam_backupcodes.so; a code needs a program that shows what is asked".into();
+    Draft { level: Level::Error, check: "one-password", message, remedy }
+}
+
+/// `is_auth`: the line is for authentication, and not for the account.
+pub(super) fn root_renews(is_auth: bool) -> Draft {
+    let what = if is_auth { "nobody is asked for anything" } else { "no account is judged" };
+    let message = format!(
+        "pam_rootok.so has no place in a renewal: where the broker's PAM runs as root, {what}, and else it says yes to nobody but root"
+    );
+    Draft { level: Level::Warning, check: "root-renews", message, remedy: "take the line out".into() }
+}
+
 pub(super) fn lets_in_unasked(entry: &Entry, is_always_true: bool) -> Draft {
     let module = entry.module().unwrap_or_default();
     let (level, whom) = match is_always_true {

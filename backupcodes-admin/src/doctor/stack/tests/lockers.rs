@@ -32,6 +32,65 @@ fn a_locker_with_one_answer_cannot_be_asked_for_two() {
 }
 
 #[test]
+fn a_program_that_answers_once_cannot_be_asked_for_two_and_one_is_not_enough_there() {
+    let both = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
+    for program in [
+        "vsftpd",
+        "dovecot",
+        "xrdp-sesman",
+        "openvpn",
+        "sddm",
+        "rstudio",
+        "jupyterhub",
+        "proxmox-ve-auth",
+        "imap",
+    ] {
+        for stack in [both, &both.replace("codes.so", "codes.so nullok"), &readme("one-prompt")] {
+            assert_eq!(found_in(program, stack), ["one-password 2"], "{program}: {stack}");
+        }
+        for alone in ["auth required pam_backupcodes.so\n", &readme("locker")] {
+            let found = found_in(program, alone).join(" ");
+            assert!(found.contains("code-alone") && !found.contains("one-"), "{program}: {found}");
+        }
+    }
+    // Both take the lines of login, and each is told of in its own words.
+    let host = Host::new().with("login", both).with("swaylock", "auth include login\n");
+    let host = host.with("sddm", "auth include login\n");
+    assert_eq!(host.found(), ["one-answer /etc/pam.d/login:2", "one-password /etc/pam.d/login:2"]);
+    for asking in ["cockpit", "gdm-password", "lightdm", "greetd", "ocserv"] {
+        assert_eq!(found_in(asking, both), NOTHING, "{asking}");
+    }
+}
+
+#[test]
+fn pam_rootok_in_a_renewal() {
+    let stack =
+        "auth requisite pam_unix.so\nauth required pam_backupcodes.so nullok\naccount required pam_unix.so\n";
+    assert_eq!(found_in("backupcodes", stack), NOTHING);
+    for control in ["sufficient", "required", "[success=done default=ignore]"] {
+        let host = Host::new().with("backupcodes", &format!("@include su\n{stack}"));
+        let host = host.with("su", &format!("auth {control} pam_rootok.so\n"));
+        assert!(
+            host.found().contains(&"root-renews /etc/pam.d/su:1".into()),
+            "{control}: {:?}",
+            host.found()
+        );
+    }
+    // Whether or not our module stands there.
+    assert_eq!(
+        found_in("backupcodes", "auth sufficient pam_rootok.so\nauth required pam_unix.so\n"),
+        ["root-renews 1"]
+    );
+    assert_eq!(
+        found_in("backupcodes", &format!("{stack}account sufficient pam_rootok.so\n")),
+        ["root-renews 4"]
+    );
+    assert_eq!(found_in("su", &format!("auth sufficient pam_rootok.so\n{stack}")), NOTHING);
+    let finding = Host::new().with("backupcodes", "auth sufficient pam_rootok.so\n").findings().remove(0);
+    assert_eq!(finding.level, Level::Warning);
+}
+
+#[test]
 fn a_locker_has_the_whole_name_of_one() {
     let alone = "auth required pam_backupcodes.so\n";
     for locker in ["swaylock", "xlock", "kde", "kde-fingerprint", "xscreensaver", "physlock", "light-locker"]
