@@ -1,5 +1,6 @@
 //! `doctor` on PAM stacks and sshd's settings of a real host: those that let in or lock out, and those that are in order.
 
+use std::fs;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
@@ -32,7 +33,8 @@ const OF_STACKS: [&str; 22] = [
     "missing-module",
     "not-asked-here",
 ];
-const OF_SSHD: [&str; 8] = [
+const OF_SSHD: [&str; 9] = [
+    "sshd-fails",
     "sshd-settings",
     "sshd-use-pam",
     "sshd-never-asks",
@@ -135,7 +137,7 @@ fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
     let services = [("sshd", readme::block("ssh-key"))];
     let of = |settings: &str| doctor_of_stacks(&world, &services, settings);
     of("UsePAM no\n")
-        .has("sshd-use-pam", &["error", "/etc/ssh/sshd_config.d/backupcodes.conf: UsePAM yes; then"]);
+        .has("sshd-use-pam", &["error", "/etc/ssh/sshd_config.d/10-backupcodes.conf: UsePAM yes; then"]);
     let keys = "UsePAM yes\nKbdInteractiveAuthentication no\nPasswordAuthentication no\n";
     of(keys).has("sshd-never-asks", &["error", "KbdInteractiveAuthentication yes"]);
     of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
@@ -144,10 +146,50 @@ fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
         .has("sshd-not-asked", &["warning", "gets in by hostbased"]);
     let matching = readme::block("sshd-key") + "Match User alice\nAuthenticationMethods publickey\n";
     of(&matching).has("sshd-match", &["note", "/etc/ssh/sshd_config", "sshd -T -C"]);
-    of("NoSuchSetting yes\n").has("sshd-settings", &["warning", "sshd -T"]);
+    of("NoSuchSetting yes\n").has("sshd-fails", &["error", "Bad configuration option: NoSuchSetting"]);
     // Without the module sshd's settings are none of ours.
     doctor_of_stacks(&world, &[], "UsePAM no\n").has_none(&OF_SSHD);
     drop(machine);
+}
+
+/// Some cloud's settings stand beside README's, in a file that sorts before and behind.
+#[test]
+fn readmes_settings_of_sshd_win_over_a_cloud_s_by_the_name_of_their_file() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(world) = world() else { return };
+    let account = machine.account();
+    let sheet = machine.generate(&account);
+    let key = machine.key(&account);
+    machine.stack("sshd", "ssh-key");
+    let folder = world.path("sshd_config.d");
+    let settings = |name: &str, cloud: &str| {
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(name), readme::block("sshd-key")).unwrap();
+        fs::write(folder.join("50-cloud.conf"), cloud).unwrap();
+        format!("Include {}/*.conf\n", folder.display())
+    };
+    let doctor = |settings: &str| doctor_of_stacks(&world, &[("sshd", readme::block("ssh-key"))], settings);
+    let clouds = [
+        "PasswordAuthentication yes\nKbdInteractiveAuthentication no\n",
+        "PasswordAuthentication yes\nAuthenticationMethods any\n",
+    ];
+    for (cloud, code) in clouds.into_iter().zip(&sheet.codes) {
+        let found = settings("10-backupcodes.conf", cloud);
+        doctor(&found).has_none(&OF_SSHD);
+        let sshd = machine.sshd_with(&found);
+        let mut terminal = Terminal::start(&mut sshd.client(&account, Some(&key), "echo is in"));
+        terminal.expect("Backup code: ");
+        terminal.send(code);
+        assert!(terminal.find("is in"), "{cloud}: {}", terminal.screen);
+        terminal.end();
+    }
+    // Under the old name the cloud's come first: sshd does not start, or asks for no code.
+    let found = doctor(&settings("backupcodes.conf", clouds[0]));
+    found.has("sshd-fails", &["error", "AuthenticationMethods cannot be satisfied", "10-backupcodes.conf"]);
+    let found = doctor(&settings("backupcodes.conf", clouds[1]));
+    found.has("sshd-key-alone", &["warning", "/etc/ssh/sshd_config.d/10-backupcodes.conf"]);
+    machine.original_stack("sshd");
 }
 
 /// A real login by the method `password`, which is answered once with `answer`.

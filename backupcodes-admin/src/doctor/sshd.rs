@@ -107,7 +107,7 @@ fn shown<'a>(ways: impl Iterator<Item = &'a Way<'a>>) -> String {
 /// `settings` are what mends it.
 fn finding(level: Level, check: &'static str, message: &str, settings: &str) -> Finding {
     let remedy = format!(
-        "in /etc/ssh/sshd_config.d/backupcodes.conf: {settings}; then: sshd -t && systemctl reload ssh"
+        "in /etc/ssh/sshd_config.d/10-backupcodes.conf: {settings}; then: sshd -t && systemctl reload ssh"
     );
     Finding::new(level, check, SUBJECT, message, remedy)
 }

@@ -1,8 +1,11 @@
 //! What sshd says of its settings, and what it does not say.
 
 use std::fs::read_dir;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use nix::unistd::geteuid;
 
 use crate::doctor::finding::{Finding, Level};
 use crate::doctor::read_small;
@@ -16,21 +19,44 @@ const FOLDERS: [&str; 2] = ["etc/ssh", "usr/etc/ssh"];
 /// # Errors
 /// sshd does not say them: a finding of its own.
 pub(super) fn printed(program: &Path) -> Result<String, Finding> {
-    let unknown = |why: &str| {
-        let message = format!("its settings cannot be judged: {why}");
-        let remedy =
-            format!("see what `{} -T` says as root, while ssh runs (it wants /run/sshd)", program.display());
-        Finding::new(Level::Warning, "sshd-settings", program.display().to_string(), message, remedy)
-    };
-    let mut command = Command::new(program);
-    command.arg("-T").env_clear().stdin(Stdio::null());
-    let output = command.output().map_err(|error| unknown(&error.to_string()))?;
+    let run = |option| run(program, option).map_err(|error| unknown(program, &error.to_string()));
+    run("-T")?.or_else(|_| match run("-t")? {
+        Err(why) if !is_circumstance(&why, geteuid().is_root()) => Err(does_not_start(program, &why)),
+        Err(why) => Err(unknown(program, &why)),
+        Ok(_) => Err(unknown(program, "`sshd -T` fails, and `sshd -t` does not")),
+    })
+}
+
+/// What sshd prints, or its complaints where it fails.
+fn run(program: &Path, option: &str) -> io::Result<Result<String, String>> {
+    let output = Command::new(program).arg(option).env_clear().stdin(Stdio::null()).output()?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
     }
     let complaints = String::from_utf8_lossy(&output.stderr);
-    let said = complaints.lines().map(str::trim).find(|line| !line.is_empty());
-    Err(unknown(said.unwrap_or(&output.status.to_string())))
+    let said: Vec<&str> = complaints.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Ok(Err(if said.is_empty() { output.status.to_string() } else { said.join(", ") }))
+}
+
+/// Whether sshd complains of how it was started here, and not of its settings: it judges these first.
+pub(super) fn is_circumstance(why: &str, is_root: bool) -> bool {
+    // Its unit makes the directory. Only root can read the keys.
+    why.contains("Missing privilege separation directory")
+        || !is_root && ["no hostkeys available", "Permission denied"].iter().any(|said| why.contains(said))
+}
+
+fn does_not_start(program: &Path, why: &str) -> Finding {
+    let message =
+        format!("`sshd -t` fails, so that sshd does not start, at the next boot at the latest: {why}");
+    let remedy = "mend what it names, until `sshd -t` says nothing; of a setting that stands twice sshd takes the first, in the order of the files' names, so that 10-backupcodes.conf wins over 50-cloud-init.conf";
+    Finding::new(Level::Error, "sshd-fails", program.display().to_string(), message, remedy)
+}
+
+fn unknown(program: &Path, why: &str) -> Finding {
+    let message = format!("its settings cannot be judged: {why}");
+    let remedy =
+        format!("see what `{} -T` says as root, while ssh runs (it wants /run/sshd)", program.display());
+    Finding::new(Level::Warning, "sshd-settings", program.display().to_string(), message, remedy)
 }
 
 /// `Match` blocks, which `sshd -T` leaves out.

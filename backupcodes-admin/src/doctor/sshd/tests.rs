@@ -37,7 +37,7 @@ fn without_pam_nobody_is_asked() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((found[0].check, found[0].level), ("sshd-use-pam", Level::Error));
     assert!(
-        found[0].remedy.contains("/etc/ssh/sshd_config.d/backupcodes.conf: UsePAM yes; then: sshd -t &&")
+        found[0].remedy.contains("/etc/ssh/sshd_config.d/10-backupcodes.conf: UsePAM yes; then: sshd -t &&")
     );
     assert_eq!(checks(KEY_AND_CODE, Asked::Code), NOTHING);
 }
@@ -141,16 +141,36 @@ fn what_the_real_sshd_prints_is_read() {
 }
 
 #[test]
-fn settings_that_sshd_does_not_tell_are_a_warning() {
+fn settings_that_sshd_does_not_tell_are_a_warning_and_an_sshd_that_does_not_start_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("sshd");
-    let missing = settings::printed(&program).unwrap_err();
-    assert_eq!((missing.check, missing.level), ("sshd-settings", Level::Warning));
+    let judged = |text: &str| {
+        script(&program, text);
+        let finding = settings::printed(&program).unwrap_err();
+        (finding.check, finding.level, finding.message)
+    };
     script(&program, "echo \"$@ ${HOME-none}\"");
     assert_eq!(settings::printed(&program), Ok("-T none\n".into()));
-    script(&program, "echo usepam yes; echo 'line 3: Bad option' >&2; echo more >&2; exit 255");
-    let failed = settings::printed(&program).unwrap_err();
-    assert!(failed.message.ends_with(": line 3: Bad option"), "{failed}");
+    let (check, level, message) =
+        judged("echo usepam yes; printf 'line 3: Bad option\n\n terminating\n' >&2; exit 255");
+    assert_eq!((check, level), ("sshd-fails", Level::Error));
+    assert!(message.ends_with(": line 3: Bad option, terminating"), "{message}");
+    // Where sshd starts all the same, or nobody knows.
+    for told in [
+        "[ \"$1\" = -t ] || { echo 'no connection' >&2; exit 1; }",
+        "echo 'Missing privilege separation directory: /run/sshd' >&2; exit 255",
+    ] {
+        let (check, level, _) = judged(told);
+        assert_eq!((check, level), ("sshd-settings", Level::Warning), "{told}");
+    }
+    for said in
+        ["sshd: no hostkeys available -- exiting.", "/etc/ssh/sshd_config.d/x.conf: Permission denied"]
+    {
+        assert!(settings::is_circumstance(said, false) && !settings::is_circumstance(said, true), "{said}");
+    }
+    std::fs::remove_file(&program).unwrap();
+    let missing = settings::printed(&program).unwrap_err();
+    assert_eq!((missing.check, missing.level), ("sshd-settings", Level::Warning));
 }
 
 fn script(program: &Path, text: &str) {
