@@ -1,0 +1,70 @@
+//! What packages ask before they take the module away: `packaging/pam/stacks check`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use backupcodes_tests::{feed, sandbox_of_root, text};
+
+/// What `stacks check` complains of where /etc/pam.d holds these files beside those of the package; nothing where it agrees.
+fn complaint(files: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/pam");
+    fs::copy(packaging.join("backupcodes"), folder.path().join("backupcodes")).unwrap();
+    for stack in ["backupcodes-auth", "backupcodes-totp-auth"] {
+        fs::copy(packaging.join("debian").join(stack), folder.path().join(stack)).unwrap();
+    }
+    fs::write(folder.path().join("common-auth"), "auth required pam_unix.so\n").unwrap();
+    for (name, lines) in files {
+        fs::write(folder.path().join(name), lines).unwrap();
+    }
+    let script = format!("mount --bind '{}' /etc/pam.d && exec \"$@\"", folder.path().display());
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh", "sh"]);
+    let output = feed(command.arg(packaging.join("stacks")).arg("check"), "");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert_eq!(output.status.success(), output.stderr.is_empty(), "{output:?}");
+    text(&output.stderr).trim_end().to_owned()
+}
+
+#[test]
+fn packages_stay_while_somebody_includes_the_service_of_renewals() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    for lines in [
+        "auth required pam_backupcodes.so\n",
+        "@include backupcodes\n",
+        "@include\tbackupcodes # renewals\n",
+        "@INCLUDE backupcodes\r\n",
+        "auth include backupcodes\n",
+        "-auth substack backupcodes\n",
+        "AUTH Include backupcodes\n",
+        "auth [include] [backupcodes]\n",
+        "auth \\\n  include \\\n\n# no\n backupcodes\n",
+        "auth include backupcodes",
+        "account include /etc/pam.d/backupcodes\n",
+        "auth include /etc//pam.d/./backupcodes\n",
+        "@include other-part\n",
+        "auth sufficient \\\nsession optional pam_backupcodes.so\n",
+    ] {
+        let found = complaint(&[("shop", lines), ("other-part", "@include backupcodes\n")]);
+        assert!(found.ends_with(": /etc/pam.d/other-part /etc/pam.d/shop"), "{lines:?}: {found}");
+    }
+    // One of ours that the administrator has made, and that stays as it is.
+    let own =
+        complaint(&[("backupcodes-auth", "@include backupcodes\n"), ("sshd", "@include backupcodes-auth\n")]);
+    assert!(own.ends_with(": /etc/pam.d/backupcodes-auth /etc/pam.d/sshd"), "{own}");
+    let circle = [("a", "@include b\n@include b\n"), ("b", "@include a\nauth include backupcodes\n")];
+    assert!(complaint(&circle).ends_with(": /etc/pam.d/a /etc/pam.d/b"));
+    for lines in [
+        "@include backupcodes-auth\nsession include backupcodes-auth\n",
+        "auth include /etc/pam.d/backupcodes-totp-auth\n",
+        "# @include backupcodes\nauth required pam_unix.so # pam_backupcodes.so\n",
+        "session optional pam_backupcodes.so\n-SESSION\tOptional pam_backupcodes.so quiet\n",
+        "session \\\n optional pam_backupcodes.so\n",
+        "@include gone\n@include\nauth include\nauth required [pam_exec.so include backupcodes]\n",
+    ] {
+        assert_eq!(complaint(&[("shop", lines), ("shop.saved", "@include backupcodes\n")]), "", "{lines:?}");
+    }
+}
