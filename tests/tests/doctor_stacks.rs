@@ -172,7 +172,7 @@ fn readmes_settings_of_sshd_win_over_a_cloud_s_by_the_name_of_their_file() {
     let doctor = |settings: &str| doctor_of_stacks(&world, &[("sshd", readme::block("ssh-key"))], settings);
     let clouds = [
         "PasswordAuthentication yes\nKbdInteractiveAuthentication no\n",
-        "PasswordAuthentication yes\nAuthenticationMethods any\n",
+        "PasswordAuthentication yes\nAuthenticationMethods publickey\n",
     ];
     for (cloud, code) in clouds.into_iter().zip(&sheet.codes) {
         let found = settings("10-backupcodes.conf", cloud);
@@ -188,7 +188,10 @@ fn readmes_settings_of_sshd_win_over_a_cloud_s_by_the_name_of_their_file() {
     let found = doctor(&settings("backupcodes.conf", clouds[0]));
     found.has("sshd-fails", &["error", "AuthenticationMethods cannot be satisfied", "10-backupcodes.conf"]);
     let found = doctor(&settings("backupcodes.conf", clouds[1]));
-    found.has("sshd-key-alone", &["warning", "/etc/ssh/sshd_config.d/10-backupcodes.conf"]);
+    found.has("sshd-never-asks", &["error", "/etc/ssh/sshd_config.d/10-backupcodes.conf"]);
+    // `any` stands nowhere beside another list, whichever comes first: the file is named.
+    let any = "AuthenticationMethods any\n";
+    doctor(&settings("10-backupcodes.conf", any)).has("sshd-fails", &["error", "/50-cloud.conf line 1"]);
     machine.original_stack("sshd");
 }
 
