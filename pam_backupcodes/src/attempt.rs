@@ -21,7 +21,7 @@ use pam::module::{PamHandle, PamResult};
 use pam::secret::SecretBytes;
 
 use crate::ffi::{FreshMemory, has_memory, log, undisturbed};
-use crate::{answer, broker, notify, place, reminder};
+use crate::{answer, broker, limits, notify, place, reminder};
 
 /// Asks for a code, and says yes only once it is spent on stable storage.
 pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> PamResultCode {
@@ -38,6 +38,7 @@ pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: Pam
 pub(crate) struct No(pub(crate) PamResultCode, pub(crate) Level, pub(crate) String);
 
 fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<(), No> {
+    limits::know_forks();
     // Of an attempt that another module refused in the end.
     reminder::forget(pamh);
     let (options, usable) = Options::parse(arguments);

@@ -1,6 +1,7 @@
 //! The C side: entry points, the log and libpam's items here; memory by the page, a moment without the host's disturbance,
-//! and the start of another program in rooms of their own.
+//! the host's forks, and the start of another program in rooms of their own.
 
+mod fork;
 mod memory;
 mod shield;
 mod start;
@@ -15,6 +16,7 @@ use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
 use zeroize::Zeroizing;
 
+pub(crate) use self::fork::in_each_child;
 pub(crate) use self::memory::FreshMemory;
 pub(crate) use self::shield::undisturbed;
 pub(crate) use self::start::start_detached;

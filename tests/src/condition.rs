@@ -28,6 +28,8 @@ pub enum Condition {
     ChildrenReaped,
     /// Another thread waits for any child, again and again.
     ChildrenWaitedFor,
+    /// After the prompt another thread forks again and again. Children whose limits are not the host's are counted.
+    Forks,
     /// SIGPIPE and SIGXFSZ end the process, as they do where nobody cares.
     DefaultSignals,
     AllSignalsBlocked,
@@ -61,6 +63,10 @@ impl Condition {
             Self::ChildrenIgnored => handle(libc::SIGCHLD, libc::SIG_IGN),
             Self::ChildrenReaped => handle(libc::SIGCHLD, reap as extern "C" fn(c_int) as usize),
             Self::ChildrenWaitedFor => drop(std::thread::spawn(wait_for_any)),
+            Self::Forks => {
+                let before = limits();
+                drop(std::thread::spawn(move || fork_again_and_again(before)));
+            }
             Self::DefaultSignals => {
                 [libc::SIGPIPE, libc::SIGXFSZ].into_iter().for_each(|signal| handle(signal, libc::SIG_DFL));
             }
@@ -92,6 +98,9 @@ impl Condition {
 
     /// What happens when the module asks.
     pub fn at_prompt(&self) {
+        if let Self::Forks = self {
+            FORKS.store(BEGIN, Ordering::SeqCst);
+        }
         let &Self::Term { after, .. } = self else { return };
         // SAFETY: a timer of this process; zero bytes are a sigevent, and all values are live.
         unsafe {
@@ -127,6 +136,49 @@ fn wait_for_any() {
             HANDLED.fetch_add(1, Ordering::Relaxed);
         } else {
             std::thread::sleep(std::time::Duration::from_micros(50));
+        }
+    }
+}
+
+/// How far the thread is that forks.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+const BEGIN: u32 = 1;
+const END: u32 = 2;
+const ENDED: u32 = 3;
+
+fn limits() -> [(u64, u64); 2] {
+    [Resource::RLIMIT_FSIZE, Resource::RLIMIT_NOFILE].map(|limit| getrlimit(limit).unwrap())
+}
+
+fn fork_again_and_again(before: [(u64, u64); 2]) {
+    let wait = || std::thread::sleep(std::time::Duration::from_micros(50));
+    while FORKS.load(Ordering::SeqCst) < BEGIN {
+        wait();
+    }
+    while FORKS.load(Ordering::SeqCst) < END {
+        // SAFETY: the child looks at its limits and ends; the parent waits for it.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::_exit(i32::from(limits() != before));
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            HANDLED.fetch_add(u32::from(status != 0), Ordering::Relaxed);
+        }
+    }
+    FORKS.store(ENDED, Ordering::SeqCst);
+    loop {
+        wait();
+    }
+}
+
+/// Lets a thread that forks come to its last child.
+pub fn end_forks() {
+    if FORKS.load(Ordering::SeqCst) == BEGIN {
+        FORKS.store(END, Ordering::SeqCst);
+        while FORKS.load(Ordering::SeqCst) != ENDED {
+            std::thread::yield_now();
         }
     }
 }

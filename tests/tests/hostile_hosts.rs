@@ -274,6 +274,23 @@ fn two_threads_that_authenticate_at_once() {
     }
 }
 
+/// Limits are the whole process's: what another thread starts meanwhile would keep those that an attempt has lifted.
+#[test]
+fn what_the_host_forks_during_an_attempt_has_the_limits_of_the_host() {
+    let Some(world) = World::new("") else { return };
+    let limits = [Condition::SoftLimit(libc::RLIMIT_FSIZE, 0), Condition::SoftLimit(libc::RLIMIT_NOFILE, 64)];
+    for round in 0..10 {
+        let sheet = world.generate();
+        for code in &sheet.codes {
+            let mut attempt = world.attempt(&[code.into()]);
+            attempt.conditions = limits.iter().cloned().chain([Condition::Forks]).collect();
+            let outcome = attempt.run();
+            assert_eq!(outcome.codes, [pam::SUCCESS], "{:?}", world.last_line());
+            assert_eq!(outcome.handled, 0, "round {round}: children with other limits");
+        }
+    }
+}
+
 #[test]
 fn a_thousand_transactions_in_one_process_leave_nothing_behind() {
     let Some(world) = World::new("") else { return };

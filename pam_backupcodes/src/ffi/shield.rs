@@ -58,10 +58,7 @@ struct RootIds(Option<[libc::uid_t; 3]>);
 
 impl RootIds {
     fn new() -> Result<Self, Errno> {
-        let mut ids = [0; 3];
-        let [real, effective, saved] = &mut ids;
-        // SAFETY: three live places for three uids.
-        Errno::result(unsafe { libc::getresuid(real, effective, saved) })?;
+        let ids = ids()?;
         // Without CAP_SETUID an effective root may take these ids, but could not give them back.
         if ids[1] != 0 || ids == [0; 3] || !may_set_uids()? {
             return Ok(Self(None));
@@ -94,19 +91,82 @@ fn may_set_uids() -> Result<bool, Errno> {
     Ok(sets[0] & (1 << CAP_SETUID) != 0)
 }
 
+/// Real, effective and saved uid of this thread.
+fn ids() -> Result<[libc::uid_t; 3], Errno> {
+    let mut ids = [0; 3];
+    let [real, effective, saved] = &mut ids;
+    // SAFETY: three live places for three uids.
+    Errno::result(unsafe { libc::getresuid(real, effective, saved) })?;
+    Ok(ids)
+}
+
+/// The call whose uids have 32 bits. Where the kernel is older than those, the one of the plain name has 16: 131072 is root to it.
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+const SETRESUID: libc::c_long = libc::SYS_setresuid;
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+const SETRESUID: libc::c_long = libc::SYS_setresuid32;
+
 /// The system call itself: libc's function would change every thread of the host.
-fn set_ids([real, effective, saved]: [libc::uid_t; 3]) -> Result<(), Errno> {
+fn set_ids(wanted: [libc::uid_t; 3]) -> Result<(), Errno> {
+    let [real, effective, saved] = wanted;
     // SAFETY: plain numbers go in.
-    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, real, effective, saved) }).map(drop)
+    Errno::result(unsafe { libc::syscall(SETRESUID, real, effective, saved) })?;
+    // What the kernel made of them, which no host may go on with where it is something else.
+    if ids()? == wanted { Ok(()) } else { Err(Errno::EOVERFLOW) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Barrier, Mutex, PoisonError};
+
     use super::*;
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    /// The limits of this process are those of all its tests.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    /// Whatever other threads are at, a child has the limits of the host, and can have them lifted and get them back itself.
+    #[test]
+    fn a_child_that_is_forked_meanwhile_has_its_own_limits_and_can_lift_them() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits =
+            || [Resource::RLIMIT_FSIZE, Resource::RLIMIT_NOFILE].map(|resource| getrlimit(resource).unwrap());
+        crate::limits::know_forks();
+        let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+        setrlimit(Resource::RLIMIT_FSIZE, 1 << 10, hard).unwrap();
+        let before = limits();
+        let barrier = Barrier::new(2);
+        let status = std::thread::scope(|scope| {
+            scope.spawn(|| undisturbed(|| [barrier.wait(), barrier.wait()]).unwrap());
+            barrier.wait();
+            assert_ne!(limits(), before);
+            // SAFETY: the child looks at its limits, and ends.
+            let status = match unsafe { fork() }.unwrap() {
+                ForkResult::Child => {
+                    let is_its_own = limits() == before;
+                    let is_lifted = undisturbed(limits).is_ok_and(|lifted| lifted != before);
+                    let code = i32::from(!is_its_own)
+                        + 2 * i32::from(!is_lifted)
+                        + 4 * i32::from(limits() != before);
+                    // SAFETY: ends the process at once.
+                    unsafe { libc::_exit(code) }
+                }
+                ForkResult::Parent { child } => waitpid(child, None).unwrap(),
+            };
+            assert_ne!(limits(), before, "the parent's are lifted as before");
+            barrier.wait();
+            status
+        });
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+        assert_eq!(limits(), before);
+        setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
+    }
 
     #[test]
     fn what_was_changed_is_given_back() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let state = || (SigSet::thread_get_mask().unwrap(), getrlimit(Resource::RLIMIT_FSIZE).unwrap());
         let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
         setrlimit(Resource::RLIMIT_FSIZE, 1 << 10, hard).unwrap();

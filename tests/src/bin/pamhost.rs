@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 
-use backupcodes_tests::condition::{Condition, HANDLED, Squeezed, settle};
+use backupcodes_tests::condition::{Condition, HANDLED, Squeezed, end_forks, settle};
 use backupcodes_tests::lent::Looker;
 use backupcodes_tests::libpam::{
     Conversation, Message, Response, pam_acct_mgmt, pam_authenticate, pam_chauthtok, pam_close_session,
@@ -95,6 +95,7 @@ fn make(attempt: &Attempt, barrier: Option<Barrier>) -> Outcome {
         usage.push(Usage::now());
     }
     drop(squeezed);
+    end_forks();
     // The kernel takes a thread that was waited for out of its list a moment later.
     let start = Instant::now();
     while looker.threads() > before.threads && start.elapsed() < Duration::from_secs(1) {
