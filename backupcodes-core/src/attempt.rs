@@ -61,8 +61,8 @@ pub enum Refusal {
 }
 
 /// A code that was right at the moment of the look. It is accepted only once it is spent.
-pub struct Match<'a> {
-    store: &'a dyn Store,
+pub struct Match<'a, S: ?Sized> {
+    store: &'a S,
     user: &'a str,
     slot: Slot,
     hash: CodeHash,
@@ -84,12 +84,12 @@ pub struct Accepted {
 ///
 /// # Errors
 /// A [`Refusal`]. No set has changed.
-pub fn judge<'a, T>(
-    store: &'a dyn Store,
+pub fn judge<'a, S: Store + ?Sized, T>(
+    store: &'a S,
     request: Request<'a>,
     count: impl FnOnce() -> Result<T, Refusal>,
     memory: &mut dyn Memory,
-) -> Result<(Match<'a>, T), Refusal> {
+) -> Result<(Match<'a, S>, T), Refusal> {
     let code = Code::parse(request.answer);
     let counted = code.as_ref().map_err(|Malformed| Refusal::Malformed).and_then(|code| Ok((code, count()?)));
     let found = own_set(store, request.account);
@@ -111,14 +111,14 @@ pub fn judge<'a, T>(
 ///
 /// # Errors
 /// Nothing is known, or there may be one: under this name, or of this uid under another.
-pub fn has_no_set(store: &dyn Store, account: &Account) -> Result<bool, StoreError> {
+pub fn has_no_set(store: &(impl Store + ?Sized), account: &Account) -> Result<bool, StoreError> {
     match store.read(&account.name)? {
         Some(_) => Ok(false),
         None => store.prove_no_other_name(account).map(|()| true),
     }
 }
 
-impl Match<'_> {
+impl<S: Store + ?Sized> Match<'_, S> {
     /// The slot of the code.
     #[must_use]
     pub const fn slot(&self) -> Slot {
@@ -138,7 +138,10 @@ impl Match<'_> {
 /// What is hashed where nothing is there to hash: as long as the usual code.
 const NO_SECRET: &[u8] = &[0; 15];
 
-fn own_set<'a>(store: &dyn Store, account: Option<&'a Account>) -> Result<(&'a str, CodeSet), Refusal> {
+fn own_set<'a>(
+    store: &(impl Store + ?Sized),
+    account: Option<&'a Account>,
+) -> Result<(&'a str, CodeSet), Refusal> {
     let account = account.ok_or(Refusal::NoUser)?;
     let Some(set) = store.read(&account.name)? else {
         store.prove_no_other_name(account)?;

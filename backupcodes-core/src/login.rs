@@ -137,7 +137,12 @@ impl Login<'_> {
     }
 
     /// A spend that fails is answered like a wrong code: who can make it fail must not learn that the code was right.
-    fn spend<H: Host>(&self, found: Match<'_>, counted: &Counted, host: &H) -> Result<Accepted, No> {
+    fn spend<H: Host>(
+        &self,
+        found: Match<'_, FileStore>,
+        counted: &Counted,
+        host: &H,
+    ) -> Result<Accepted, No> {
         let Self { place, .. } = self;
         let slot = found.slot();
         let mark = Mark::new(clock::now(), counted.before, &place.service, place.source());
