@@ -160,7 +160,8 @@ fn a_removed_set_is_locked_and_its_end_is_flushed() {
         .filter(|call| call.contains(world.store().to_str().unwrap()) && !call.contains(", 0) = -1 ENOENT"))
         .map(|call| call.split('(').next().unwrap())
         .collect();
-    let (before, after) = (["flock", "flock"], ["unlinkat", "fsync", "flock", "flock"]);
+    // The set, and what its uid led to.
+    let (before, after) = (["flock", "flock"], ["unlinkat", "unlinkat", "fsync", "flock", "flock"]);
     assert_eq!(kinds, [before.as_slice(), &NOTICE, &after].concat(), "{calls:#?}");
 }
 

@@ -10,13 +10,30 @@ use backupcodes_tests::{feed, set_mode, text};
 /// Where userdel looks.
 const HOOK: &str = "/etc/shadow-maint/userdel-post.d/50-backupcodes";
 
-/// The machine, with the package's own hook.
-fn machine() -> Option<Machine> {
+/// The machine, with the package's own hook. What is told of deleted accounts is told to no other test.
+struct Host(Machine);
+
+impl std::ops::Deref for Host {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.0
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(HOOK);
+        let _ = fs::remove_dir_all("/var/lib/backupcodes/outbox");
+    }
+}
+
+fn machine() -> Option<Host> {
     let machine = Machine::new()?;
     fs::create_dir_all(Path::new(HOOK).parent().unwrap()).unwrap();
     fs::write(HOOK, include_str!("../../packaging/shadow/50-backupcodes")).unwrap();
     set_mode(Path::new(HOOK), 0o755);
-    Some(machine)
+    Some(Host(machine))
 }
 
 fn delete(program: &str, arguments: &[&str]) -> Output {

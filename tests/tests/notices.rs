@@ -380,11 +380,14 @@ fn state(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, [i64; 4])> {
     let mut state = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(path) = folders.pop() {
-        let data = fs::metadata(&path).unwrap();
+        let data = fs::symlink_metadata(&path).unwrap();
         let times = [data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec()];
         if data.is_dir() {
             folders.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             state.insert(path, (Vec::new(), times));
+        } else if data.is_symlink() {
+            let target = fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes();
+            state.insert(path, (target, times));
         } else {
             state.insert(path.clone(), (fs::read(path).unwrap(), times));
         }
