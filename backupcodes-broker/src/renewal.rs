@@ -151,9 +151,12 @@ fn has_room(config: &Config) -> Result<(), Error> {
     let failed =
         |errno| Error::Unavailable(format!("{shown}: cannot be looked at ({errno}); see that it is there"));
     let disk = statvfs(directory).map_err(failed)?;
+    #[allow(clippy::useless_conversion, reason = "elsewhere these have 32 bits")]
+    let [files, files_free, blocks, size] =
+        [disk.files(), disk.files_free(), disk.blocks_free(), disk.fragment_size()].map(u64::from);
     // Some file systems have no number of files, which is 0 then.
-    let has_files = disk.files() == 0 || disk.files_free() >= FILES;
-    if disk.blocks_free().saturating_mul(disk.fragment_size()) >= ENOUGH && has_files {
+    let has_files = files == 0 || files_free >= FILES;
+    if blocks.saturating_mul(size) >= ENOUGH && has_files {
         return Ok(());
     }
     Err(Error::Unavailable(format!(

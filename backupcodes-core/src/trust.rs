@@ -174,7 +174,8 @@ pub(crate) fn read(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        let place = i64::try_from(bytes.len()).map_err(|_| Errno::EFBIG)?;
+        // An off_t, of whatever width it is here.
+        let place = bytes.len().try_into().map_err(|_| Errno::EFBIG)?;
         match pread(fd, &mut chunk, place) {
             Ok(0) => return Ok(bytes),
             Ok(count) => bytes.extend_from_slice(chunk.get(..count).unwrap_or_default()),

@@ -5,7 +5,7 @@
 //! it needs for that is in atomic values: a child has one thread, and none of the parent's would let go of a mutex for it.
 
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
@@ -27,7 +27,7 @@ const NEEDED: [(Resource, Needed); 2] = [
 
 static LIMITS: Limits = Limits {
     is_busy: AtomicBool::new(false),
-    threads: AtomicU64::new(0),
+    threads: AtomicU32::new(0),
     knows_forks: AtomicBool::new(false),
     lifted: [const { Lifted::none() }; 2],
 };
@@ -36,7 +36,7 @@ struct Limits {
     /// One thread is changing the rest.
     is_busy: AtomicBool,
     /// So many are in here.
-    threads: AtomicU64,
+    threads: AtomicU32,
     knows_forks: AtomicBool,
     lifted: [Lifted; 2],
 }
@@ -86,7 +86,7 @@ impl Limits {
         for ((resource, needed), lifted) in NEEDED.into_iter().zip(&self.lifted) {
             let Ok((soft, hard)) = getrlimit(resource) else { continue };
             let was_lifted = lifted.is_lifted.load(SeqCst);
-            let needed = needed(if was_lifted { read(&lifted.before).0 } else { soft }, threads);
+            let needed = needed(if was_lifted { read(&lifted.before).0 } else { soft }, threads.into());
             if soft >= needed {
                 continue;
             }

@@ -164,6 +164,23 @@ mod tests {
         setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
     }
 
+    /// The 16-bit call would make root of the second one, and another user of the third.
+    #[test]
+    fn a_uid_of_more_than_16_bits_comes_back_as_it_was() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        // A thread's ids are its own.
+        let come_back = |real| {
+            set_ids([real, 0, 0]).unwrap();
+            let mut root = RootIds::new().unwrap();
+            assert_eq!(ids().unwrap(), [0; 3]);
+            root.give_back().unwrap();
+            assert_eq!(ids().unwrap(), [real, 0, 0]);
+        };
+        std::thread::spawn(move || [65535, 131_072, 131_073, 4_000_000_000].map(come_back)).join().unwrap();
+    }
+
     #[test]
     fn what_was_changed_is_given_back() {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
