@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use backupcodes_tests::hosts::run;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::traced::{Stop, Victim, killed_at, report};
-use backupcodes_tests::{Sheet, World, built, me, pam, text};
+use backupcodes_tests::{Attempt, Sheet, World, built, me, pam, sandbox_of_root, text};
 use serde_json::{Value, json};
 
 /// Where something is killed, and whether it starts a delivery at its end.
@@ -370,6 +370,38 @@ fn sweep_email(form: Form) {
     report("email", &killed, &replaces(form));
 }
 
+/// At each moment its codes work under one of both names at most, and the same command goes on.
+fn sweep_rename(form: Form) {
+    const OTHER: &str = "another-name-of-root";
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let Some(scene) = Scene::new(form.spawn) else { return };
+    let accounts = fs::read_to_string("/etc/passwd").unwrap();
+    if !accounts.contains(OTHER) {
+        fs::write("/etc/passwd", accounts + &format!("{OTHER}:x:0:0::/root:/bin/sh\n")).unwrap();
+    }
+    let me = me();
+    let rename = ["rename", &me, OTHER];
+    let answer = |user: &str, place: usize| {
+        let attempt = scene.world.attempt(&[(&scene.sheet.codes[place]).into()]);
+        Attempt { user: user.into(), ..attempt }.run().codes[0]
+    };
+    let killed = scene.sweep(&rename, form.counts, 0, |_| {
+        let before: Vec<_> =
+            [&me, OTHER].into_iter().filter(|user| answer(user, 1) == pam::SUCCESS).collect();
+        assert!(before.len() < 2, "one code works under both names");
+        let again = scene.world.admin(&rename);
+        assert_eq!(answer(OTHER, 2), pam::SUCCESS, "{again:?}");
+        assert_ne!(answer(&me, 3), pam::SUCCESS);
+        let second = if before.is_empty() { pam::SUCCESS } else { pam::AUTH_ERR };
+        assert_eq!(answer(OTHER, 1), second, "{before:?}");
+        let left = scene.world.other_files().into_iter().filter(|name| name.starts_with('.'));
+        assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
+    });
+    report("rename", &killed, &[libc::SYS_openat, libc::SYS_write, libc::SYS_fsync, libc::SYS_renameat]);
+}
+
 /// What a delivery does, whatever becomes of what it delivers.
 const DELIVERS: [libc::c_long; 6] = [
     libc::SYS_mkdirat,
@@ -479,6 +511,11 @@ short_and_long!(
     sweep_email,
     an_email_that_is_killed_where_something_changes,
     an_email_that_is_killed_at_any_call
+);
+short_and_long!(
+    sweep_rename,
+    a_rename_that_is_killed_where_something_changes,
+    a_rename_that_is_killed_at_any_call
 );
 short_and_long!(
     sweep_notify,
