@@ -12,7 +12,7 @@ use backupcodes_core::broker::INTERFACE;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::login::{Answer, Host, Level, Login, No};
-use backupcodes_core::place::{Place, in_one_spelling};
+use backupcodes_core::place::{Place, counted_as_stranger, in_one_spelling};
 use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use serde::Deserialize;
@@ -123,13 +123,18 @@ impl Methods {
             For::Nobody => None,
         };
         let is_root = self.caller.is_root();
+        let counted_as = match &account {
+            _ if !is_root => Some(COUNTED_AS.into()),
+            None => Some(counted_as_stranger(&service, &user)),
+            Some(_) => None,
+        };
         let place = Place {
             user: account.as_ref().map(|account| account.name.clone()),
             service,
             // Whoever is not root is on this host.
             host: host.filter(|_| is_root).map(in_one_spelling),
             tty: tty.unwrap_or_default(),
-            counted_as: (!is_root).then(|| COUNTED_AS.into()),
+            counted_as,
         };
         let login = Login { config: &self.config, account: account.as_ref(), place: &place };
         Ok(match login.attempt(answer.as_bytes(), &ThisProcess) {
@@ -300,7 +305,10 @@ impl Methods {
                 own("OtherDirectory", Some(json!({ "directory": self.config.directory })))
             }
             Err(Error::Unavailable(reason)) => {
-                log(Level::Error, &reason);
+                // Root's questions cost a login each; others' could fill the log.
+                if self.caller.is_root() || !self.has_warned.swap(true, Ordering::Relaxed) {
+                    log(Level::Error, &reason);
+                }
                 let reason = Some(reason).filter(|_| self.caller.is_root());
                 own("Unavailable", Some(json!({ "reason": reason })))
             }

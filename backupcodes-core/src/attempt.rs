@@ -112,10 +112,20 @@ pub fn judge<'a, S: Store + ?Sized, T>(
 /// # Errors
 /// Nothing is known, or there may be one: under this name, or of this uid under another.
 pub fn has_no_set(store: &(impl Store + ?Sized), account: &Account) -> Result<bool, StoreError> {
-    match store.read(&account.name)? {
-        Some(_) => Ok(false),
-        None => store.prove_no_other_name(account).map(|()| true),
+    own_or_proven_none(store, account).map(|set| set.is_none())
+}
+
+/// The set under the account's name. `None` where it is proven that it has none, under no name: a `rename` in this moment takes the
+/// set from the other name to this one.
+fn own_or_proven_none(
+    store: &(impl Store + ?Sized),
+    account: &Account,
+) -> Result<Option<CodeSet>, StoreError> {
+    if let Some(set) = store.read(&account.name)? {
+        return Ok(Some(set));
     }
+    store.prove_no_other_name(account)?;
+    store.read(&account.name)
 }
 
 impl<S: Store + ?Sized> Match<'_, S> {
@@ -143,10 +153,7 @@ fn own_set<'a>(
     account: Option<&'a Account>,
 ) -> Result<(&'a str, CodeSet), Refusal> {
     let account = account.ok_or(Refusal::NoUser)?;
-    let Some(set) = store.read(&account.name)? else {
-        store.prove_no_other_name(account)?;
-        return Err(Refusal::NoSet);
-    };
+    let set = own_or_proven_none(store, account)?.ok_or(Refusal::NoSet)?;
     set.label.judge_owner(account)?;
     Ok((&account.name, set))
 }
@@ -300,6 +307,43 @@ mod tests {
         world.renew(Expected::Set(&old));
         assert!(matches!(found.spend(&mark()), Err(SpendError::Taken)));
         assert_eq!(store.read("alice").unwrap().unwrap().left(), 3);
+    }
+
+    /// A store in which root renames the set between two looks.
+    struct Renaming<'a>(FileStore, &'a Account);
+
+    impl Store for Renaming<'_> {
+        fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
+            self.0.read(user)
+        }
+
+        fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError> {
+            assert!(self.0.rename(&self.1.name, account).unwrap().is_some());
+            self.0.prove_no_other_name(account)
+        }
+
+        fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
+            self.0.spend(user, slot, hash, mark)
+        }
+
+        fn replace(
+            &self,
+            user: &str,
+            expected: Expected<'_>,
+            new: Option<&str>,
+            announce: &mut dyn FnMut() -> std::io::Result<()>,
+            letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<crate::outbox::Letter>,
+        ) -> Result<(), crate::store::ReplaceError> {
+            self.0.replace(user, expected, new, announce, letters)
+        }
+    }
+
+    #[test]
+    fn a_set_that_is_renamed_between_two_looks_is_never_taken_for_none() {
+        let world = World::new();
+        let store = Renaming(world.store(), &world.account);
+        let renamed = Account { name: "bob".into(), ..world.account.clone() };
+        assert!(!has_no_set(&store, &renamed).unwrap());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::hash::Memory;
 use crate::mark::Mark;
 use crate::place::Place;
 use crate::slots::InSlot;
-use crate::store::FileStore;
+use crate::store::{FileStore, StoreError};
 use crate::throttle::{Counted, Throttle};
 
 /// Who logs in, and from where.
@@ -166,6 +166,8 @@ fn refused(refusal: &Refusal, place: &Place) -> No {
         | Refusal::Damaged(_)
         | Refusal::Wrong(_) => (Answer::Refused, Level::Notice),
         Refusal::NoSet => (Answer::Refused, Level::Debug),
+        // Told as no set is.
+        Refusal::Store(StoreError::OtherName { .. }) => (Answer::Refused, Level::Error),
         Refusal::NoUser => (Answer::UserUnknown, Level::Notice),
         Refusal::Throttled(..) => (Answer::Refused, Level::Warning),
         Refusal::Uncounted(_) | Refusal::Store(_) | Refusal::Hash(_) => (Answer::Unavailable, Level::Error),

@@ -20,6 +20,14 @@ pub struct Place {
     pub counted_as: Option<String>,
 }
 
+/// What failures of a user who does not exist are counted by: apart for most names, as those of users are, so that waiting for one
+/// attempt tells nothing of another name. The name itself, which may be a password, is not kept.
+#[must_use]
+pub fn counted_as_stranger(service: &str, typed: &str) -> String {
+    let bucket = typed.bytes().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    format!("{service}~{bucket:04x}")
+}
+
 impl Place {
     /// The remote host, or `local`, as it is shown. A remote host that calls itself so is shown in another way.
     #[must_use]
@@ -78,6 +86,15 @@ fn plain(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_who_do_not_exist_are_counted_apart_and_their_names_are_not_kept() {
+        let names = ["alice", "bob", "alicf", "hunter2"];
+        let keys = names.map(|name| counted_as_stranger("sshd", name));
+        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
+        assert!(names.iter().zip(&keys).all(|(name, key)| key.starts_with("sshd~") && !key.contains(name)));
+        assert_eq!(counted_as_stranger("sshd", "alice"), keys[0]);
+    }
 
     #[test]
     fn an_address_has_one_spelling() {

@@ -179,7 +179,7 @@ impl CodeSet {
     /// # Errors
     /// It is not a set.
     pub(crate) fn readdress(text: &str, email: &[String]) -> Result<String, BadSet> {
-        with_value(text, "email", &quoted_list(email))
+        for_another_file(&with_value(text, "email", &quoted_list(email))?)
     }
 
     /// The text of a set file of the same account under another name.
@@ -187,7 +187,7 @@ impl CodeSet {
     /// # Errors
     /// It is not a set.
     pub(crate) fn rename(text: &str, user: &str) -> Result<String, BadSet> {
-        with_value(text, "user", &quoted(user))
+        for_another_file(&with_value(text, "user", &quoted(user))?)
     }
 
     /// Whether the set is known to be on stable storage under its name, as the file of this inode.
@@ -293,6 +293,17 @@ fn digits(inode: impl Display) -> String {
     format!("{inode:020}")
 }
 
+/// The text of a set for a file whose name is not durable yet: it may get an inode that its own text speaks of.
+fn for_another_file(text: &str) -> Result<String, BadSet> {
+    let not_known = quoted(&digits(NOT_KNOWN));
+    match CodeSet::parse(text)?.durable {
+        Some(_) => with_value(text, "durable", &not_known),
+        // One that says nothing of it, or something else.
+        None => with_value(text, "durable", &not_known)
+            .or_else(|_| Ok(format!("{}\ndurable = {not_known}\n", text.trim_end_matches('\n')))),
+    }
+}
+
 /// The text of a set file with another value, and all else as it was.
 fn with_value(text: &str, key: &str, value: &str) -> Result<String, BadSet> {
     let table = DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(text, &error)))?.into_inner();
@@ -370,6 +381,10 @@ mod tests {
         let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let text = file().replacen(&hash, &mark.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
+        let inode = text.replace(&digits(NOT_KNOWN), &digits(77));
+        assert_eq!(CodeSet::readdress(&inode, &["alice@example.org".into()]).unwrap(), text);
+        let silent = text.replace(&format!("durable = \"{}\"\n", digits(NOT_KNOWN)), "");
+        assert_eq!(CodeSet::rename(&silent, "alice").unwrap(), text);
         let email = ["b@example.org".into(), "\"c\"@ex\u{e4}mple.org".into()];
         let new = CodeSet::readdress(&text, &email).unwrap();
         assert_eq!(CodeSet::parse(&new).unwrap().label.email, email);

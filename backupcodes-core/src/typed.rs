@@ -92,13 +92,17 @@ pub fn significant(answer: &[u8]) -> usize {
     answer.utf8_chunks().map(count).fold(0, usize::saturating_add)
 }
 
-/// The bare digits of a verification code, such as `123456` for `123 456`: of 6 to 8 digits of any script, and nothing else that
-/// matters.
+/// The bare digits of a verification code, such as `123456` for `123 456`: of 6 to 8 digits of any script, with spaces, dashes
+/// and what nobody sees. Any other sign may belong to a PIN or a password.
 #[must_use]
 #[inline(never)]
 pub fn verification_code(answer: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut digits = Zeroizing::new(Vec::with_capacity(*VERIFICATION.end()));
-    for c in Typed(std::str::from_utf8(answer).ok()?).map(plain).filter(|&c| c != NOTHING) {
+    for typed in Typed(std::str::from_utf8(answer).ok()?) {
+        let c = plain(typed);
+        if c == NOTHING && (typed == '-' || !typed.is_ascii_punctuation()) {
+            continue;
+        }
         if !c.is_ascii_digit() || digits.len() == digits.capacity() {
             return None;
         }
@@ -208,7 +212,7 @@ mod tests {
             "123 456",
             "123-456",
             "123\u{a0}456",
-            "\u{feff}123\u{2013}456.\r\n",
+            "\u{feff}123\u{2013}456\r\n",
             "\u{1b}[200~123 456\u{1b}[201~",
             "[200~123456[201~",
             "１２３ ４５６",
@@ -221,9 +225,25 @@ mod tests {
             assert_eq!(code.as_deref().map(Vec::as_slice), Some(b"123456".as_slice()), "{typed:?}");
         }
         assert!(verification_code(b"1234 5678").is_some_and(|code| *code == b"12345678"));
-        for other in
-            ["", "12345", "123456789", "12 34", "IO1234", "hunter2", "123456!", "123456\u{e9}", "12345\u{b2}"]
-        {
+        for other in [
+            "",
+            "12345",
+            "123456789",
+            "12 34",
+            "IO1234",
+            "hunter2",
+            "123456!",
+            "123456\u{e9}",
+            "12345\u{b2}",
+            "12.34.56",
+            "12#34*56",
+            "(123)456",
+            "#123456",
+            "12/34/56",
+            "123_456",
+            "'123456'",
+            "123456.",
+        ] {
             assert!(verification_code(other.as_bytes()).is_none(), "{other:?}");
         }
         assert!(verification_code(b"123\xa0456").is_none());

@@ -28,15 +28,16 @@ pub(crate) fn start(conf: Option<&Path>) -> Result<(), String> {
     })
 }
 
-/// Whether others than root may end or freeze the control group that this process is in: cgroups(7). One of root's is not left, since
+/// Whether others than root may end or freeze the control group that this process is in, or one around it: cgroups(7). One of root's is not left, since
 /// the login would wait for that as long as for the hash.
 fn is_in_a_group_of_others() -> bool {
     let Ok(groups) = fs::read_to_string("/proc/thread-self/cgroup") else { return true };
     groups.lines().filter_map(|group| group.split_once(':')?.1.split_once(':')).any(|(hierarchy, path)| {
         // The second version has no name, and lies beside those of the first where there are both.
-        ["", "unified"].iter().any(|place| {
-            fs::metadata(format!("/sys/fs/cgroup/{place}{hierarchy}{path}"))
+        let is_others = |place: &str, group: &Path| {
+            fs::metadata(format!("/sys/fs/cgroup/{place}{hierarchy}{}", group.display()))
                 .is_ok_and(|group| group.uid() != 0 || group.mode() & 0o022 != 0)
-        })
+        };
+        ["", "unified"].iter().any(|place| Path::new(path).ancestors().any(|group| is_others(place, group)))
     })
 }

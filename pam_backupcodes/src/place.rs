@@ -1,19 +1,19 @@
 //! Who logs in, by which service and from where, as the application tells it.
 
 use backupcodes_core::account::Account;
-use backupcodes_core::place::{Place, in_one_spelling};
-use pam::items::{Item, RHost, Service, Tty};
+use backupcodes_core::place::{Place, counted_as_stranger, in_one_spelling};
+use pam::items::{Item, RHost, Service, Tty, User};
 use pam::module::PamHandle;
 
 /// What the application tells of the attempt.
 pub(crate) fn of(pamh: &PamHandle, account: Option<&Account>) -> Place {
-    let host = item::<RHost<'_>>(pamh);
+    let (host, service) = (item::<RHost<'_>>(pamh), item::<Service<'_>>(pamh));
     Place {
         user: account.map(|account| account.name.clone()),
-        service: item::<Service<'_>>(pamh),
+        counted_as: account.is_none().then(|| counted_as_stranger(&service, &item::<User<'_>>(pamh))),
+        service,
         host: Some(host).filter(|host| !is_this_host(host)).map(in_one_spelling),
         tty: item::<Tty<'_>>(pamh),
-        counted_as: None,
     }
 }
 

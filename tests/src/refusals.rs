@@ -157,8 +157,12 @@ impl Ground {
 
     fn counter(&self, kind: Kind) -> PathBuf {
         let user = if kind == Kind::UnknownUser { "%unknown" } else { self.user() };
-        let Attempt { service, rhost, .. } = &self.attempt;
-        let key = [service, b"@".as_slice(), rhost.as_deref().unwrap_or(b"%local")].concat();
+        let Attempt { service, rhost, user: typed, .. } = &self.attempt;
+        // What keeps names apart that are no user's: docs/architecture.md.
+        let sum = |sum: u16, byte: &u8| sum.wrapping_mul(31).wrapping_add((*byte).into());
+        let bucket = format!("%7E{:04x}", typed.iter().fold(0, sum));
+        let bucket = if kind == Kind::UnknownUser { bucket.as_bytes() } else { b"" };
+        let key = [service, bucket, b"@", rhost.as_deref().unwrap_or(b"%local")].concat();
         self.runtime.join("throttle").join(user).join(text(&key))
     }
 

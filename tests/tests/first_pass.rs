@@ -111,7 +111,7 @@ fn the_module_behind_sees_short_answers_and_nothing_of_wrong_mistyped_or_spent_c
         "\u{661}\u{662}\u{663}\u{a0}\u{664}\u{665}\u{666}",
         "１２３４５６",
         "\u{1b}[200~123 456\u{1b}[201~",
-        "\u{feff}123\u{2013}456.\r\n",
+        "\u{feff}123\u{2013}456\r\n",
     ];
     for (answer, for_next) in
         as_typed.map(|answer| (answer, answer)).into_iter().chain(bare.map(|answer| (answer, "123456")))

@@ -110,7 +110,10 @@ impl FileStore {
         readable(&text).map_err(bad)?;
         let new = NewFile::write(&directory, NEW, &text)?;
         let outbox = self.outbox();
-        let posted = outbox.put(&letters(&file.read()?))?;
+        let set = file.read()?;
+        let posted = outbox.put(&letters(&set))?;
+        // One that came from a backup may not be listed.
+        names::add(&directory, set.label.uid, user).inspect_err(|_| posted.withdraw())?;
         new.rename(&file_name(user)).inspect_err(|_| posted.withdraw())?;
         make_durable(&directory, user)?;
         Ok(true)

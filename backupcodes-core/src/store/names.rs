@@ -17,26 +17,34 @@ use crate::name::{escaped, unescaped};
 const NEW: &str = ".uid";
 /// Between two names: no escaped name has one.
 const BETWEEN: char = ':';
-/// The longest target of a link: PATH_MAX of linux/limits.h, without its NUL.
-const LONGEST: usize = 4095;
+/// In the place of names that did not fit. No escaped name is this.
+const MORE: &str = "*";
+/// The longest target: xfs takes 1024 bytes, ext4 a block of at least 1024 with its NUL.
+const LONGEST: usize = 1000;
 
 /// The names that have, or had, a set of this uid.
 ///
 /// # Errors
-/// The link cannot be read, so that nothing is known.
+/// The link cannot be read, or does not name all of them, so that nothing is known.
 pub(super) fn of_uid(directory: &Directory, uid: u32) -> Result<Vec<String>, StoreError> {
+    let names = listed(directory, uid)?;
+    if names.iter().any(|name| name == MORE) {
+        return Err(StoreError::system(&directory.path_of(&link(uid)), "list all names of the uid")(
+            Errno::E2BIG,
+        ));
+    }
+    Ok(names.iter().filter_map(|name| unescaped(name)).collect())
+}
+
+/// As they stand in the link.
+fn listed(directory: &Directory, uid: u32) -> Result<Vec<String>, StoreError> {
     let link = link(uid);
     let target = match readlinkat(&directory.fd, link.as_str()) {
         Ok(target) => target,
         Err(Errno::ENOENT) => OsString::new(),
         Err(errno) => return Err(StoreError::system(&directory.path_of(&link), "read the link")(errno)),
     };
-    Ok(target
-        .to_string_lossy()
-        .split(BETWEEN)
-        .filter_map(unescaped)
-        .filter(|name| !name.is_empty())
-        .collect())
+    Ok(target.to_string_lossy().split(BETWEEN).filter(|name| !name.is_empty()).map(String::from).collect())
 }
 
 /// Adds a name. The directory must be locked, and flushed after that.
@@ -44,11 +52,11 @@ pub(super) fn of_uid(directory: &Directory, uid: u32) -> Result<Vec<String>, Sto
 /// # Errors
 /// The system's.
 pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), StoreError> {
-    let mut names = of_uid(directory, uid)?;
-    if names.iter().any(|known| known == name) {
+    let (mut names, name) = (listed(directory, uid)?, escaped(name, usize::MAX));
+    if names.contains(&name) {
         return Ok(());
     }
-    names.push(name.into());
+    names.push(name);
     write(directory, uid, names)
 }
 
@@ -57,18 +65,19 @@ pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), Sto
 /// # Errors
 /// The system's.
 pub(super) fn remove(directory: &Directory, uid: u32, name: &str) -> Result<(), StoreError> {
-    let mut names = of_uid(directory, uid)?;
-    let before = names.len();
-    names.retain(|known| known != name);
-    if names.len() == before { Ok(()) } else { write(directory, uid, names) }
+    let (mut names, name) = (listed(directory, uid)?, escaped(name, usize::MAX));
+    if !names.contains(&name) {
+        return Ok(());
+    }
+    names.retain(|known| *known != name);
+    write(directory, uid, names)
 }
 
-fn write(directory: &Directory, uid: u32, names: Vec<String>) -> Result<(), StoreError> {
-    let mut names: Vec<_> = names.iter().map(|name| escaped(name, usize::MAX)).collect();
+fn write(directory: &Directory, uid: u32, mut names: Vec<String>) -> Result<(), StoreError> {
     let text = |names: &[String]| names.join(&BETWEEN.to_string());
-    // Hundreds of names of one uid: the latest are kept.
-    while text(&names).len() > LONGEST {
-        names.remove(0);
+    if text(&names).len() > LONGEST {
+        // Dozens of names of one uid: none of them proves that there is no other.
+        names = vec![MORE.into()];
     }
     if names.is_empty() {
         return directory.remove(&link(uid));
@@ -102,12 +111,18 @@ mod tests {
         remove(&directory, 1000, "alice").unwrap();
         remove(&directory, 1000, "nobody").unwrap();
         assert_eq!(names().len(), 2);
-        for at in 0..40 {
+        for at in 0..4 {
             add(&directory, 1000, &format!("{at}{}", "x".repeat(200))).unwrap();
         }
-        assert!(names().len() > 10 && names().last().unwrap().starts_with("39x"));
+        assert!(names().len() == 6 && names().last().unwrap().starts_with("3x"));
         names().iter().for_each(|name| remove(&directory, 1000, name).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        // Too many to be listed: nothing is known of them.
+        (0..40).for_each(|at| add(&directory, 1000, &format!("{at}{}", "x".repeat(24))).unwrap());
+        assert!(of_uid(&directory, 1000).unwrap_err().to_string().contains("list all names of the uid"));
+        remove(&directory, 1000, "alice").unwrap();
+        assert!(of_uid(&directory, 1000).is_err());
+        std::fs::remove_file(folder.path().join("uid-1000")).unwrap();
         std::fs::write(folder.path().join("uid-1000"), "no link").unwrap();
         assert!(of_uid(&directory, 1000).unwrap_err().to_string().contains("uid-1000: cannot read the link"));
     }
