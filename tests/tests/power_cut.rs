@@ -216,6 +216,16 @@ impl Story<'_> {
             self.revoke_inside(how);
         }
         self.generate();
+        self.readdress_twice_inside(8);
+        self.revoke();
+        self.generate();
+    }
+
+    /// `email` that is killed twice, so that the last file may get the inode that the one before the first had, and a login.
+    fn readdress_twice_inside(&mut self, place: usize) {
+        let mut first = self.halted(Halt::Kill, "email", &["root@example.com"]);
+        assert!(!first.stdout(Stdio::null()).status().unwrap().success());
+        self.readdress_inside(Halt::Kill, &mut Command::new(built("pamhost")), place);
     }
 
     /// `generate`, and a login by a code of the new set.
