@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use backupcodes_core::account::Account;
+use backupcodes_core::store::{FileStore, Store};
 use nix::unistd::Group;
 
 use crate::cli::Generate;
@@ -33,9 +34,18 @@ pub(crate) fn account(user: &str) -> Result<Account, Failure> {
     Account::by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })
 }
 
-/// The name that a user's set has. The account may be gone.
-pub(crate) fn name_of_set(user: &str) -> Result<String, Failure> {
+/// The name that a user's set has: the one that was typed, where a file has it, and else the one that the database has for that.
+/// Both may have a set, as `alice` and `alice@example.org` after a change of the directory service. The account may be gone.
+pub(crate) fn name_of_set(store: &FileStore, user: &str) -> Result<String, Failure> {
+    if !matches!(store.read(user), Ok(None)) {
+        return Ok(user.into());
+    }
     Ok(Account::by_name(user)?.map_or_else(|| user.into(), |account| account.name))
+}
+
+/// Whether the account has a set of its own, under its own name.
+pub(crate) fn has_own_set(store: &FileStore, account: &Account) -> bool {
+    store.read(&account.name).is_ok_and(|set| set.is_some_and(|set| set.label.judge_owner(account).is_ok()))
 }
 
 /// That a user has no set, and what to do about it.
@@ -47,9 +57,13 @@ pub(crate) fn without_set(user: &str) -> String {
 }
 
 /// What became of the account that a set was made for, by the account that has its name or its uid now, and what to do.
-pub(crate) fn what_became_of(user: &str, uid: u32, now: &Account) -> String {
+pub(crate) fn what_became_of(store: &FileStore, user: &str, uid: u32, now: &Account) -> String {
     let Account { name, uid: other } = now;
-    if *other == uid {
+    if *other == uid && has_own_set(store, now) {
+        format!(
+            "its uid {uid} is {name}'s, who has a set of their own; to remove this one: backupcodes-admin revoke {user}"
+        )
+    } else if *other == uid {
         format!(
             "its uid {uid} is {name}'s; if {user} was renamed: backupcodes-admin rename {user} {name}; \
              if {name} is somebody else: backupcodes-admin revoke {user}"

@@ -25,7 +25,7 @@ pub(crate) fn run(
     format: Style,
 ) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
-    let user = &name_of_set(user)?;
+    let user = &name_of_set(&store, user)?;
     let host = notice::host_name();
     let writer = Writer::of_this_host(config, &host);
     if !addresses.is_empty() {

@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     #[error(transparent)]
     Replace(#[from] ReplaceError),
+    #[error("{user}: no code of set {set} works: {why}")]
+    OfNobody { user: String, set: String, why: String },
     #[error(
         "{user} has {left} unspent codes (set {set}), which a new set makes worthless; nothing was done; \
          to replace them without being asked: --yes"

@@ -14,8 +14,7 @@ use backupcodes_core::hash::{CreateError, HeapMemory};
 use backupcodes_core::issue::{NewSet, Old};
 use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::set::Label;
-use backupcodes_core::store::{FileStore, ReplaceError};
-use backupcodes_core::throttle::Throttle;
+use backupcodes_core::store::{FileStore, ReplaceError, Store, StoreError};
 use rand::rngs::SysError;
 
 use crate::accounts::{account, asked_for};
@@ -27,6 +26,7 @@ use crate::progress::Progress;
 use crate::sheets::Sheets;
 use crate::storage::{self, Storage};
 use crate::terminal;
+use crate::unlock::forget;
 use crate::workers::{Next, in_order};
 
 pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Failure> {
@@ -107,6 +107,22 @@ impl Run<'_> {
             let remedy = storage::REMEDY;
             output::complain(&format_args!("{}: {storage}; {remedy}", directory.display()));
         }
+    }
+
+    /// That the set of a name which no account has any more stands beside the new one, and what to do.
+    fn superseded(&self, account: &Account) -> Option<String> {
+        let Err(StoreError::OtherName { user, .. }) = self.store.prove_no_other_name(account) else {
+            return None;
+        };
+        let lives = Account::by_name(&user).is_ok_and(|other| other.is_some_and(|other| other.name == user));
+        let new = &account.name;
+        (!lives).then(|| {
+            format!(
+                "{new} has a new set, and {user} has a set of the same uid; if the account was renamed, it is not needed: \
+                 backupcodes-admin revoke {user}; to keep that one instead: backupcodes-admin revoke {new}, then: \
+                 backupcodes-admin rename {user} {new}"
+            )
+        })
     }
 
     fn is_over(&self) -> bool {
@@ -250,14 +266,10 @@ impl Put<'_, '_> {
         match new.put(&run.store, account, old.expected(), &writer, &mut announce) {
             Ok(()) => {
                 // The set is good all the same.
-                if let Err(error) = Throttle::new(run.config).clear(&account.name) {
-                    run.progress.beside(|| {
-                        output::complain(&format_args!(
-                            "the failures of {} are still counted: {error}; then: backupcodes-admin unlock {0}",
-                            account.name
-                        ));
-                    });
-                }
+                let complaints = [forget(run.config, &account.name), run.superseded(account)];
+                complaints.into_iter().flatten().for_each(|complaint| {
+                    run.progress.beside(|| output::complain(&complaint));
+                });
                 Ok(())
             }
             Err(error @ ReplaceError::Unflushed(_)) => Err(error.into()),

@@ -12,6 +12,7 @@ mod interrupt;
 #[cfg(test)]
 #[path = "../../tests/man/commands.rs"]
 mod man;
+mod misfiled;
 mod notify;
 mod output;
 mod progress;

@@ -7,10 +7,11 @@ use backupcodes_core::store::{Expected, FileStore, Store};
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
-use crate::accounts::{self, Accounts, are_all_local};
+use crate::accounts::{Accounts, are_all_local, what_became_of};
 use crate::cli::{Purge, Style};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
+use crate::misfiled::Misfiled;
 use crate::{output, terminal};
 
 #[derive(Serialize)]
@@ -42,7 +43,7 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
     let (mut gone, mut kept) = (Vec::new(), Vec::new());
     let accounts = Accounts::list();
     for user in &users {
-        match fate(&store, &accounts, user) {
+        match fate(config, &store, &accounts, user) {
             Ok(Fate::Gone(set)) => gone.push((user.clone(), set)),
             Ok(Fate::Changed(reason)) => kept.push(Kept { user: user.clone(), reason }),
             Ok(Fate::Lives) => {}
@@ -81,10 +82,12 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
     Failure::report(failed, users.len()).map(|()| Outcome::Done)
 }
 
-fn fate(store: &FileStore, accounts: &Accounts, user: &str) -> Result<Fate, Failure> {
+fn fate(config: &Config, store: &FileStore, accounts: &Accounts, user: &str) -> Result<Fate, Failure> {
     let Some(set) = store.read(user)? else { return Ok(Fate::Lives) };
-    let is_own =
-        |account: Option<&Account>| account.is_some_and(|account| set.label.judge_owner(account).is_ok());
+    let is_misfiled = set.label.user != user;
+    let is_own = |account: Option<&Account>| {
+        !is_misfiled && account.is_some_and(|account| set.label.judge_owner(account).is_ok())
+    };
     if is_own(accounts.find(user)?.as_ref()) {
         return Ok(Fate::Lives);
     }
@@ -94,9 +97,14 @@ fn fate(store: &FileStore, accounts: &Accounts, user: &str) -> Result<Fate, Fail
         return Ok(Fate::Lives);
     }
     let uid = set.label.uid;
-    Ok(match named.or(Account::by_uid(uid)?) {
+    Ok(match named.clone().or(Account::by_uid(uid)?) {
         None => Fate::Gone(set.label.set),
-        Some(account) => Fate::Changed(accounts::what_became_of(user, uid, &account)),
+        Some(_) if is_misfiled => {
+            let Misfiled { message, remedy, .. } =
+                Misfiled::look(&config.directory, user, named.as_ref(), &set.label);
+            Fate::Changed(format!("{message}; {remedy}"))
+        }
+        Some(account) => Fate::Changed(what_became_of(store, user, uid, &account)),
     })
 }
 

@@ -1,14 +1,14 @@
 //! `rename`: gives the set of an account that was renamed to its new name.
 
 use backupcodes_core::config::Config;
-use backupcodes_core::store::FileStore;
-use backupcodes_core::throttle::Throttle;
+use backupcodes_core::store::{FileStore, Store};
 use serde::Serialize;
 
 use crate::accounts::account;
 use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use crate::unlock::forget;
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -20,10 +20,13 @@ struct Json<'a> {
 
 pub(crate) fn run(config: &Config, old: &str, new: &str, format: Style) -> Result<Outcome, Failure> {
     let account = account(new)?;
-    let set = FileStore::new(&config.directory).rename(old, &account)?;
+    let store = FileStore::new(&config.directory);
+    let set = store.rename(old, &account)?;
     let user = &account.name;
     if set.is_some() {
-        Throttle::new(config).clear(old)?;
+        if let Some(complaint) = forget(config, old) {
+            output::complain(&complaint);
+        }
     }
     match (format, &set) {
         (Style::Json, set) => {
@@ -32,7 +35,13 @@ pub(crate) fn run(config: &Config, old: &str, new: &str, format: Style) -> Resul
         (Style::Text, Some(set)) => {
             output::print(&format!("{user}: set {set} is {user}'s now, and no longer {old}'s\n"))?;
         }
-        (Style::Text, None) => output::print(&format!("{old} has no backup codes\n"))?,
+        (Style::Text, None) => output::print(&match store.read(user)? {
+            Some(set) if old == user => format!("{user} has set {}: nothing to do\n", set.label.set),
+            Some(set) => {
+                format!("{old} has no backup codes; {user} has set {}: nothing to do\n", set.label.set)
+            }
+            None => format!("{old} has no backup codes, nor has {user}\n"),
+        })?,
     }
     Ok(if set.is_some() { Outcome::Done } else { Outcome::No })
 }

@@ -5,13 +5,13 @@ use backupcodes_core::config::Config;
 use backupcodes_core::notice::{self, Event, Writer};
 use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{Expected, FileStore, Store};
-use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
 use crate::accounts::name_of_set;
 use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use crate::unlock::forget;
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -24,7 +24,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
     let host = notice::host_name();
     let writer = Writer::of_this_host(config, &host);
     let store = FileStore::new(&config.directory);
-    let user = &name_of_set(user)?;
+    let user = &name_of_set(&store, user)?;
     let old = match store.read(user) {
         Ok(None) => None,
         Ok(Some(set)) => Some((set.left(), Some(set.label.set))),
@@ -44,8 +44,8 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
         store.replace(user, expected, None, &mut || Ok(()), &mut letters)?;
     }
     // They would wait for whoever has the name next.
-    if let Err(error) = Throttle::new(config).clear(user) {
-        output::complain(&format_args!("the failures of {user} are still counted: {error}"));
+    if let Some(complaint) = forget(config, user) {
+        output::complain(&complaint);
     }
     let set = old.as_ref().and_then(|(_, set)| set.as_deref());
     match (format, &old) {

@@ -19,7 +19,7 @@ use backupcodes_core::set::{CodeSet, State};
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::throttle::{CountedUsers, Throttle, Throttled};
 
-use crate::accounts::without_set;
+use crate::accounts::{name_of_set, what_became_of, without_set};
 use crate::cli::{self, Status};
 use crate::failure::{Failure, Outcome};
 use crate::output;
@@ -41,7 +41,9 @@ fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
     let mut report = Report::new(arguments.format, Some(Table::over(&users)));
     let mut printed = Ok(());
     let work = |users: &[String]| match reader.store.read_all(users) {
-        Ok(sets) => sets.into_iter().map(|set| reader.look(set, &known)).collect::<Vec<_>>(),
+        Ok(sets) => {
+            users.iter().zip(sets).map(|(name, set)| reader.look(name, set, &known)).collect::<Vec<_>>()
+        }
         Err(error) => vec![Looked { shown: None, failures: vec![error.into()] }],
     };
     let take = |looked: Vec<Looked>| {
@@ -88,8 +90,8 @@ fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
     for user in &arguments.users {
         // A name that was typed may not be the one that the database, and so the file, has.
         let account = Account::by_name(user)?;
-        let name = account.as_ref().map_or(user, |account| &account.name);
-        let Looked { shown, failures } = reader.look(reader.store.read(name), &known);
+        let name = &name_of_set(&reader.store, user)?;
+        let Looked { shown, failures } = reader.look(name, reader.store.read(name), &known);
         let is_known = shown.is_some() || !failures.is_empty();
         failed.extend(failures);
         if !is_known {
@@ -97,9 +99,7 @@ fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
             outcome = Outcome::No;
         }
         let Some(shown) = shown else { continue };
-        failed.extend(
-            account.and_then(|account| shown.set.label.judge_owner(&account).err()).map(Failure::from),
-        );
+        failed.extend(account.and_then(|account| reader.is_not_of(&account, name, &shown.set)));
         if arguments.wants(&shown) {
             report.print(&shown).map_err(Failure::Output)?;
         }
@@ -114,6 +114,8 @@ fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
 
 /// What there is to show of one user.
 pub(crate) struct Shown {
+    /// The name that the set stands under.
+    place: String,
     set: CodeSet,
     throttled: Vec<Throttled>,
     notices: Notices,
@@ -134,6 +136,12 @@ impl Shown {
             _ => None,
         });
         marks.max_by_key(|mark| mark.time)
+    }
+
+    /// Whose it is, for people: a copy beside a set must not be taken for it.
+    fn name(&self) -> String {
+        let (place, user) = (&self.place, &self.set.label.user);
+        if place == user { place.clone() } else { format!("{place} (of {user})") }
     }
 
     fn is_low(&self) -> bool {
@@ -188,7 +196,20 @@ impl Reader {
         (Known { waiting, counted }, failures)
     }
 
-    fn look(&self, set: Result<Option<CodeSet>, StoreError>, known: &Known) -> Looked {
+    /// Why no code of the set under this name works for the account.
+    fn is_not_of(&self, account: &Account, name: &str, set: &CodeSet) -> Option<Failure> {
+        let stale = set.label.judge_owner(account).err()?;
+        // The database has another name for this one.
+        let is_alias = account.name != name && set.label.user == name;
+        Some(if is_alias {
+            let why = what_became_of(&self.store, name, set.label.uid, account);
+            Failure::OfNobody { user: name.into(), set: set.label.set.clone(), why }
+        } else {
+            stale.into()
+        })
+    }
+
+    fn look(&self, place: &str, set: Result<Option<CodeSet>, StoreError>, known: &Known) -> Looked {
         let set = match set {
             Ok(Some(set)) => set,
             // Revoked since the directory was listed.
@@ -213,6 +234,7 @@ impl Reader {
             }
         }
         let notices = Notices { due: set.due().count().saturating_add(waiting.due), refusal };
-        Looked { shown: Some(Shown { set, throttled, notices, low: self.low }), failures }
+        let place = place.into();
+        Looked { shown: Some(Shown { place, set, throttled, notices, low: self.low }), failures }
     }
 }

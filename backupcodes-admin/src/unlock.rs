@@ -15,6 +15,12 @@ struct Json<'a> {
     cleared: usize,
 }
 
+/// Forgets the failures of a user whose set has changed, which is done all the same where that fails: what to say then.
+pub(crate) fn forget(config: &Config, user: &str) -> Option<String> {
+    let error = Throttle::new(config).clear(user).err()?;
+    Some(format!("the failures of {user} are still counted: {error}; then: backupcodes-admin unlock {user}"))
+}
+
 pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
     let user = &account(user)?.name;
     let cleared = Throttle::new(config).clear(user)?;

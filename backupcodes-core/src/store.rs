@@ -147,10 +147,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether what is there is no set and may be replaced by one; what cannot be reached may not.
+    /// Whether what is there is no set and may be replaced by one. What cannot be reached may not, nor a set whose codes are good
+    /// once its other name is gone.
     #[must_use]
     pub const fn can_be_replaced(&self) -> bool {
-        matches!(self, Self::Untrusted(_) | Self::Corrupt { .. })
+        match self {
+            Self::Untrusted(untrusted) => !untrusted.is_only_linked,
+            Self::Corrupt { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether there is no room for what was to be written.
@@ -191,13 +196,37 @@ pub enum ReplaceError {
     Unflushed(StoreError),
     /// There is a set already where this one is to go.
     #[error(
-        "{user}: there is a set already ({set}); nothing was done; where it is not needed: backupcodes-admin revoke {user}"
+        "{old} and {new} both have a set ({old_set}, {new_set}); nothing was done; to keep {new}'s: backupcodes-admin revoke {old}; \
+         to keep {old}'s: backupcodes-admin revoke {new}, then: backupcodes-admin rename {old} {new}"
     )]
-    Taken {
-        /// Whose it is.
-        user: String,
+    Both {
+        /// Whose set was to get another name.
+        old: String,
+        /// Its id.
+        old_set: String,
+        /// Who was to get it.
+        new: String,
+        /// The id of the set that they have.
+        new_set: String,
+    },
+    /// A set that is to get another name is not the one that was meant.
+    #[error(
+        "{old}: set {set} was made for {user} with uid {uid}; expected {old} with uid {new_uid}, as {new} has; nothing was \
+         done; see that both names are right, and what is to be done with the set: backupcodes-admin doctor"
+    )]
+    OfAnother {
         /// Its id.
         set: String,
+        /// The user in it.
+        user: String,
+        /// The uid in it.
+        uid: u32,
+        /// Whose set was to get another name.
+        old: String,
+        /// Who was to get it.
+        new: String,
+        /// Their uid.
+        new_uid: u32,
     },
     /// What was to be put in place is no set that could be read again.
     #[error("the new set of {1} would be no set: {0}; the old one is as it was")]

@@ -26,6 +26,8 @@ pub struct Untrusted {
     expected: &'static str,
     /// With `PATH` for the path.
     remedy: &'static str,
+    /// Nothing is wrong but that it has another name: what it holds is good, and must not be thrown away.
+    pub(crate) is_only_linked: bool,
 }
 
 /// A path that shows itself without hidden characters.
@@ -94,7 +96,7 @@ impl Kind {
     }
 
     fn refuse_with(self, path: &Path, found: String, remedy: &'static str) -> Untrusted {
-        Untrusted { path: path.into(), found, expected: self.expected(), remedy }
+        Untrusted { path: path.into(), found, expected: self.expected(), remedy, is_only_linked: false }
     }
 
     /// Of a directory that cannot be opened as one: `name` in `parent`.
@@ -144,25 +146,23 @@ impl Kind {
             return Ok(stat);
         }
         // Who could give it another name is root. A copy in its place could be lost in a power cut, and spent codes come back.
+        let is_only_linked = matches!(self, Self::PrivateFile) && all_else;
         let remedy = match self {
-            Self::PrivateFile if all_else => {
+            Self::PrivateFile if is_only_linked => {
                 "its codes are still good: remove its other name (to find it: find / -samefile PATH), and let backups copy \
                  sets, not link them"
             }
             _ => self.remedy(),
         };
-        Err(self.refuse_with(
-            path,
-            format!(
-                "{} of uid {} with mode {:04o}, {} link(s), {} bytes",
-                kind_name(kind),
-                stat.st_uid,
-                stat.st_mode & 0o7777,
-                stat.st_nlink,
-                stat.st_size
-            ),
-            remedy,
-        ))
+        let found = format!(
+            "{} of uid {} with mode {:04o}, {} link(s), {} bytes",
+            kind_name(kind),
+            stat.st_uid,
+            stat.st_mode & 0o7777,
+            stat.st_nlink,
+            stat.st_size
+        );
+        Err(Untrusted { is_only_linked, ..self.refuse_with(path, found, remedy) })
     }
 }
 

@@ -425,6 +425,36 @@ fn a_name_that_was_typed_in_another_way_finds_the_same_set() {
     assert!(!world.file().exists());
 }
 
+/// As a directory service that switches between short and qualified names leaves them.
+#[test]
+fn a_set_under_the_very_name_that_was_typed_comes_before_the_one_of_the_account() {
+    let Some(world) = World::new("") else { return };
+    let typed = me().to_uppercase();
+    let admin = |arguments: &[&str]| {
+        let mut tool = world.admin_command();
+        feed(tool.env("LD_PRELOAD", built("examples/libfolding_names.so")).args(arguments), "")
+    };
+    let sheet = world.generate();
+    let own = fs::read_to_string(world.file()).unwrap();
+    let other = world.file().with_file_name(format!("{typed}.toml"));
+    let text_of_other = own
+        .replace(&sheet.set, "00c0ffee")
+        .replace(&format!("user = {:?}", me()), &format!("user = {typed:?}"));
+    fs::write(&other, text_of_other).unwrap();
+    set_mode(&other, 0o600);
+
+    let status = admin(&["status", "--format", "json", &typed]);
+    assert_eq!(json(&status)[0]["set"], json!("00c0ffee"));
+    let complaint = complaint(&status, 3);
+    assert!(complaint.contains(&format!("backupcodes-admin revoke {typed}")), "{complaint}");
+    assert!(admin(&["email", &typed, "carl@example.org"]).status.success());
+    assert_eq!(fs::read_to_string(world.file()).unwrap(), own);
+    let revoked = admin(&["revoke", "--format", "json", &typed]);
+    assert_eq!(json(&revoked), json!({ "user": typed, "set": "00c0ffee", "revoked": true }));
+    assert!(!other.exists());
+    assert_eq!(fs::read_to_string(world.file()).unwrap(), own);
+}
+
 #[test]
 fn a_user_named_twice_gets_one_sheet() {
     let Some(world) = World::new("") else { return };

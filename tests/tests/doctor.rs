@@ -151,6 +151,18 @@ fn two_sets_of_one_user_are_told_of_with_both_files() {
         let found = doctor(&world);
         found.has("set-misfiled", &parts);
         found.has_none(&["set-orphaned", "set-stale"]);
+        // `purge` knows it too, and `status` which is which.
+        let purge = text(&world.admin(&["purge"]).stderr);
+        assert!(purge.contains(remedy) && !purge.contains("rename"), "{purge}");
+        assert!(own.exists() && copy.exists());
+        let status = text(&world.admin(&["status"]).stdout);
+        let place = name.replace("%40", "@");
+        assert!(status.contains(&format!("\n{place} (of {alice})  ")), "{status}");
+        let rows = text(&world.admin(&["status", "--format", "csv"]).stdout);
+        for name in [alice, &place] {
+            let start = format!("{name},");
+            assert_eq!(rows.lines().filter(|row| row.starts_with(&start)).count(), 1, "{rows}");
+        }
         if name == bob {
             // What it warns of.
             let mut attempt = world.attempt(&["none".into()]);
@@ -162,9 +174,20 @@ fn two_sets_of_one_user_are_told_of_with_both_files() {
         }
         doctor(&world).has_none(&["set-misfiled"]);
     }
-    // One that somebody has renamed as the account was.
-    fs::rename(own, file(bob)).unwrap();
-    doctor(&world).has("set-misfiled", &["error", bob, alice, "generate"]);
+    // The only one: it is not thrown away, nor does bob's new set take its place.
+    for (name, level) in [(format!("{alice}.old"), "warning"), (bob.into(), "error")] {
+        let codes = fs::read(&own).unwrap();
+        fs::rename(&own, file(&name)).unwrap();
+        let line = format!("mv -n '{}' '{}'", file(&name).display(), own.display());
+        let found = doctor(&world);
+        let other = format!("backupcodes-admin generate {alice}");
+        found.has("set-misfiled", &[level, &name, alice, &line, &other]);
+        let purge = text(&world.admin(&["purge"]).stderr);
+        assert!(purge.contains(&line) && purge.contains(&other) && !purge.contains("rename"), "{purge}");
+        run(Command::new("sh").args(["-c", &line]), "");
+        assert_eq!(fs::read(&own).unwrap(), codes);
+        doctor(&world).has_none(&["set-misfiled"]);
+    }
 }
 
 #[test]
@@ -183,7 +206,7 @@ fn a_set_that_is_older_than_its_users_home_is_told_of() {
     fs::create_dir(&home).unwrap();
     std::os::unix::fs::chown(&home, Some(owner.uid()), Some(owner.gid())).unwrap();
     let found = doctor(&world);
-    found.has("set-older-than-home", &["warning", anew, "made anew", "generate"]);
+    found.has("set-older-than-home", &["warning", anew, "created again", "generate", "pam_mkhomedir"]);
     assert!(!found.find("set-older-than-home").unwrap().contains(same));
     assert!(world.admin(&["generate", "--yes", anew]).status.success());
     doctor(&world).has_none(&["set-older-than-home"]);

@@ -77,6 +77,9 @@ fn what_cannot_be_trusted_or_read_is_refused_even_with_nullok() {
             assert!(text(&output.stderr).contains("a directory, which must be removed by hand first"));
             fs::remove_dir(world.file()).unwrap();
         }
+        if reason == "2 link(s)" {
+            fs::remove_file(world.file().with_extension("second")).unwrap();
+        }
         let sheet = world.generate();
         assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{reason}");
     }
@@ -116,6 +119,15 @@ fn a_set_that_a_backup_has_linked_is_good_again_when_the_other_name_is_gone() {
     refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "2 link(s)");
     let line = world.last_line().text;
     assert!(line.contains("its codes are still good") && !line.contains("do not trust"), "{line}");
+    // So they are neither replaced nor removed, whoever said yes.
+    let bytes = fs::read(world.file()).unwrap();
+    for command in [&["generate"][..], &["generate", "--missing"], &["generate", "--yes"], &["revoke"]] {
+        let output = world.admin(&[command, &[&me()]].concat());
+        assert!(output.status.code() == Some(3) && output.stdout.is_empty(), "{command:?}: {output:?}");
+        assert!(text(&output.stderr).contains("its codes are still good"), "{command:?}: {output:?}");
+        assert_eq!(fs::read(world.file()).unwrap(), bytes, "{command:?}");
+        assert!(world.other_files().is_empty(), "{command:?}");
+    }
     // As it says.
     let command = line.split_once("to find it: ").unwrap().1.split_once(')').unwrap().0;
     let found = feed(Command::new("sh").args(["-c", command]), "");

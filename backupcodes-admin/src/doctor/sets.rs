@@ -2,20 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use backupcodes_core::account::Account;
 use backupcodes_core::clock::Time;
 use backupcodes_core::config::Config;
-use backupcodes_core::name::escaped;
-use backupcodes_core::set::{Label, State};
+use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, StoreError};
 use backupcodes_core::throttle::Throttle;
 
 use super::finding::{Finding, Level, some_of};
 use super::homes::Homes;
 use super::mail;
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, has_own_set};
+use crate::misfiled::Misfiled;
 use crate::workers::slices_in_order;
 
 /// What is wrong with sets, and which users have one: nobody knows where the directory is not in order.
@@ -66,6 +65,8 @@ struct Found {
     stale: Vec<String>,
     /// Whose uid has another name by now.
     renamed: Vec<String>,
+    /// The same, where the new name has a set of its own.
+    superseded: Vec<String>,
     /// Whose home is younger than their set.
     anew: Vec<String>,
     /// Who has no set, but another name of their uid has.
@@ -82,10 +83,16 @@ impl Found {
         self.gone.extend(other.gone);
         self.stale.extend(other.stale);
         self.renamed.extend(other.renamed);
+        self.superseded.extend(other.superseded);
         self.anew.extend(other.anew);
         self.none.extend(other.none);
         self.few.extend(other.few);
         self.late.extend(other.late);
+    }
+
+    fn add_renamed(&mut self, host: &Host<'_>, user: &str, now: &Account) {
+        let group = if has_own_set(&host.store, now) { &mut self.superseded } else { &mut self.renamed };
+        group.push(format!("{user} (now {})", now.name));
     }
 
     fn findings(&mut self) -> Vec<Finding> {
@@ -113,11 +120,18 @@ impl Found {
             ),
             (
                 Level::Warning,
+                "set-superseded",
+                &self.superseded,
+                "the same uid under another name, which has a set of its own: no code of these works",
+                "to remove them: backupcodes-admin revoke OLD",
+            ),
+            (
+                Level::Warning,
                 "set-older-than-home",
                 &self.anew,
-                "their sets are older than their homes: the accounts may have been made anew, and others have the sheets, or the \
-                 homes were",
-                "where it was the account: backupcodes-admin generate USER",
+                "the set is older than the user's home",
+                "if the account was deleted and created again, somebody else has its sheet: backupcodes-admin generate USER; if only \
+                 the home is new (moved, or made at a first login by pam_mkhomedir), ignore this",
             ),
             (
                 Level::Warning,
@@ -193,7 +207,11 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
         }
         let account = host.accounts.find(user);
         if set.label.user != *user {
-            found.findings.push(misfiled(&host.config.directory, user, account.ok().flatten(), &set.label));
+            let account = account.ok().flatten();
+            let Misfiled { file, is_error, message, remedy } =
+                Misfiled::look(&host.config.directory, user, account.as_ref(), &set.label);
+            let level = if is_error { Level::Error } else { Level::Warning };
+            found.findings.push(Finding::new(level, "set-misfiled", file, message, remedy));
             continue;
         }
         match account {
@@ -201,11 +219,11 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
             Ok(None) => match Account::by_uid(set.label.uid) {
                 Err(error) => found.findings.push(Finding::of_error(Level::Warning, "accounts", &error)),
                 Ok(None) => found.gone.push(user.clone()),
-                Ok(Some(now)) => found.renamed.push(format!("{user} (now {})", now.name)),
+                Ok(Some(now)) => found.add_renamed(host, user, &now),
             },
             Ok(Some(now)) if now.uid != set.label.uid => found.stale.push(user.clone()),
             // A directory service that gives the long name for the short one.
-            Ok(Some(now)) if now.name != *user => found.renamed.push(format!("{user} (now {})", now.name)),
+            Ok(Some(now)) if now.name != *user => found.add_renamed(host, user, &now),
             Ok(Some(account)) => {
                 if host.homes.made(&account).is_some_and(|home| Time::from(home) > set.label.created) {
                     found.anew.push(user.clone());
@@ -219,27 +237,4 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
         }
     }
     found
-}
-
-/// A set under another name than its user's: a copy, or a file that somebody has renamed. Nobody logs in with it: the name leads to
-/// it, and the user in it is another one. Whoever gives a copy the first name again makes its spent codes good.
-fn misfiled(directory: &Path, name: &str, account: Option<Account>, label: &Label) -> Finding {
-    let path = |name: &str| directory.join(escaped(name, usize::MAX) + ".toml");
-    let (file, own) = (path(name), path(&label.user));
-    let beside = if own.exists() { format!(", beside {}", own.display()) } else { String::new() };
-    let set = format!("the set {} of {} under the name of {name}{beside}", label.set, label.user);
-    let (level, message, remedy) = if let Some(account) = account {
-        let message = format!("{set}: {name} is refused with every code");
-        // As a rename leaves it that was cut short.
-        let is_half_renamed = account.uid == label.uid && !own.exists();
-        let remedy = match is_half_renamed {
-            true => format!("backupcodes-admin rename {} {name}", label.user),
-            false => format!("backupcodes-admin generate {name}"),
-        };
-        (Level::Error, message, remedy)
-    } else {
-        let message = format!("{set}: nobody can use it, and its notices go out");
-        (Level::Warning, message, format!("rm '{}'", file.display()))
-    };
-    Finding::new(level, "set-misfiled", file.display().to_string(), message, remedy)
 }

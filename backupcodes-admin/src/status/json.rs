@@ -57,10 +57,10 @@ struct JsonCode<'a> {
 }
 
 impl<'a> Json<'a> {
-    fn of(Shown { set, throttled, notices, low }: &'a Shown) -> Self {
-        let Label { set: id, user, created, email, .. } = &set.label;
+    fn of(Shown { place, set, throttled, notices, low }: &'a Shown) -> Self {
+        let Label { set: id, created, email, .. } = &set.label;
         Self {
-            user,
+            user: place,
             set: id,
             created: created.to_string(),
             total: set.total(),

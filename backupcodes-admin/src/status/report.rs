@@ -82,10 +82,10 @@ fn csv(out: &mut impl Write, shown: &Shown, is_first: bool) -> io::Result<()> {
             "due",
         ])?;
     }
-    let Label { user, set, created, .. } = &shown.set.label;
+    let Label { set, created, .. } = &shown.set.label;
     let last = shown.last_use();
     let fields = [
-        user.as_str(),
+        shown.place.as_str(),
         set.as_str(),
         &created.to_string(),
         &shown.set.total().to_string(),

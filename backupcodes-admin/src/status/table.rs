@@ -42,7 +42,7 @@ impl Table {
     }
 
     pub(super) fn row(&self, one: &Shown) -> Line {
-        let Label { user, set, created, .. } = &one.set.label;
+        let Label { set, created, .. } = &one.set.label;
         let (left, total) = (one.set.left(), one.set.total());
         let (word, style) = match left {
             0 => (" NONE", Style::new().red().bold()),
@@ -50,7 +50,7 @@ impl Table {
             _ => ("", Style::new()),
         };
         let columns = [
-            shown(user),
+            shown(&one.name()),
             shown(set),
             format!("{} d", days_since(*created)),
             format!("{left} of {total}{word}"),

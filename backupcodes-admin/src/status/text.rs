@@ -34,9 +34,10 @@ pub(crate) fn summary(
     ]
 }
 
-pub(super) fn lines(Shown { set, throttled, notices, low }: &Shown) -> Vec<Line> {
-    let Label { set: id, user, created, email, .. } = &set.label;
-    let mut lines = summary(user, id, *created, (set.left(), set.total()), set.left() <= *low);
+pub(super) fn lines(one: &Shown) -> Vec<Line> {
+    let Shown { set, throttled, notices, low, .. } = one;
+    let Label { set: id, created, email, .. } = &set.label;
+    let mut lines = summary(&one.name(), id, *created, (set.left(), set.total()), set.left() <= *low);
     let mut line = |text: std::fmt::Arguments<'_>| lines.push(Line::of(&text));
     if !email.is_empty() {
         line(format_args!("  notices to {}", email.join(", ")));

@@ -25,7 +25,7 @@ use crate::lock::{Deadline, Locked, lock};
 use crate::mark::{Mail, Mark};
 use crate::name::{escaped, unescaped};
 use crate::outbox::{Letter, Outbox};
-use crate::set::{BadSet, CodeSet};
+use crate::set::{BadSet, CodeSet, Label};
 use crate::trust::{self, Kind};
 
 /// The file that becomes a set by being renamed. Only who holds the directory's lock may touch it, so one name is
@@ -120,7 +120,7 @@ impl FileStore {
     }
 
     /// Gives the set of `old` to the account that the user of that name has become, which must have its uid. The id of the set, or
-    /// `None` where there is none.
+    /// `None` where there is none, or the account has its own already and `old` has none.
     ///
     /// The set is renamed first, and says whose it is then: at no moment do its codes stand under two names. Between both it is
     /// nobody's; after a crash there the same call goes on.
@@ -132,14 +132,24 @@ impl FileStore {
         let directory = Directory::of_sets(&self.directory)?;
         let _locked = directory.lock(deadline)?;
         let (new, uid) = (account.name.as_str(), account.uid);
-        let there = match directory.find(new, deadline)? {
-            // A copy: its codes would stand under both names.
-            Some(file) if directory.find(old, deadline)?.is_some() => {
-                return Err(ReplaceError::Taken { user: new.into(), set: file.read()?.label.set });
+        if old == new {
+            return Ok(None);
+        }
+        let there = match (directory.find(old, deadline)?, directory.find(new, deadline)?) {
+            (None, None) => return Ok(None),
+            (None, Some(file)) => file,
+            (Some(file), Some(there)) => {
+                let (set, there) = (file.read()?, there.read()?);
+                judge_before_rename(&set, old, account)?;
+                // Perhaps a copy: its codes would stand under both names.
+                return Err(ReplaceError::Both {
+                    old: old.into(),
+                    old_set: set.label.set,
+                    new: new.into(),
+                    new_set: there.label.set,
+                });
             }
-            Some(file) => file,
-            None => {
-                let Some(file) = directory.find(old, deadline)? else { return Ok(None) };
+            (Some(file), None) => {
                 let file = file.lock(deadline)?;
                 judge_before_rename(&file.read()?, old, account)?;
                 names::add(&directory, uid, new)?;
@@ -152,6 +162,9 @@ impl FileStore {
         };
         let file = there.lock(deadline)?;
         let set = file.read()?;
+        if set.label.user == new {
+            return Ok(None);
+        }
         judge_before_rename(&set, old, account)?;
         let bad = |reason| ReplaceError::Unreadable(reason, old.into());
         let text = CodeSet::rename(&file.text()?, new).map_err(bad)?;
@@ -263,13 +276,14 @@ impl Store for FileStore {
     }
 }
 
-/// Only the account's own set is renamed: by its uid, from the old name, which it may still bear under the new one.
+/// Only the account's own set is renamed: by its uid, from the old name, which it still bears where it stands under the new one.
 fn judge_before_rename(set: &CodeSet, old: &str, account: &Account) -> Result<(), ReplaceError> {
-    let label = &set.label;
-    if label.user == account.name {
-        return Err(ReplaceError::Taken { user: account.name.clone(), set: label.set.clone() });
+    let Label { set, user, uid, .. } = set.label.clone();
+    if (user.as_str(), uid) == (old, account.uid) {
+        return Ok(());
     }
-    Ok(label.judge_owner(&Account { name: old.into(), uid: account.uid })?)
+    let (new, new_uid) = (account.name.clone(), account.uid);
+    Err(ReplaceError::OfAnother { set, user, uid, old: old.into(), new, new_uid })
 }
 
 /// Flushes what was done to a user's name. If there is a set, it says so of itself.
@@ -550,7 +564,7 @@ mod tests {
         assert_eq!(store.rename("alice", &bob).unwrap(), None);
         store.replace("alice", Expected::Nothing, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap();
         let refused = store.rename("alice", &account("bob", 1001)).unwrap_err();
-        assert!(matches!(refused, ReplaceError::Store(StoreError::Stale { .. })), "{refused}");
+        assert!(matches!(refused, ReplaceError::OfAnother { .. }), "{refused}");
         // As a crash between both of its steps leaves it.
         let path = |name| directory.path().join(name);
         std::fs::rename(path("alice.toml"), path("bob.toml")).unwrap();
@@ -559,6 +573,10 @@ mod tests {
         assert_eq!(store.rename("alice", &bob).unwrap().as_deref(), Some(label.set.as_str()));
         let set = store.read("bob").unwrap().unwrap();
         assert!(set.label.judge_owner(&bob).is_ok() && set.left() == 1);
+        // Done: again, and with the same name for both, nothing happens.
+        for old in ["alice", "nobody", "bob"] {
+            assert_eq!(store.rename(old, &bob).unwrap(), None);
+        }
         assert!(store.read("alice").unwrap().is_none());
         assert!(store.prove_no_other_name(&account("alice", 1000)).is_err());
         assert_eq!(
@@ -571,9 +589,18 @@ mod tests {
         // Nobody's set is replaced.
         let bobs = CodeSet::rename(&text, "bob").unwrap();
         store.replace("bob", Expected::Nothing, Some(&bobs), &mut || Ok(()), &mut |_| vec![]).unwrap();
+        let both = || ["alice.toml", "bob.toml"].map(|name| std::fs::read(path(name)).unwrap());
+        let before = both();
         let refused = store.rename("alice", &bob).unwrap_err();
-        assert!(matches!(refused, ReplaceError::Taken { .. }), "{refused}");
+        assert!(matches!(refused, ReplaceError::Both { .. }), "{refused}");
+        assert_eq!(both(), before);
         assert_eq!(store.users().unwrap(), ["alice", "bob"]);
+        // Nor is a copy that was put aside taken for somebody's.
+        std::fs::rename(path("alice.toml"), path("alice.bak.toml")).unwrap();
+        for (name, uid) in [("alice", 1000), ("bob", 1000), ("carl", 1000), ("alice", 1001)] {
+            let refused = store.rename("alice.bak", &account(name, uid)).unwrap_err();
+            assert!(matches!(refused, ReplaceError::OfAnother { .. }), "{name}: {refused}");
+        }
     }
 
     #[test]
@@ -588,6 +615,15 @@ mod tests {
         write("no set", 0o600);
         assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
         write(&text, 0o644);
+        assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
+        // Its codes are good once the other name is gone, if nothing else is wrong.
+        write(&text, 0o600);
+        std::fs::hard_link(&file, directory.path().join("backup")).unwrap();
+        assert!(store.read("alice").is_err_and(|error| !error.can_be_replaced()));
+        let refused =
+            store.replace("alice", Expected::Unusable, Some(&text), &mut || Ok(()), &mut |_| vec![]);
+        assert!(matches!(refused, Err(ReplaceError::Store(StoreError::Untrusted(_)))), "{refused:?}");
+        write(&text, 0o640);
         assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
         let busy = nix::fcntl::Flock::lock(
             std::fs::File::open(directory.path()).unwrap(),
