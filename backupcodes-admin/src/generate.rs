@@ -216,11 +216,11 @@ impl Run<'_> {
     }
 
     fn must_ask(&self, planned: &Planned) -> bool {
-        !self.arguments.yes && planned.old.own(&planned.account).is_some_and(|set| set.left() > 0)
+        !self.arguments.yes && planned.old.at_stake(&planned.account).is_some_and(|set| set.left() > 0)
     }
 
     fn may_replace(&self, planned: &Planned) -> Result<bool, Failure> {
-        let Some(set) = planned.old.own(&planned.account) else { return Ok(true) };
+        let Some(set) = planned.old.at_stake(&planned.account) else { return Ok(true) };
         let (left, Label { user, set, .. }) = (set.left(), &set.label);
         if !terminal::is_there() {
             return Err(Failure::WouldReplace { user: user.clone(), set: set.clone(), left });

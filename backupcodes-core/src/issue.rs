@@ -112,6 +112,13 @@ impl Old {
         self.0.as_ref().ok().filter(|set| set.label.judge_owner(account).is_ok())
     }
 
+    /// The set whose codes a new one would end for good: the account's own, or one that a rename which was cut short has left under
+    /// its name and that can still be completed.
+    #[must_use]
+    pub fn at_stake(&self, account: &Account) -> Option<&CodeSet> {
+        self.0.as_ref().ok().filter(|set| set.label.uid == account.uid)
+    }
+
     /// Where the account's notices went so far. Addresses of an account that is no more are none of this one's.
     #[must_use]
     pub fn email(&self, account: &Account) -> Vec<String> {

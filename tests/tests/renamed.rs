@@ -113,6 +113,12 @@ fn a_rename_that_was_cut_short_is_gone_on_with_and_nobody_is_told_to_remove_the_
     doctor(&world).has("set-misfiled", &["error", &advice]);
     let purge = text(&world.admin(&["purge"]).stderr);
     assert!(purge.contains(&advice) && !purge.contains("revoke"), "{purge}");
+    // Nor does a run for all put another one in its place unasked.
+    let output = world.admin(&["generate", "--missing", &new]);
+    assert!(
+        output.status.code() == Some(3) && text(&output.stderr).contains("10 unspent codes"),
+        "{output:?}"
+    );
     assert!(world.admin(&["rename", old, &new]).status.success());
     assert_eq!(of(&world, &new, &codes.codes[0]).run().codes, [pam::SUCCESS]);
     doctor(&world).has_none(&["set-misfiled"]);
