@@ -1,10 +1,13 @@
-# Roots of Debian in the build's folder, and acceptance tests that run inside them; for tests/debian13 and tests/mail. Nothing
-# of this host is changed but that folder.
+# Roots of Debian in the build's folder, and acceptance tests that run inside them; for tests/debian13, tests/mail and
+# tests/thirty-two-bits. Nothing of this host is changed but that folder.
 # shellcheck shell=bash
 
 # shellcheck source=tests/steps.bash
 . tests/steps.bash
 target=$PWD/target
+
+# For roots that are not of this host's kind.
+mmdebstrap_options=()
 
 # make_root NAME RELEASE PACKAGE...: the root target/NAME/root, if it is not there yet. Until this script ends no other one
 # makes or uses it.
@@ -13,7 +16,7 @@ make_root() {
     mkdir -p "$target/$1"
     exec {lock}>"$target/$1.lock"
     flock "$lock"
-    tests/debian-root "$1" "$2" "${*:3}"
+    tests/debian-root "$1" "$2" "${*:3}" "${mmdebstrap_options[@]}"
     mkdir -p "$target/$1/root/mnt/"{build,tests}
 }
 

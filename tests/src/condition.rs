@@ -5,7 +5,7 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use serde::{Deserialize, Serialize};
 
 /// Something that a host does to itself.
@@ -15,13 +15,13 @@ pub enum Condition {
     StandardClosed,
     /// So many descriptors can be opened; `hard`: and the limit cannot be lifted, but with CAP_SYS_RESOURCE.
     DescriptorsLeft {
-        count: u64,
+        count: rlim_t,
         hard: bool,
     },
     /// A limit by its number, which may be lifted again.
-    SoftLimit(u32, u64),
+    SoftLimit(u32, rlim_t),
     /// A limit by its number.
-    HardLimit(u32, u64),
+    HardLimit(u32, rlim_t),
     /// SIGCHLD is ignored.
     ChildrenIgnored,
     /// A handler of SIGCHLD waits for any child.
@@ -37,7 +37,7 @@ pub enum Condition {
     Alarms,
     /// So many microseconds after the prompt comes a SIGTERM, which ends the process or is handled.
     Term {
-        after: i64,
+        after: libc::c_long,
         handled: bool,
     },
     CwdDeleted,
@@ -146,11 +146,11 @@ const BEGIN: u32 = 1;
 const END: u32 = 2;
 const ENDED: u32 = 3;
 
-fn limits() -> [(u64, u64); 2] {
+fn limits() -> [(rlim_t, rlim_t); 2] {
     [Resource::RLIMIT_FSIZE, Resource::RLIMIT_NOFILE].map(|limit| getrlimit(limit).unwrap())
 }
 
-fn fork_again_and_again(before: [(u64, u64); 2]) {
+fn fork_again_and_again(before: [(rlim_t, rlim_t); 2]) {
     let wait = || std::thread::sleep(std::time::Duration::from_micros(50));
     while FORKS.load(Ordering::SeqCst) < BEGIN {
         wait();
@@ -198,7 +198,7 @@ fn resource(number: u32) -> Resource {
     known.into_iter().find(|&known| known as u32 == number).expect("a limit that is known")
 }
 
-fn limit_to(resource: Resource, limit: u64, hard: bool) {
+fn limit_to(resource: Resource, limit: rlim_t, hard: bool) {
     let hard = if hard { limit } else { getrlimit(resource).unwrap().1 };
     setrlimit(resource, limit, hard).unwrap();
 }
@@ -209,12 +209,12 @@ pub struct Memory {
     /// Bytes in one piece on the heap, which cannot grow.
     pub heap: usize,
     /// Bytes for mappings, fewer than the heap would grow by.
-    pub mappings: u64,
+    pub mappings: rlim_t,
 }
 
 /// Until it is dropped, no more memory can be had.
 pub struct Squeezed {
-    limit: (u64, u64),
+    limit: (rlim_t, rlim_t),
     filler: *mut c_void,
 }
 
@@ -227,7 +227,7 @@ impl Squeezed {
             let hole = std::hint::black_box(libc::malloc(left.heap));
             assert!(!hole.is_null());
             let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-            let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+            let pages: rlim_t = pages.split(' ').next().unwrap().parse().unwrap();
             limit_to(Resource::RLIMIT_AS, pages * 4096, false);
             let mut filler = null_mut();
             // Every size class of libc's small pieces has a list of its own.

@@ -25,7 +25,7 @@ pub struct Lent {
     /// Soft and hard, by their numbers.
     pub limits: Vec<(u64, u64)>,
     /// Intervals of the three timers in microseconds.
-    pub timers: [i64; 3],
+    pub timers: [libc::time_t; 3],
     pub is_dumpable: i32,
     pub threads: u64,
     pub has_children: bool,
@@ -169,9 +169,9 @@ fn descriptors() -> Vec<Descriptor> {
         // SAFETY: no pointer goes in, but for a place for one stat, which zero bytes are.
         unsafe {
             let flags = [libc::F_GETFD, libc::F_GETFL].map(|command| libc::fcntl(number, command));
-            let mut stat: libc::stat = std::mem::zeroed();
+            let mut stat: libc::stat64 = std::mem::zeroed();
             let is_log = is_connected_to_log(number);
-            (flags[0] != -1 && libc::fstat(number, &raw mut stat) == 0).then_some(Descriptor {
+            (flags[0] != -1 && libc::fstat64(number, &raw mut stat) == 0).then_some(Descriptor {
                 number,
                 flags,
                 file: if is_log { (0, 0) } else { (stat.st_dev, stat.st_ino) },
@@ -182,13 +182,13 @@ fn descriptors() -> Vec<Descriptor> {
 }
 
 fn limit(number: u32) -> (u64, u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a live place.
-    assert_eq!(unsafe { libc::getrlimit(number, &raw mut limit) }, 0);
+    assert_eq!(unsafe { libc::getrlimit64(number, &raw mut limit) }, 0);
     (limit.rlim_cur, limit.rlim_max)
 }
 
-fn interval(timer: i32) -> i64 {
+fn interval(timer: i32) -> libc::time_t {
     // SAFETY: a live place, for which zero bytes are a value.
     unsafe {
         let mut value: libc::itimerval = std::mem::zeroed();

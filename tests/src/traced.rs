@@ -98,7 +98,7 @@ impl Traced {
     }
 
     /// Leads it to where it enters its next system call, whose number comes back; `None`: it has ended.
-    pub fn next_call(&mut self) -> Option<i64> {
+    pub fn next_call(&mut self) -> Option<libc::c_long> {
         loop {
             let stop = self.next_stop()?;
             if stop.is_entry {

@@ -217,12 +217,17 @@ fn a_setuid_host_gets_its_uids_back_whatever_it_may_do() {
     let Some(host) = world.setuid_host() else { return };
     let sheet = world.generate();
     // As su is: root, started by somebody else. Without CAP_SETUID there would be no way back.
-    for (code, capabilities) in sheet.codes.iter().zip(["+all", "-setuid"]) {
+    let with = |code: &String, uid: u32, capabilities| {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--bounding-set", capabilities]).arg(&host);
+        command.args(["--reuid", &uid.to_string(), "--bounding-set", capabilities]).arg(&host);
         let outcome = race_in(&mut command, &[world.attempt(&[code.into()])]).pop().unwrap().unwrap();
         let uids = outcome.lent[1].uids;
-        assert_eq!((outcome.codes, uids), (vec![pam::SUCCESS], [65534, 0, 0, 0]), "{capabilities}");
+        assert_eq!((outcome.codes, uids), (vec![pam::SUCCESS], [uid, 0, 0, 0]), "{uid}, {capabilities}");
+    };
+    with(&sheet.codes[0], 65_534, "-setuid");
+    // In 16 bits, which are all that some system calls have, 131072 is root, and 65536 as well.
+    for (code, uid) in sheet.codes[1..].iter().zip([1000, 65_534, 65_536, 131_072, 131_073, 4_000_000_000]) {
+        with(code, uid, "+all");
     }
 }
 

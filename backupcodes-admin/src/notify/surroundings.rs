@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use nix::errno::Errno;
 use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
@@ -60,8 +60,8 @@ fn become_root() -> Result<(), Errno> {
 
 /// As far as this process may.
 fn lift_limits() {
-    const FILES: u64 = 1024;
-    const STACK: u64 = 8 << 20;
+    const FILES: rlim_t = 1024;
+    const STACK: rlim_t = 8 << 20;
     let limits = [
         (Resource::RLIMIT_FSIZE, RLIM_INFINITY),
         (Resource::RLIMIT_CPU, RLIM_INFINITY),
