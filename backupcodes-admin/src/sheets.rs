@@ -1,8 +1,8 @@
 //! Where new sheets go: standard output, files, or a printer.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use backupcodes_core::set::Label;
 use clap::ValueEnum;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::sys::stat::{Mode, SFlag, makedev};
 use nix::unistd::{UnlinkatFlags, fdatasync, fsync, geteuid, unlinkat};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -241,12 +241,12 @@ impl Folder {
             Errno::ENOTDIR | Errno::ELOOP => failed("no directory, or a link to one".into()),
             errno => failed(errno.to_string()),
         })?;
-        let stat = fstat(&fd).map_err(|errno| failed(errno.to_string()))?;
-        let is_ours = stat.st_uid == geteuid().as_raw() || stat.st_uid == 0;
-        if is_ours && stat.st_mode & 0o022 == 0 {
+        let data = metadata(&fd).map_err(|error| failed(error.to_string()))?;
+        let is_ours = data.uid() == geteuid().as_raw() || data.uid() == 0;
+        if is_ours && data.mode() & 0o022 == 0 {
             return Ok(Self { path: path.into(), fd });
         }
-        Err(failed(format!("a directory of uid {} with mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)))
+        Err(failed(format!("a directory of uid {} with mode {:04o}", data.uid(), data.mode() & 0o7777)))
     }
 
     /// Writes a new file of mode 0600, on stable storage: the set comes after it, and must not outlive it.
@@ -270,13 +270,18 @@ impl Folder {
 
 /// Sees that standard output is a place that codes can go to.
 fn judge_output() -> Result<(), Failure> {
-    let stat = fstat(io::stdout()).map_err(|errno| Failure::Output(errno.into()))?;
-    match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+    let data = metadata(io::stdout()).map_err(Failure::Output)?;
+    match SFlag::from_bits_truncate(data.mode() & SFlag::S_IFMT.bits()) {
         // Where none was given, Rust's own start has put this one.
-        SFlag::S_IFCHR if stat.st_rdev == makedev(1, 3) => Err(Failure::Nowhere),
-        SFlag::S_IFREG if stat.st_mode & 0o077 != 0 => Err(Failure::OpenFile(stat.st_mode & 0o7777)),
+        SFlag::S_IFCHR if data.rdev() == makedev(1, 3) => Err(Failure::Nowhere),
+        SFlag::S_IFREG if data.mode() & 0o077 != 0 => Err(Failure::OpenFile(data.mode() & 0o7777)),
         _ => Ok(()),
     }
+}
+
+/// What the system says of an open file, in numbers of 64 bits: those of libc's fstat do not have them everywhere.
+fn metadata(fd: impl AsFd) -> io::Result<Metadata> {
+    File::from(fd.as_fd().try_clone_to_owned()?).metadata()
 }
 
 /// Brings a file to stable storage before the set that is in it takes its place; a terminal or pipe has none.

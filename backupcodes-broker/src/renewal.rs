@@ -14,7 +14,7 @@ use backupcodes_core::notice::{self, Writer};
 use backupcodes_core::slots::InSlot;
 use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
 use backupcodes_core::throttle::{Key, Throttle};
-use nix::sys::statvfs::statvfs;
+use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
@@ -148,15 +148,15 @@ fn has_room(config: &Config) -> Result<(), Error> {
     const ENOUGH: u64 = 1 << 20;
     const FILES: u64 = 16;
     let (directory, shown) = (&config.directory, config.directory.display());
-    let failed =
-        |errno| Error::Unavailable(format!("{shown}: cannot be looked at ({errno}); see that it is there"));
-    let disk = statvfs(directory).map_err(failed)?;
-    #[allow(clippy::useless_conversion, reason = "elsewhere these have 32 bits")]
-    let [files, files_free, blocks, size] =
-        [disk.files(), disk.files_free(), disk.blocks_free(), disk.fragment_size()].map(u64::from);
+    let failed = |error: rustix::io::Errno| {
+        let errno = Errno::from_raw(error.raw_os_error());
+        Error::Unavailable(format!("{shown}: cannot be looked at ({errno}); see that it is there"))
+    };
+    // libc's function fails for large disks where its numbers have 32 bits.
+    let disk = rustix::fs::statvfs(directory).map_err(failed)?;
     // Some file systems have no number of files, which is 0 then.
-    let has_files = files == 0 || files_free >= FILES;
-    if blocks.saturating_mul(size) >= ENOUGH && has_files {
+    let has_files = disk.f_files == 0 || disk.f_ffree >= FILES;
+    if disk.f_bfree.saturating_mul(disk.f_frsize) >= ENOUGH && has_files {
         return Ok(());
     }
     Err(Error::Unavailable(format!(

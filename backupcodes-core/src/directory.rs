@@ -3,16 +3,18 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fchmod, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, close, fsync, unlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use rustix::fs::RawDir;
 
 use crate::lock::{Deadline, Locked, lock};
+use crate::look::{Stat, errno, stat_in};
 use crate::store::StoreError;
 use crate::trust::{self, CAREFUL, Kind};
 
@@ -119,7 +121,7 @@ impl Directory {
         name: &str,
         flags: OFlag,
         kind: Kind,
-    ) -> Result<Option<(OwnedFd, FileStat)>, StoreError> {
+    ) -> Result<Option<(OwnedFd, Stat)>, StoreError> {
         match self.file(name, flags) {
             Err(Errno::ENOENT) => Ok(None),
             opened => self.judged(name, kind, opened).map(Some),
@@ -135,7 +137,7 @@ impl Directory {
         name: &str,
         flags: OFlag,
         kind: Kind,
-    ) -> Result<(OwnedFd, FileStat), StoreError> {
+    ) -> Result<(OwnedFd, Stat), StoreError> {
         self.judged(name, kind, self.make_file(name, flags))
     }
 
@@ -144,7 +146,7 @@ impl Directory {
         name: &str,
         kind: Kind,
         opened: Result<OwnedFd, Errno>,
-    ) -> Result<(OwnedFd, FileStat), StoreError> {
+    ) -> Result<(OwnedFd, Stat), StoreError> {
         let path = self.path_of(name);
         let fd = opened.map_err(|errno| match errno {
             Errno::ELOOP => kind.refuse(&path, "a symbolic link").into(),
@@ -176,8 +178,8 @@ impl Directory {
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn stat(&self, name: &str) -> Result<FileStat, Errno> {
-        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    pub(crate) fn stat(&self, name: &str) -> Result<Stat, Errno> {
+        stat_in(&self.fd, name)
     }
 
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
@@ -193,11 +195,10 @@ impl Directory {
         let flags = CAREFUL | OFlag::O_DIRECTORY;
         let fd = openat(&self.fd, ".", flags, Mode::empty()).map_err(&failed)?;
         let mut names = Vec::new();
-        let number = fd.as_raw_fd();
-        // nix loses the descriptor where there is no memory for a listing.
-        let mut listing = Dir::from_fd(fd).inspect_err(|_| _ = close(number)).map_err(&failed)?;
-        for entry in listing.iter() {
-            let entry = entry.map_err(&failed)?;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut listing = RawDir::new(fd, &mut buffer);
+        while let Some(entry) = listing.next() {
+            let entry = entry.map_err(|error| failed(errno(error)))?;
             names.extend(
                 entry.file_name().to_str().ok().filter(|&name| name != "." && name != "..").map(String::from),
             );
@@ -284,9 +285,4 @@ impl Drop for NewFile<'_> {
         // After the rename there is nothing to remove.
         let _ = self.directory.remove(self.name);
     }
-}
-
-/// Whether both are one file.
-pub(crate) fn same(a: &FileStat, b: &FileStat) -> bool {
-    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }

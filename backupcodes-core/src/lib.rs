@@ -22,6 +22,7 @@ pub mod hash;
 pub mod issue;
 mod lock;
 pub mod login;
+mod look;
 #[cfg(test)]
 #[path = "../../tests/man/page.rs"]
 mod man;

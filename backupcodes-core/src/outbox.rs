@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -19,6 +19,7 @@ use rand::rngs::SysRng;
 
 use crate::clock::{Time, precise};
 use crate::directory::{Directory, NewFile};
+use crate::look;
 use crate::name::{escaped, unescaped};
 use crate::store::StoreError;
 use crate::trust::{self, Kind};
@@ -366,10 +367,9 @@ fn remove_unfinished(directory: &Directory) {
     }
 }
 
-/// When a file in here was changed. One from before 1970 was then.
+/// When a file in here was changed.
 fn changed(directory: &Directory, name: &str) -> Option<SystemTime> {
-    let seconds = u64::try_from(directory.stat(name).ok()?.st_mtime).unwrap_or_default();
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    directory.stat(name).ok().map(|stat| look::changed(&stat))
 }
 
 fn set_changed(directory: &Directory, name: &str, now: Time) -> Result<(), StoreError> {
@@ -382,6 +382,7 @@ fn set_changed(directory: &Directory, name: &str, now: Time) -> Result<(), Store
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::UNIX_EPOCH;
 
     fn sets() -> tempfile::TempDir {
         let sets = tempfile::tempdir().unwrap();
@@ -448,7 +449,7 @@ mod tests {
     #[test]
     fn each_day_on_which_a_letter_is_refused_counts_once_whatever_the_clock_says() {
         const TODAY: u64 = 1_790_000_000;
-        const IN_2106: u64 = 4_294_967_296;
+        const AHEAD: u64 = 2_100_000_000;
         for (times, expected) in [
             (
                 &[TODAY, TODAY + 1, TODAY + DAY - 1, TODAY + DAY, TODAY + 2 * DAY - 1][..],
@@ -459,10 +460,10 @@ mod tests {
             (&[0, 100, TODAY, TODAY + 1], &[0, 0, 1, 1]),
             (&[TODAY, 0, TODAY + 2, 0, TODAY + 3, TODAY + DAY], &[0, 0, 0, 0, 0, 1]),
             // It was ahead, once or from the first.
-            (&[TODAY, IN_2106, TODAY + DAY, TODAY + 99 * DAY, IN_2106 + DAY], &[0, 1, 1, 1, 2]),
-            (&[IN_2106, TODAY, TODAY + 99 * DAY], &[0, 0, 0]),
+            (&[TODAY, AHEAD, TODAY + DAY, TODAY + 99 * DAY, AHEAD + DAY], &[0, 1, 1, 1, 2]),
+            (&[AHEAD, TODAY, TODAY + 99 * DAY], &[0, 0, 0]),
         ] {
-            for time in [0, TODAY, IN_2106] {
+            for time in [0, TODAY, AHEAD] {
                 let sets = sets();
                 let outbox = Outbox::of(sets.path());
                 let mut names = outbox.put(&[letter("a-refused", time, "x")]).unwrap().names();

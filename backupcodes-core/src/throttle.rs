@@ -13,15 +13,16 @@ mod wait;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, fstat, futimens};
+use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Config, Rules};
 use crate::directory::Directory;
 use crate::lock::Deadline;
+use crate::look::{Stat, changed, stat};
 use crate::store::{PATIENCE, StoreError};
 use crate::trust::Kind;
 
@@ -140,7 +141,7 @@ impl Throttle {
             let others = attempt.others();
             let failed = counted.saturating_sub(others);
             // In this order: who was right removes the counter, and has a verdict then.
-            let is_gone = fstat(attempt.counter()).is_ok_and(|stat| stat.st_nlink == 0);
+            let is_gone = stat(attempt.counter()).is_ok_and(|stat| stat.st_nlink == 0);
             let is_closed = self.rules.most > 0 && failed >= self.rules.most;
             if !is_gone && (worst.is_none() || others == 0 || is_closed) {
                 return Some((failed, worst));
@@ -231,15 +232,8 @@ impl Counted {
     }
 }
 
-fn count_of(stat: &FileStat) -> u32 {
+fn count_of(stat: &Stat) -> u32 {
     u32::try_from(stat.st_size).unwrap_or(u32::MAX)
-}
-
-fn changed(stat: &FileStat) -> SystemTime {
-    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
-    let since =
-        seconds.saturating_add(Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or_default()));
-    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -248,6 +242,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
+    use std::time::UNIX_EPOCH;
 
     const RULES: Rules = Rules { free: 3, first_delay: 2, longest_delay: 15, most: 0 };
     const ALICE: Key<'static> = Key { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };

@@ -4,11 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::SFlag;
 use nix::sys::uio::pread;
 use nix::unistd::geteuid;
 
+use crate::look::{Stat, stat, stat_in};
 use crate::visible::is_hidden;
 
 /// Most bytes of a file that we read: a set of 31 codes has 4 KiB.
@@ -101,7 +102,7 @@ impl Kind {
 
     /// Of a directory that cannot be opened as one: `name` in `parent`.
     pub(crate) fn refuse_no_directory(self, parent: BorrowedFd<'_>, name: &Path, path: &Path) -> Untrusted {
-        let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let stat = stat_in(parent, name);
         let kind = stat.map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()));
         let found = kind.map_or("no directory, nor is all of its path", kind_name);
         let remedy = match (kind, self) {
@@ -125,8 +126,8 @@ impl Kind {
     ///
     /// # Errors
     /// [`Untrusted`] with all that was found.
-    pub(crate) fn judge(self, path: &Path, fd: impl AsFd) -> Result<FileStat, Untrusted> {
-        let stat = fstat(fd).map_err(|error| self.refuse(path, format!("cannot be looked at ({error})")))?;
+    pub(crate) fn judge(self, path: &Path, fd: impl AsFd) -> Result<Stat, Untrusted> {
+        let stat = stat(fd).map_err(|error| self.refuse(path, format!("cannot be looked at ({error})")))?;
         let (wanted, forbidden) = match self {
             Self::PrivateDirectory => (SFlag::S_IFDIR, 0o077),
             Self::PublicDirectory => (SFlag::S_IFDIR, 0o022),

@@ -1,15 +1,16 @@
 //! One delivery at a time, so that a notice goes out once; but a delivery that stands still keeps no other back for long.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, fstat, futimens};
+use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use crate::clock::precise;
-use crate::directory::{Directory, same};
+use crate::directory::Directory;
 use crate::lock::{Deadline, Locked, try_lock};
+use crate::look::{Stat, changed, same, stat};
 use crate::store::{PATIENCE, StoreError};
 use crate::trust::Kind;
 
@@ -67,12 +68,12 @@ impl Turn {
         let now = precise().duration_since(UNIX_EPOCH).map_or(TimeSpec::UTIME_NOW, TimeSpec::from_duration);
         // Without it others go ahead in 5 minutes.
         let _ = futimens(&self.file, &now, &now);
-        fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
+        stat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 }
 
 /// Whether whoever has the lock has given no sign of going on for too long, and gives none now.
-fn stands_still(directory: &Directory, stat: &FileStat) -> bool {
+fn stands_still(directory: &Directory, stat: &Stat) -> bool {
     let is_old = || {
         directory.stat(NAME).is_ok_and(|now| {
             let age = precise().duration_since(changed(&now)).unwrap_or_else(|ahead| ahead.duration());
@@ -81,11 +82,6 @@ fn stands_still(directory: &Directory, stat: &FileStat) -> bool {
     };
     // It may have taken the lock in this very moment.
     is_old() && Deadline::after(GRACE).wait(GRACE) && is_old()
-}
-
-fn changed(stat: &FileStat) -> SystemTime {
-    let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]

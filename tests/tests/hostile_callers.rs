@@ -109,7 +109,8 @@ fn sweep(scene: &Scene, blow: &Blow) -> Sweep {
         su.expect(PROMPT);
         let mut traced = Traced::seize(su.id());
         su.send(&typed);
-        let is_over = |call: libc::c_long| [libc::SYS_exit_group, libc::SYS_clone, libc::SYS_fork].contains(&call);
+        let is_over =
+            |call: libc::c_long| [libc::SYS_exit_group, libc::SYS_clone, libc::SYS_fork].contains(&call);
         if !(0..=result.calls).all(|_| traced.next_call().is_some_and(|call| !is_over(call))) {
             return result;
         }

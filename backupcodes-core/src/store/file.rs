@@ -13,15 +13,16 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::sys::stat::SFlag;
 use nix::unistd::{AccessFlags, faccessat, fdatasync, geteuid};
 
 use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError, names};
 use crate::account::Account;
 use crate::code::Slot;
-use crate::directory::{Directory, NewFile, same};
+use crate::directory::{Directory, NewFile};
 use crate::hash::CodeHash;
 use crate::lock::{Deadline, Locked, lock};
+use crate::look::{Stat, same, stat};
 use crate::mark::{Mail, Mark};
 use crate::name::{escaped, unescaped};
 use crate::outbox::{Letter, Outbox};
@@ -382,7 +383,7 @@ struct SetFile<F> {
     fd: F,
     path: PathBuf,
     name: String,
-    stat: FileStat,
+    stat: Stat,
 }
 
 impl SetFile<OwnedFd> {
@@ -436,7 +437,7 @@ impl<F> SetFile<F> {
         let failed = |action| StoreError::system(&self.path, action);
         // Only here is it opened for writing: a close after that wakes whoever watches the directory.
         let fd = directory.file(&self.name, OFlag::O_RDWR).map_err(failed("open for writing"))?;
-        if !fstat(&fd).is_ok_and(|now| same(&now, &self.stat)) {
+        if !stat(&fd).is_ok_and(|now| same(&now, &self.stat)) {
             return Err(failed("find again")(Errno::ESTALE));
         }
         let file = File::from(fd);

@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::FileStat;
 
 use crate::directory::Directory;
+use crate::look::Stat;
 use crate::name::{escaped, unescaped};
 use crate::store::StoreError;
 use crate::trust::Kind;
@@ -61,7 +61,7 @@ pub(super) fn place_of(name: &str) -> (String, String) {
 /// The file of a key, and how it was before.
 pub(super) struct KeyFile {
     pub(super) fd: OwnedFd,
-    pub(super) stat: FileStat,
+    pub(super) stat: Stat,
     pub(super) name: String,
 }
 
