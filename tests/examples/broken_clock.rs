@@ -3,14 +3,23 @@
 
 use std::ffi::c_int;
 
+/// Numbers of 64 bits, whatever libc's have.
+#[repr(C)]
+pub struct Time([i64; 2]);
+
 /// # Safety
 /// As clock_gettime(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
+#[cfg_attr(target_pointer_width = "64", unsafe(export_name = "clock_gettime"))]
+#[cfg_attr(target_pointer_width = "32", unsafe(export_name = "__clock_gettime64"))]
+pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut Time) -> c_int {
+    #[cfg(target_pointer_width = "64")]
+    const CALL: libc::c_long = libc::SYS_clock_gettime;
+    #[cfg(target_pointer_width = "32")]
+    const CALL: libc::c_long = 403; // clock_gettime64 has one number on all of them
     if clock == libc::CLOCK_REALTIME {
         if let Some(seconds) = std::env::var("CLOCK_SAYS").ok().and_then(|seconds| seconds.parse().ok()) {
             // SAFETY: the caller's place for a time.
-            unsafe { *time = libc::timespec { tv_sec: seconds, tv_nsec: 0 } };
+            unsafe { *time = Time([seconds, 0]) };
             return 0;
         }
         // SAFETY: the place of this thread's errno is always there.
@@ -18,5 +27,5 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
         return -1;
     }
     // SAFETY: the caller's arguments, passed on.
-    unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) as c_int }
+    unsafe { libc::syscall(CALL, clock, time) as c_int }
 }
