@@ -153,7 +153,6 @@ fn eio_at_any_step_of_the_count_denies_both_alike_and_leaves_the_code_good() {
         ("fchmod:error=EIO:when=1", mine, "cannot make (EIO"),
         ("openat:error=EIO:when=1", mine, "cannot open (EIO"),
         ("openat:error=EIO:when=2", mine, "cannot list (EIO"),
-        ("newfstatat:error=EIO:when=2", mine, "cannot list (EIO"),
         ("getdents64:error=EIO:when=1", mine, "cannot list (EIO"),
         ("getdents64:error=EIO:when=2", mine, "cannot list (EIO"),
         ("openat:error=EIO:when=3", mine, "cannot open (EIO"),
