@@ -8,6 +8,11 @@ use backupcodes_tests::{feed, sandbox_of_root, text};
 
 /// What `stacks check` complains of where /etc/pam.d holds these files beside those of the package; nothing where it agrees.
 fn complaint(files: &[(&str, &str)]) -> String {
+    complaint_by(None, files)
+}
+
+/// The same with the programs of a folder alone.
+fn complaint_by(programs: Option<&Path>, files: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/pam");
     fs::copy(packaging.join("backupcodes"), folder.path().join("backupcodes")).unwrap();
@@ -15,12 +20,14 @@ fn complaint(files: &[(&str, &str)]) -> String {
         fs::copy(packaging.join("debian").join(stack), folder.path().join(stack)).unwrap();
     }
     fs::write(folder.path().join("common-auth"), "auth required pam_unix.so\n").unwrap();
+    fs::create_dir(folder.path().join("a-directory")).unwrap();
     for (name, lines) in files {
         fs::write(folder.path().join(name), lines).unwrap();
     }
-    let script = format!("mount --bind '{}' /etc/pam.d && exec \"$@\"", folder.path().display());
+    let path = programs.map(|programs| format!("PATH='{}'; ", programs.display())).unwrap_or_default();
+    let script = format!("mount --bind '{}' /etc/pam.d && {path}exec \"$@\"", folder.path().display());
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh", "sh"]);
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh", "/bin/sh"]);
     let output = feed(command.arg(packaging.join("stacks")).arg("check"), "");
     assert!(output.stdout.is_empty(), "{output:?}");
     assert_eq!(output.status.success(), output.stderr.is_empty(), "{output:?}");
@@ -67,4 +74,45 @@ fn packages_stay_while_somebody_includes_the_service_of_renewals() {
     ] {
         assert_eq!(complaint(&[("shop", lines), ("shop.saved", "@include backupcodes\n")]), "", "{lines:?}");
     }
+}
+
+/// mawk fails at the first directory that a file includes, which gawk and busybox pass over.
+#[test]
+fn packages_stay_where_awk_fails_or_is_missing() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let programs = |awk: Option<&str>| {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, path) in
+            [("readlink", Some("/usr/bin/readlink")), ("sort", Some("/usr/bin/sort")), ("awk", awk)]
+        {
+            path.map(|path| std::os::unix::fs::symlink(path, folder.path().join(name)).unwrap());
+        }
+        folder
+    };
+    let in_use = ("shop", "auth required pam_backupcodes.so\n");
+    let free = ("shop", "auth required pam_unix.so\n");
+    let astray = ("astray", "@include a-directory\n");
+    for awk in
+        ["/usr/bin/mawk", "/usr/bin/gawk", "/usr/bin/busybox"].iter().filter(|awk| Path::new(awk).exists())
+    {
+        let by = programs(Some(awk));
+        assert_eq!(complaint_by(Some(by.path()), &[free]), "", "{awk}");
+        assert!(complaint_by(Some(by.path()), &[in_use]).ends_with(" first: /etc/pam.d/shop"), "{awk}");
+        let found = complaint_by(Some(by.path()), &[in_use, astray]);
+        assert!(found.contains("pam_backupcodes stays: "), "{awk}: {found}");
+    }
+    let without = programs(None);
+    let found = complaint_by(Some(without.path()), &[free]);
+    assert!(found.contains("pam_backupcodes stays: awk failed, "), "{found}");
+}
+
+#[test]
+fn what_is_said_is_true_of_a_file_that_only_includes_one() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let found = complaint(&[("shop", "@include backupcodes\n")]);
+    assert!(found.contains("which name pam_backupcodes.so or include a file that does; remove those lines first: /etc/pam.d/shop"), "{found}");
 }
