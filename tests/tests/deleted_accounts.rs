@@ -24,7 +24,17 @@ impl std::ops::Deref for Host {
 impl Drop for Host {
     fn drop(&mut self) {
         let _ = fs::remove_file(HOOK);
+        for program in ["getent", "nscd", "sss_cache"] {
+            let _ = fs::remove_file(Path::new("/usr/sbin").join(program));
+        }
     }
+}
+
+/// Puts a script where the hook looks first.
+fn program(name: &str, lines: &str) {
+    let path = Path::new("/usr/sbin").join(name);
+    fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    set_mode(&path, 0o755);
 }
 
 fn machine() -> Option<Host> {
@@ -164,4 +174,25 @@ fn an_account_that_another_root_has_lost_keeps_its_codes_here() {
     assert!(has_set(&machine, &account.name));
     let line = format!("backupcodes: {} is still an account here; ", account.name);
     assert!(text(&deleted.stderr).contains(&line), "{deleted:?}");
+    // musl's getent takes `--` for a name.
+    program("getent", "[ \"$2\" != -- ] || exit 2\nexec /usr/bin/getent \"$@\"");
+    let hook = feed(Command::new(HOOK).env("SUBJECT", &account.name), "");
+    assert!(text(&hook.stderr).contains(&line), "{hook:?}");
+    assert!(has_set(&machine, &account.name));
+}
+
+/// A cache that has the account until it is told: until then it stays in passwd here.
+#[test]
+fn an_account_that_a_cache_still_has_loses_its_codes() {
+    let Some(machine) = machine() else { return };
+    for (cache, told) in [("nscd", "--invalidate=passwd"), ("sss_cache", "--user=NAME")] {
+        let account = machine.account();
+        machine.generate(&account);
+        let told = told.replace("NAME", &account.name);
+        program(cache, &format!("[ \"$*\" = {told} ] && sed -i '/^{}:/d' /etc/passwd", account.name));
+        let hook = feed(Command::new(HOOK).env("SUBJECT", &account.name), "");
+        assert!(hook.status.success() && hook.stderr.is_empty(), "{cache}: {hook:?}");
+        assert!(!account.file().exists(), "{cache}: its codes stay");
+        fs::remove_file(Path::new("/usr/sbin").join(cache)).unwrap();
+    }
 }
