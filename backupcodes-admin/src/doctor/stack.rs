@@ -96,7 +96,7 @@ pub(crate) fn has_module(root: &Path, service: &str) -> bool {
 /// What sshd's stack asks. Where it asks for a code alone, a key has to come before it.
 pub(crate) fn asked_by_sshd(root: &Path) -> Asked {
     let stack = Files::below(root).effective(SSHD);
-    let lines = || ours(&stack).map(|(at, _)| Walk::new(root, &stack.entries, at));
+    let lines = || ours(&stack).map(|(at, _)| Walk::new(root, SSHD, &stack.entries, at));
     if !has(&stack, Role::FirstFactor) && lines().any(|walk| rules::lets_in_by_code_alone(&walk)) {
         Asked::Code
     } else if lines().any(|walk| rules::needs_password_and_code(&walk)) {
@@ -198,7 +198,7 @@ impl<'a> Judge<'a> {
     /// What can happen in a login.
     fn ways(&mut self) {
         for (at, entry) in ours(self.stack) {
-            let walk = Walk::new(self.root, &self.stack.entries, at);
+            let walk = Walk::new(self.root, self.service, &self.stack.entries, at);
             if !walk.can_succeed(walk::Step::default(), &rules::all) {
                 self.add(&entry.place, drafts::nobody_gets_in());
                 continue;
@@ -225,7 +225,7 @@ impl<'a> Judge<'a> {
             }
             let asking = self.around(at).1.iter().find(|entry| modules::asks(entry));
             if let Some(asking) = asking.filter(|_| rules::asks_first(&walk)) {
-                self.add(&entry.place, drafts::code_first(asking));
+                self.add(&entry.place, drafts::code_first(&entry.place, asking));
             }
             let is_locker = lockers::answers_once(self.service);
             if (is_locker || servers::answers_once(self.service)) && rules::needs_password_and_code(&walk) {
@@ -247,12 +247,12 @@ impl<'a> Judge<'a> {
             let led_by = walk.led_by(rules::lets_in_without_password);
             let led = led_by.map(|line| drafts::led_past(drafts::Led::CodeAlone, line));
             let behind = || first.map(drafts::code_alone);
-            self.add(place, led.or_else(behind).unwrap_or_else(drafts::nothing_but_a_code));
+            self.add_alone(place, led.or_else(behind).unwrap_or_else(drafts::nothing_but_a_code));
         }
         if rules::lets_in_by_password_alone(walk) && !lockers::is_locker(self.service) {
             let led_by = walk.led_by(rules::lets_in_by_password_alone);
             let draft = led_by.map(|line| drafts::led_past(drafts::Led::PasswordAlone, line));
-            self.add(place, draft.unwrap_or_else(drafts::password_alone));
+            self.add_alone(place, draft.unwrap_or_else(drafts::password_alone));
         }
         for entry in before {
             let is_always_true = walk.alike(entry) == Some("success");
@@ -284,7 +284,7 @@ impl<'a> Judge<'a> {
         else {
             return;
         };
-        let walk = Walk::new(self.root, &self.stack.entries, at);
+        let walk = Walk::new(self.root, self.service, &self.stack.entries, at);
         let results = |entry: &Entry| match role(entry) {
             Role::Ours => modules::results_without_set(entry).to_vec(),
             _ => rules::all(entry),
@@ -313,6 +313,12 @@ impl<'a> Judge<'a> {
             entry.control.jump().is_some_and(|lines| from.saturating_add(lines) >= at)
         });
         jumps.next().map(|(_, entry)| &entry.place)
+    }
+
+    /// One answer where two are meant.
+    fn add_alone(&mut self, place: &Place, draft: Draft) {
+        let is_server = servers::answers_once(self.service);
+        self.add(place, if is_server { drafts::in_server(draft) } else { draft });
     }
 
     fn add(&mut self, place: &Place, draft: Draft) {

@@ -11,11 +11,9 @@ use crate::doctor::stack::modules::name;
 
 /// The greatest uid of people on this host, where /etc/login.defs says nothing else. Directory services go beyond it.
 const UID_MAX: u32 = 60_000;
-/// From here on groups are people's, on distributions that have one for all of them as well.
-const GID_MIN: u32 = 100;
 
 /// The one result of a module for all ordinary users of a host. `None` where it depends on the user, and for all other modules.
-pub(crate) fn said_of_all(root: &Path, entry: &Entry) -> Option<&'static str> {
+pub(crate) fn said_of_all(root: &Path, host: &Host, entry: &Entry) -> Option<&'static str> {
     let arguments: Vec<&str> = entry.arguments().iter().map(String::as_str).collect();
     // The caller is root in sshd, and the user in sudo.
     if arguments.contains(&"use_uid") {
@@ -24,6 +22,8 @@ pub(crate) fn said_of_all(root: &Path, entry: &Entry) -> Option<&'static str> {
     match name(entry) {
         // The last one is for root alone.
         "pam_localuser" | "pam_shells" | "pam_securetty" => Some("success"),
+        // Who is locked out has no way that matters here.
+        "pam_faillock" => arguments.contains(&"preauth").then_some("success"),
         "pam_nologin" => arguments.contains(&"successok").then_some("success"),
         "pam_usertype" => {
             let kind =
@@ -32,7 +32,7 @@ pub(crate) fn said_of_all(root: &Path, entry: &Entry) -> Option<&'static str> {
         }
         "pam_access" => has_no_rule(root, &arguments).then_some("success"),
         "pam_listfile" => of_list(root, &arguments),
-        "pam_succeed_if" => of_conditions(&arguments, least_uid(root)),
+        "pam_succeed_if" => of_conditions(&arguments, host),
         _ => None,
     }
 }
@@ -71,14 +71,52 @@ fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
     arguments.iter().rev().find_map(|argument| argument.strip_prefix(name))
 }
 
+/// What conditions are compared with.
+pub(crate) struct Host {
+    /// The stack `other` is that of any service.
+    service: Option<String>,
+    least_uid: u32,
+    least_gid: u32,
+    /// Accounts that are no people's.
+    system: Vec<String>,
+}
+
+impl Host {
+    pub(crate) fn of(root: &Path, service: &str) -> Self {
+        let read = |file: &str| {
+            String::from_utf8_lossy(&read_small(&root.join(file)).unwrap_or_default()).into_owned()
+        };
+        let (login_defs, passwd) = (read("etc/login.defs"), read("etc/passwd"));
+        let least_uid = accounts::least_uid(&login_defs);
+        let mut least_gid = accounts::least_gid(&login_defs);
+        let mut system = vec!["root".to_owned(), "toor".to_owned()];
+        for (name, uid, gid) in passwd.lines().filter_map(account) {
+            // Some distributions have one group for all people, of a lower number.
+            if uid < least_uid {
+                system.push(name.to_owned());
+            } else if uid <= UID_MAX {
+                least_gid = least_gid.min(gid);
+            }
+        }
+        Self { service: (service != "other").then(|| service.to_owned()), least_uid, least_gid, system }
+    }
+}
+
+/// Name, uid and gid of a line of passwd(5).
+fn account(line: &str) -> Option<(&str, u32, u32)> {
+    let mut fields = line.split(':');
+    let (name, _) = (fields.next()?, fields.next()?);
+    Some((name, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
 /// Conditions of pam_succeed_if(8), all of which have to hold. Without any it succeeds.
-fn of_conditions(arguments: &[&str], least: u32) -> Option<&'static str> {
+fn of_conditions(arguments: &[&str], host: &Host) -> Option<&'static str> {
     const FLAGS: [&str; 5] = ["audit", "debug", "quiet", "quiet_fail", "quiet_success"];
     let words: Vec<&str> = arguments.iter().copied().filter(|word| !FLAGS.contains(word)).collect();
     let truths: Vec<Option<bool>> = words
         .chunks(3)
         .map(|condition| match condition {
-            [attribute, operator, value] => holds(attribute, operator, value, least),
+            [attribute, operator, value] => holds(attribute, operator, value, host),
             // Incomplete.
             _ => Some(false),
         })
@@ -90,20 +128,21 @@ fn of_conditions(arguments: &[&str], least: u32) -> Option<&'static str> {
 }
 
 /// Whether a condition holds for all ordinary users, or for none.
-fn holds(attribute: &str, operator: &str, value: &str, least: u32) -> Option<bool> {
+fn holds(attribute: &str, operator: &str, value: &str, host: &Host) -> Option<bool> {
     let attribute = &*attribute.to_ascii_lowercase();
     let operator = &*operator.to_ascii_lowercase();
     let is_nobodys = |value: &str| match attribute {
-        "login" | "name" | "user" => value == "root",
+        "login" | "name" | "user" => host.system.iter().any(|name| name == value),
         "shell" => ["nologin", "false"].contains(&value.rsplit('/').next().unwrap_or_default()),
         "dir" | "home" | "homedir" => ["/", "/root", "/nonexistent"].contains(&value),
         _ => false,
     };
     let least = match attribute {
-        "uid" => Some(least),
-        "gid" => Some(GID_MIN),
+        "uid" => Some(host.least_uid),
+        "gid" => Some(host.least_gid),
+        "service" => return is_service(host.service.as_deref()?, operator, value),
         "login" | "name" | "user" | "shell" | "dir" | "home" | "homedir" => None,
-        "service" | "ruser" | "rhost" | "tty" => None,
+        "ruser" | "rhost" | "tty" => None,
         // It fails, and logs why.
         _ => return Some(false),
     };
@@ -124,6 +163,34 @@ fn holds(attribute: &str, operator: &str, value: &str, least: u32) -> Option<boo
     }
 }
 
+fn is_service(service: &str, operator: &str, value: &str) -> Option<bool> {
+    // Classes are left to fnmatch(3).
+    let is_like = || (!value.contains(['[', '\\'])).then(|| matches(value.as_bytes(), service.as_bytes()));
+    Some(match operator {
+        "=" => service == value,
+        "!=" => service != value,
+        "=~" | "glob" => is_like()?,
+        "!~" | "noglob" => !is_like()?,
+        "in" => value.split(':').any(|name| name == service),
+        "notin" => !value.split(':').any(|name| name == service),
+        "ingroup" | "notingroup" | "innetgr" | "notinnetgr" => return None,
+        // Unknown, or a number where none is.
+        _ => false,
+    })
+}
+
+/// Whether a text is of a pattern with `*` and `?`.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, first) => first.is_none(),
+        (Some((b'*', rest)), None) => matches(rest, text),
+        (Some((b'*', rest)), Some((_, behind))) => matches(rest, text) || matches(pattern, behind),
+        (Some((b'?', rest)), Some((_, behind))) => matches(rest, behind),
+        (Some((wanted, rest)), Some((byte, behind))) => wanted == byte && matches(rest, behind),
+        (Some(_), None) => false,
+    }
+}
+
 /// Whether a comparison with a number holds for all ids from the least on, or for none. `None` for other operators.
 fn compares(operator: &str, number: i64, least: u32) -> Option<Option<bool>> {
     let [least, greatest] = [least, UID_MAX].map(i64::from);
@@ -141,9 +208,4 @@ fn compares(operator: &str, number: i64, least: u32) -> Option<Option<bool>> {
         "!=" | "ne" => among(!(least..=greatest).contains(&number), true),
         _ => return None,
     })
-}
-
-fn least_uid(root: &Path) -> u32 {
-    let login_defs = read_small(&root.join("etc/login.defs")).unwrap_or_default();
-    accounts::least_uid(&String::from_utf8_lossy(&login_defs))
 }

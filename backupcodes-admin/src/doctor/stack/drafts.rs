@@ -15,22 +15,22 @@ pub(super) fn seeming(place: &Place, fault: &Fault) -> Draft {
         Fault::Joins(Some((number, text))) => (
             "backslash",
             format!("ends in a backslash: line {number} is joined to it and lost ({text})"),
-            "take the backslash away".into(),
+            "remove the backslash".into(),
         ),
         Fault::Joins(None) => (
             "backslash",
-            "ends in a backslash, behind which the file ends: libpam takes nothing of the file".into(),
-            "take the backslash away".into(),
+            "ends in a backslash at the end of the file: libpam takes nothing of the file".into(),
+            "remove the backslash".into(),
         ),
         Fault::CarriageReturn => (
             "carriage-return",
             "ends in a carriage return, as lines of Windows do: libpam takes it for a part of the last word, and knows no module, file or option of that name".into(),
-            format!("sed -i 's/\\r$//' {file}"),
+            format!("sed -i 's/\\r$//' {}", resolved(file)),
         ),
         Fault::Invisible('\r') => (
             "carriage-return",
             "has a carriage return in it: libpam takes all that follows it for the same line".into(),
-            format!("sed -i 's/\\r$//; s/\\r/\\n/g' {file}"),
+            format!("sed -i 's/\\r$//; s/\\r/\\n/g' {}", resolved(file)),
         ),
         Fault::Invisible(char) => (
             "invisible-character",
@@ -39,6 +39,11 @@ pub(super) fn seeming(place: &Place, fault: &Fault) -> Draft {
         ),
     };
     Draft { level: Level::Error, check, message, remedy }
+}
+
+/// For `sed -i`, which puts a file in the place of a link, as authselect's are. (busybox has no `--follow-symlinks`.)
+fn resolved(file: &str) -> String {
+    format!("\"$(readlink -f {file})\"")
 }
 
 pub(super) fn nobody_gets_in() -> Draft {
@@ -104,7 +109,7 @@ pub(super) fn led_past(what: Led, line: &Entry) -> Draft {
         "{who}: {module} ({place}) says the same of every ordinary user of this host, and its control leads past other lines"
     );
     let remedy = format!(
-        "take the line in {place} away, or test for a group there: `pam_succeed_if.so user ingroup GROUP`"
+        "remove the line at {place}, or test for a group there: `pam_succeed_if.so user ingroup GROUP`"
     );
     Draft { level: Level::Error, check, message, remedy }
 }
@@ -134,11 +139,16 @@ pub(super) fn burns_codes() -> Draft {
 }
 
 /// `asking`: a line that asks after ours.
-pub(super) fn code_first(asking: &Entry) -> Draft {
+pub(super) fn code_first(ours: &Place, asking: &Entry) -> Draft {
     let (module, place) = (asking.module().unwrap_or_default(), &asking.place);
     let message =
         format!("a code is used up before {module} ({place}) asks: a wrong answer there wastes the code");
-    let remedy = format!("put the line after the one with {module}, and make that one `requisite`");
+    let file = &place.file;
+    let included =
+        if *file == ours.file { String::new() } else { format!(", after the line that includes {file}") };
+    let remedy = format!(
+        "move the line to the end of the auth lines{included}; a wrong password has to end the stack before it (`requisite`, or Debian's `@include common-auth` as it is)"
+    );
     Draft { level: Level::Warning, check: "code-first", message, remedy }
 }
 
@@ -167,10 +177,17 @@ pub(super) fn one_answer() -> Draft {
     Draft { level: Level::Error, check: "one-answer", message, remedy }
 }
 
+const LINES_OF_ITS_OWN: &str = "give the program lines of its own, in its own file, without pam_backupcodes.so; a code needs a program that shows what is asked";
+
+/// A fault of a program that answers once: what asks it for two is no way out.
+pub(super) fn in_server(draft: Draft) -> Draft {
+    Draft { remedy: LINES_OF_ITS_OWN.into(), ..draft }
+}
+
 /// Of a program that is no locker: one answer must not be enough there.
 pub(super) fn one_password() -> Draft {
     let message = "wants a password and a code, and the program answers both with the one password that it was given: users with a set cannot log in".into();
-    let remedy = "give the program lines of its own, in its own file, without pam_backupcodes.so; a code needs a program that shows what is asked".into();
+    let remedy = LINES_OF_ITS_OWN.into();
     Draft { level: Level::Error, check: "one-password", message, remedy }
 }
 

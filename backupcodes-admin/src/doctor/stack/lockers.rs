@@ -7,7 +7,7 @@ pub(super) fn is_locker(service: &str) -> bool {
 
 /// Whether a locker answers all that is asked with the one thing that was typed.
 pub(super) fn answers_once(service: &str) -> bool {
-    ["gtklock", "i3lock", "swaylock"].contains(&service)
+    ["gtklock", "i3lock", "swaylock", "waylock"].contains(&service)
 }
 
 /// Whether it runs as the user, who cannot work with the sets: the broker has to.

@@ -6,7 +6,7 @@ pub(super) fn answers_once(service: &str) -> bool {
 }
 
 /// Their own names for it, or those that their documentation or their distributions give.
-const SERVERS: [&str; 64] = [
+const SERVERS: [&str; 75] = [
     // Files
     "afpd",
     "ftp",
@@ -61,20 +61,31 @@ const SERVERS: [&str; 64] = [
     "proxmox-ve-auth",
     "radicale",
     "rstudio",
+    "sogo",
     "usermin",
     "webmin",
-    // Printing, databases, chat
+    // Printing, databases, messages
     "cups",
     "ejabberd",
     "mariadb",
+    "mosquitto",
     "mysql",
     "postgresql",
+    "prosody",
+    "xmpp",
     // Desktops
+    "emptty",
+    "kasmvnc",
+    "lemurs",
     "lxdm",
     "ly",
     "sddm",
-    "vnc",
+    "slim",
     "tigervnc",
+    "turbovnc",
+    "vnc",
+    "vncserver",
+    "wdm",
     "x2go",
     "xrdp-sesman",
 ];

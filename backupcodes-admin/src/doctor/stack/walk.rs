@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pam_stack::{Action, Entry, Kind};
 
-use crate::doctor::stack::alike::said_of_all;
+use crate::doctor::stack::alike::{Host, said_of_all};
 use crate::doctor::stack::modules::{self, Role, role};
 use crate::doctor::stack::rules;
 
@@ -94,9 +94,10 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(root: &Path, entries: &'a [Entry], ours: usize) -> Self {
+    pub(crate) fn new(root: &Path, service: &str, entries: &'a [Entry], ours: usize) -> Self {
+        let host = Host::of(root, service);
         let leading = |entry: &'a Entry| {
-            let said = said_of_all(root, entry)?;
+            let said = said_of_all(root, &host, entry)?;
             leads_past(entry, said).then_some((std::ptr::from_ref(entry), said))
         };
         let alike = entries.iter().filter_map(leading).collect();

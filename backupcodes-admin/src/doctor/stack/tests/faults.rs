@@ -183,6 +183,31 @@ fn a_code_that_is_asked_for_before_the_password() {
         "{:?}",
         host.findings()
     );
+    // As it says, with Debian's own common-auth.
+    let debian = || {
+        Host::debian().replacing("polkit-1", "@include common-auth", &format!("{ours}@include common-auth"))
+    };
+    let findings = debian().findings();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let remedy = &findings[0].remedy;
+    assert!(
+        remedy.starts_with("move the line to the end of the auth lines, after the line that includes /etc/pam.d/common-auth; "),
+        "{remedy}"
+    );
+    let moved = Host::debian().replacing(
+        "polkit-1",
+        "@include common-auth",
+        &format!("@include common-auth\n{ours}"),
+    );
+    assert_eq!(moved.found(), NOTHING);
+    let common = fs::read_to_string(moved.path("common-auth")).unwrap();
+    let first = Host::new().with("common-auth", &format!("{ours}{common}"));
+    assert!(
+        first.findings()[0].remedy.starts_with("move the line to the end of the auth lines; "),
+        "{:?}",
+        first.findings()
+    );
+    assert_eq!(first.with("common-auth", &format!("{common}{ours}")).found(), NOTHING);
     // A finger, and then the code, and then the password.
     let finger = format!("auth required pam_fprintd.so\n{ours}{unix}");
     assert!(found(&finger).contains(&"code-first 2".into()));
@@ -235,7 +260,8 @@ fn a_line_with_a_character_that_cannot_be_seen() {
     assert_eq!(found(&windows), ["carriage-return 1", "carriage-return 2"]);
     let finding = Host::new().with("login", &windows).findings().remove(0);
     assert_eq!(finding.level, Level::Error);
-    assert_eq!(finding.remedy, "sed -i 's/\\r$//' /etc/pam.d/login");
+    // authselect's files are links, which `sed -i` would put files in the place of.
+    assert_eq!(finding.remedy, "sed -i 's/\\r$//' \"$(readlink -f /etc/pam.d/login)\"");
     for (line, at) in [
         ("auth required pam_env.so\r\n", 1),
         ("\r\n", 1),
@@ -468,7 +494,11 @@ fn a_jump_over_the_module_that_holds_for_everybody_is_no_exception() {
         let host = Host::new().with("login", &stack);
         fs::create_dir_all(host.0.path().join("etc/security")).unwrap();
         for (file, text) in [
-            ("login.defs", "UID_MIN 1000\n"),
+            ("login.defs", "UID_MIN 1000\nGID_MIN 1000\n"),
+            (
+                "passwd",
+                "root:x:0:0::/root:/bin/sh\npostgres:x:114:120::/var/lib/postgresql:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n",
+            ),
             ("empty", "\n"),
             ("list", "alice\n"),
             ("security/access.conf", "# -:ALL:ALL\n+:ALL:ALL\n"),
@@ -501,11 +531,21 @@ fn a_jump_over_the_module_that_holds_for_everybody_is_no_exception() {
         "pam_succeed_if.so user =~ *",
         "pam_succeed_if.so user !~ root shell notin /bin/false:/usr/sbin/nologin",
         "pam_succeed_if.so gid ne 0",
+        "pam_succeed_if.so gid >= 1000",
+        "pam_succeed_if.so user notin root:toor",
+        "pam_succeed_if.so user notin root:postgres",
+        "pam_succeed_if.so service = login",
+        "pam_succeed_if.so service in cron:login",
+        "pam_succeed_if.so service != cron",
+        "pam_succeed_if.so service notin cron:atd",
+        "pam_succeed_if.so service =~ log*",
+        "pam_succeed_if.so service !~ s*",
+        "pam_faillock.so preauth silent",
     ] {
         let found = yes(line).found();
         assert_eq!(found, ["password-alone /etc/pam.d/login:3"], "{line}");
         assert!(
-            yes(line).findings()[0].remedy.starts_with("take the line in /etc/pam.d/login:2 away"),
+            yes(line).findings()[0].remedy.starts_with("remove the line at /etc/pam.d/login:2, "),
             "{line}"
         );
         assert_eq!(no(line).found(), NOTHING, "{line}");
@@ -522,6 +562,11 @@ fn a_jump_over_the_module_that_holds_for_everybody_is_no_exception() {
         "pam_succeed_if.so colour = red",
         "pam_succeed_if.so user lt 5",
         "pam_succeed_if.so user ingroup codes shell",
+        "pam_succeed_if.so service = cron",
+        "pam_succeed_if.so service in cron:atd",
+        "pam_succeed_if.so service notin login:atd",
+        "pam_succeed_if.so service =~ ?ogout",
+        "pam_succeed_if.so gid < 1000",
     ] {
         assert_eq!(no(line).found(), ["password-alone /etc/pam.d/login:3"], "{line}");
         assert_eq!(yes(line).found(), NOTHING, "{line}");
@@ -532,7 +577,8 @@ fn a_jump_over_the_module_that_holds_for_everybody_is_no_exception() {
         "pam_succeed_if.so uid >= 1001",
         "pam_succeed_if.so uid >= 100000",
         "pam_succeed_if.so user in alice:root",
-        "pam_succeed_if.so service = cron",
+        "pam_succeed_if.so service =~ l[a-z]gin",
+        "pam_succeed_if.so gid >= 1001",
         "pam_succeed_if.so uid = 0 use_uid",
         "pam_succeed_if.so user =~ admin*",
         "pam_access.so accessfile=/etc/security/rules",
@@ -542,6 +588,17 @@ fn a_jump_over_the_module_that_holds_for_everybody_is_no_exception() {
         assert_eq!(yes(line).found(), NOTHING, "{line}");
         assert_eq!(no(line).found(), NOTHING, "{line}");
     }
+    // A group that people have, as the one of all of them on some distributions.
+    let users = host("[success=1 default=ignore] pam_succeed_if.so gid >= 1000");
+    let passwd = users.0.path().join("etc/passwd");
+    fs::write(passwd, "alice:x:1000:100::/home/alice:/bin/sh\nnobody:x:65534:99::/:/bin/sh\n").unwrap();
+    assert_eq!(users.found(), NOTHING);
+    // `other` is the stack of any service.
+    let stack = "auth requisite pam_unix.so\nauth [success=1 default=ignore] pam_succeed_if.so service != cron\n\
+                 auth required pam_backupcodes.so\n";
+    assert_eq!(found_in("other", stack), NOTHING);
+    assert_eq!(found_in("cron", stack), NOTHING);
+    assert_eq!(found_in("atd", stack), ["password-alone 3"]);
     // By the end of the stack, over the password, over all that says yes, and where nobody is asked for anything.
     let ours = "auth required pam_backupcodes.so\n";
     let regular = "pam_usertype.so isregular\n";

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_locker_with_one_answer_cannot_be_asked_for_two() {
     let both = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
-    for locker in ["swaylock", "i3lock", "gtklock"] {
+    for locker in ["swaylock", "i3lock", "gtklock", "waylock"] {
         assert_eq!(found_in(locker, both), ["one-answer 2"], "{locker}");
         assert_eq!(found_in(locker, &both.replace("codes.so", "codes.so nullok")), ["one-answer 2"]);
         for one in ["locker", "locker-code"] {
@@ -44,6 +44,17 @@ fn a_program_that_answers_once_cannot_be_asked_for_two_and_one_is_not_enough_the
         "jupyterhub",
         "proxmox-ve-auth",
         "imap",
+        "slim",
+        "wdm",
+        "lemurs",
+        "emptty",
+        "xmpp",
+        "prosody",
+        "mosquitto",
+        "sogo",
+        "turbovnc",
+        "kasmvnc",
+        "vncserver",
     ] {
         for stack in [both, &both.replace("codes.so", "codes.so nullok"), &readme("one-prompt")] {
             assert_eq!(found_in(program, stack), ["one-password 2"], "{program}: {stack}");
@@ -51,6 +62,13 @@ fn a_program_that_answers_once_cannot_be_asked_for_two_and_one_is_not_enough_the
         for alone in ["auth required pam_backupcodes.so\n", &readme("locker")] {
             let found = found_in(program, alone).join(" ");
             assert!(found.contains("code-alone") && !found.contains("one-"), "{program}: {found}");
+            // A password in front of it would be the other error.
+            for finding in Host::new().with(program, alone).findings() {
+                assert!(
+                    finding.remedy.starts_with("give the program lines of its own"),
+                    "{program}: {finding}"
+                );
+            }
         }
     }
     // Both take the lines of login, and each is told of in its own words.
