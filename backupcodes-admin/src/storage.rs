@@ -45,8 +45,23 @@ const DEEPEST: usize = 8;
 /// What is wrong with the storage of a directory. `None` where nothing is known to be, also where it cannot be opened: whoever
 /// works with it says why.
 pub(crate) fn judge(directory: &Path) -> Option<Storage> {
-    let mount = Mount::of(directory).ok()?;
-    mount.judge(DEEPEST)
+    let storage = Mount::of(directory).ok()?.judge(DEEPEST)?;
+    Some(if is_container(Path::new("/")) { storage } else { storage.of_a_host() })
+}
+
+impl Storage {
+    /// On a host of its own, what cannot be seen is what an initramfs has left behind: memory, as a rule.
+    fn of_a_host(self) -> Self {
+        match self {
+            Self::Unknown(why) => Self::Forgets(format!("{why} and may be lost at the next boot")),
+            forgets @ Self::Forgets(_) => forgets,
+        }
+    }
+}
+
+/// Whether a container manager has left its mark, whose host has the layers. Each has another one.
+fn is_container(root: &Path) -> bool {
+    ["run/systemd/container", ".dockerenv", "run/.containerenv"].iter().any(|mark| root.join(mark).exists())
 }
 
 /// One line of /proc/self/mountinfo: proc_pid_mountinfo(5).
@@ -192,6 +207,28 @@ mod tests {
             assert_eq!(mount(&format!("1 0:1 / / rw - {kind} /dev/no-such-disk rw")).judge(DEEPEST), None);
         }
         assert_eq!(judge(Path::new("/no/such/directory")), None);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_may_forget_unless_a_container_hides_it() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(!is_container(root.path()));
+        for mark in ["run/systemd/container", ".dockerenv", "run/.containerenv"] {
+            let mark = root.path().join(mark);
+            fs::create_dir_all(mark.parent().unwrap()).unwrap();
+            fs::write(&mark, "").unwrap();
+            assert!(is_container(root.path()), "{}", mark.display());
+            fs::remove_file(&mark).unwrap();
+        }
+        let unseen =
+            mount("1 0:1 / / rw - overlay overlayroot rw,lowerdir=/l,upperdir=/no/such/upper,workdir=/w");
+        let storage = unseen.judge(DEEPEST).unwrap().of_a_host();
+        assert!(
+            matches!(&storage, Storage::Forgets(why) if why.ends_with("cannot be seen from here and may be lost at the next boot")),
+            "{storage:?}"
+        );
+        let forgets = || Storage::Forgets("on a tmpfs".into());
+        assert_eq!(forgets().of_a_host(), forgets());
     }
 
     #[test]
