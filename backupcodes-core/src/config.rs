@@ -147,6 +147,16 @@ pub enum ConfigError {
         /// What the system said.
         errno: Errno,
     },
+    /// A link that somebody wanted read.
+    #[error(
+        "{path}: cannot be read ({errno}), a link that leads nowhere; remove it, or point it at what is to be read"
+    )]
+    LeadsNowhere {
+        /// The link.
+        path: PathBufDisplay,
+        /// What the system said.
+        errno: Errno,
+    },
     /// A file that somebody else may have written.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),

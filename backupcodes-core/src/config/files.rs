@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::open;
 use nix::sys::stat::{Mode, SFlag, makedev};
 use toml::de::DeTable;
@@ -97,7 +98,7 @@ impl Layers {
         if is_null(path) {
             return Ok(());
         }
-        let unreadable = |errno| ConfigError::Unreadable { path: path.into(), errno };
+        let unreadable = |errno| unreadable(path, errno);
         let bad = |reason| ConfigError::Bad { path: path.into(), reason };
         let fd = open(path, CAREFUL, Mode::empty()).map_err(unreadable)?;
         Kind::PublicFile.judge(path, &fd)?;
@@ -125,13 +126,20 @@ impl Layers {
     }
 }
 
+fn unreadable(path: &Path, errno: Errno) -> ConfigError {
+    let leads_nowhere = matches!(errno, Errno::ENOENT | Errno::ELOOP) && path.is_symlink();
+    let path = path.into();
+    if leads_nowhere {
+        ConfigError::LeadsNowhere { path, errno }
+    } else {
+        ConfigError::Unreadable { path, errno }
+    }
+}
+
 /// What has the name of a drop-in of `file`, by name. What editors and tools keep beside a file has a dot in front.
 fn drop_ins(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let directory = drop_in_directory(file);
-    let unreadable = |error: std::io::Error| ConfigError::Unreadable {
-        path: directory.as_path().into(),
-        errno: trust::errno(&error),
-    };
+    let unreadable = |error: std::io::Error| unreadable(&directory, trust::errno(&error));
     let mut files = Vec::new();
     let is_missing = directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
     if is_missing || is_null(&directory) {
@@ -321,7 +329,17 @@ mod tests {
             symlink("/no/such/file", &path).unwrap();
             let error = root.load().unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("cannot be read (ENOENT"), "{error}");
+            assert!(
+                error.ends_with("a link that leads nowhere; remove it, or point it at what is to be read"),
+                "{error}"
+            );
+            fs::remove_file(&path).unwrap();
+            symlink(&path, &path).unwrap();
+            let error = root.load().unwrap_err().to_string();
+            assert!(error.contains("(ELOOP") && error.contains("a link that leads nowhere"), "{error}");
         }
+        let gone = Config::of_file(Path::new("/no/such/file")).unwrap_err().to_string();
+        assert!(gone.ends_with("name another, or none"), "{gone}");
     }
 
     /// Puts what is `found` there, or else a link to it.
