@@ -22,7 +22,7 @@ use crate::{PROGRAM, output};
     disable_help_subcommand = true,
     after_help = "\
 Example: backupcodes-admin generate alice     a new sheet for alice, shown once
-More: COMMAND --help. Exit status: 0 done; 1 the answer is no; 2 usage; 3 error"
+More: COMMAND --help. Exit status: 0 done; 1 negative result; 2 usage; 3 error"
 )]
 pub(crate) struct Cli {
     /// Instead of /etc/security/backupcodes.conf

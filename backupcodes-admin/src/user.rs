@@ -29,7 +29,7 @@ const PROGRAM: &str = "backupcodes";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const AFTER: &str = "\
-Exit status: 0 done; 1 the answer is no (refused, no codes); 2 usage; 3 could not.";
+Exit status: 0 done; 1 negative result (refused, no codes); 2 usage; 3 error.";
 
 /// Shows, checks and renews your backup codes on this host.
 #[derive(Parser)]
