@@ -1,4 +1,4 @@
-//! What packages ask before they take the module away: `packaging/pam/stacks check`.
+//! What packages ask before they take the module away, `packaging/pam/stacks check`, and what Arch's does at an upgrade.
 
 use std::fs;
 use std::path::Path;
@@ -117,4 +117,30 @@ fn what_is_said_is_true_of_a_file_that_only_includes_one() {
     }
     let found = complaint(&[("shop", "@include backupcodes\n")]);
     assert!(found.contains("which name pam_backupcodes.so or include a file that does; remove those lines first: /etc/pam.d/shop"), "{found}");
+}
+
+/// The package's configuration leaves the delivery to them, which an older package did not.
+#[test]
+fn arch_starts_the_delivery_at_an_upgrade_as_at_an_installation() {
+    if sandbox_of_root().is_none() {
+        return;
+    }
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/arch/pam_backupcodes.install");
+    for (function, is_booted) in
+        [("post_install", true), ("post_upgrade", true), ("post_install", false), ("post_upgrade", false)]
+    {
+        let run = if is_booted { "/run/systemd/system" } else { "/run/other" };
+        let script = format!(
+            "mount -t tmpfs tmpfs /run && mkdir -p {run} && . '{}' && /usr/lib/backupcodes/stacks() {{ :; }} && \
+             systemd-tmpfiles() {{ :; }} && systemctl() {{ echo \"systemctl $*\"; }} && {function}",
+            install.display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "bash", "-c", &script]);
+        let output = feed(&mut command, "");
+        assert!(output.status.success(), "{function}: {output:?}");
+        let starts = text(&output.stdout)
+            .contains("systemctl start backupcodes-notify.path backupcodes-notify.timer\n");
+        assert_eq!(starts, is_booted, "{function}: {output:?}");
+    }
 }

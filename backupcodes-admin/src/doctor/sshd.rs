@@ -106,8 +106,9 @@ fn shown<'a>(ways: impl Iterator<Item = &'a Way<'a>>) -> String {
 
 /// `settings` are what mends it.
 fn finding(level: Level, check: &'static str, message: &str, settings: &str) -> Finding {
+    let keyword = settings.split(' ').next().unwrap_or_default();
     let remedy = format!(
-        "in /etc/ssh/sshd_config.d/10-backupcodes.conf: {settings}; then: sshd -t && systemctl reload ssh"
+        "in /etc/ssh/sshd_config.d/10-backupcodes.conf, or in the file that sets it first (grep -rni {keyword} /etc/ssh): {settings}; then: sshd -t && systemctl reload ssh"
     );
     Finding::new(level, check, SUBJECT, message, remedy)
 }

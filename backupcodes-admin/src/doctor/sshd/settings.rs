@@ -48,7 +48,7 @@ pub(super) fn is_circumstance(why: &str, is_root: bool) -> bool {
 fn does_not_start(program: &Path, why: &str) -> Finding {
     let message =
         format!("`sshd -t` fails, so that sshd does not start, at the next boot at the latest: {why}");
-    let remedy = "mend what it names, until `sshd -t` says nothing; of a setting that stands twice sshd takes the first, in the order of the files' names, so that 10-backupcodes.conf wins over 50-cloud-init.conf";
+    let remedy = "fix what it names, until `sshd -t` says nothing; of a setting that stands twice sshd takes the first, in the order of the files' names, so that 10-backupcodes.conf wins over 50-cloud-init.conf; `grep -rni SETTING /etc/ssh` finds all";
     Finding::new(Level::Error, "sshd-fails", program.display().to_string(), message, remedy)
 }
 

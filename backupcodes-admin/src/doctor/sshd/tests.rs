@@ -37,7 +37,7 @@ fn without_pam_nobody_is_asked() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((found[0].check, found[0].level), ("sshd-use-pam", Level::Error));
     assert!(
-        found[0].remedy.contains("/etc/ssh/sshd_config.d/10-backupcodes.conf: UsePAM yes; then: sshd -t &&")
+        found[0].remedy.contains("10-backupcodes.conf, or in the file that sets it first (grep -rni UsePAM /etc/ssh): UsePAM yes; then: sshd -t &&")
     );
     assert_eq!(checks(KEY_AND_CODE, Asked::Code), NOTHING);
 }
