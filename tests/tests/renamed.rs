@@ -187,6 +187,17 @@ fn a_set_is_renamed_to_no_other_account_and_onto_no_other_set() {
 }
 
 #[test]
+fn a_set_that_is_not_found_by_its_uid_is_told_of_and_listed_by_email() {
+    let Some((_machine, world, account, _)) = world() else { return };
+    let uid = nix::unistd::User::from_name(&account.name).unwrap().unwrap().uid;
+    doctor(&world).has_none(&["set-unlisted"]);
+    fs::remove_file(world.store().join(format!("uid-{uid}"))).unwrap();
+    doctor(&world).has("set-unlisted", &["warning", &account.name, "backupcodes-admin email"]);
+    assert!(world.admin(&["email", &account.name, "a@example.org"]).status.success());
+    doctor(&world).has_none(&["set-unlisted"]);
+}
+
+#[test]
 fn an_account_that_has_no_set_and_no_other_name_is_passed_over() {
     let Some((machine, world, account, _)) = world() else { return };
     let other = machine.accounts(1).remove(0);

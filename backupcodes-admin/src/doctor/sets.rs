@@ -67,6 +67,8 @@ struct Found {
     renamed: Vec<String>,
     /// The same, where the new name has a set of its own.
     superseded: Vec<String>,
+    /// Whose set is not found by its uid.
+    unlisted: Vec<String>,
     /// Whose home is younger than their set.
     anew: Vec<String>,
     /// Who has no set, but another name of their uid has.
@@ -84,6 +86,7 @@ impl Found {
         self.stale.extend(other.stale);
         self.renamed.extend(other.renamed);
         self.superseded.extend(other.superseded);
+        self.unlisted.extend(other.unlisted);
         self.anew.extend(other.anew);
         self.none.extend(other.none);
         self.few.extend(other.few);
@@ -124,6 +127,14 @@ impl Found {
                 &self.superseded,
                 "the same uid under another name, which has a set of its own: no code of these works",
                 "to remove them: backupcodes-admin revoke OLD",
+            ),
+            (
+                Level::Warning,
+                "set-unlisted",
+                &self.unlisted,
+                "their sets are in place without the links uid-UID beside them, as after a copy: nullok passes such an account over \
+                 once it is renamed",
+                "backupcodes-admin email USER ADDRESS, or generate USER",
             ),
             (
                 Level::Warning,
@@ -225,6 +236,9 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
             // A directory service that gives the long name for the short one.
             Ok(Some(now)) if now.name != *user => found.add_renamed(host, user, &now),
             Ok(Some(account)) => {
+                if host.store.is_listed(&set.label).is_ok_and(|is_listed| !is_listed) {
+                    found.unlisted.push(user.clone());
+                }
                 if host.homes.made(&account).is_some_and(|home| Time::from(home) > set.label.created) {
                     found.anew.push(user.clone());
                 }

@@ -89,6 +89,16 @@ impl FileStore {
         }
     }
 
+    /// Whether the set is found by its uid, where its account has another name by now. One that a backup or a person has put in
+    /// place may not be.
+    ///
+    /// # Errors
+    /// Nothing is known.
+    pub fn is_listed(&self, label: &Label) -> Result<bool, StoreError> {
+        let names = names::of_uid(&Directory::of_sets(&self.directory)?, label.uid)?;
+        Ok(names.contains(&label.user))
+    }
+
     /// Gives the user's set other addresses. `letters` are written before, under the lock of the set as it then is.
     /// `false` where there is no set.
     ///
