@@ -137,7 +137,7 @@ fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
     let services = [("sshd", readme::block("ssh-key"))];
     let of = |settings: &str| doctor_of_stacks(&world, &services, settings);
     of("UsePAM no\n")
-        .has("sshd-use-pam", &["error", "/etc/ssh/sshd_config.d/10-backupcodes.conf: UsePAM yes; then"]);
+        .has("sshd-use-pam", &["error", "/etc/ssh/sshd_config.d/10-backupcodes.conf", ": UsePAM yes; then"]);
     let keys = "UsePAM yes\nKbdInteractiveAuthentication no\nPasswordAuthentication no\n";
     of(keys).has("sshd-never-asks", &["error", "KbdInteractiveAuthentication yes"]);
     of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
