@@ -7,19 +7,24 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use backupcodes_tests::broker::connections;
 use backupcodes_tests::chance::Chance;
 use backupcodes_tests::disk::FileSystem;
 use backupcodes_tests::logged_disk::LoggedDisk;
 use backupcodes_tests::mounted::Mounted;
 use backupcodes_tests::power_cut::{Act, Event, Lab, SECTOR, Stays, is_set};
+use backupcodes_tests::renewal::{SERVICE, codes};
 use backupcodes_tests::stopped::Stopped;
 use backupcodes_tests::strace::tampering;
 use backupcodes_tests::{Sheet, World, built, feed, me, pam, sandbox_of_root, sheet};
+use nix::sys::signal::{Signal, kill};
 
 #[test]
 fn what_let_in_is_spent_and_sets_are_whole_after_a_power_cut_on_ext4() {
@@ -213,6 +218,7 @@ impl Story<'_> {
             self.generate();
             self.spend_inside(how, 5);
             self.readdress_inside(how, &mut Command::new(built("pamhost")), 6);
+            self.renew_inside(how, 5);
             self.revoke_inside(how);
         }
         self.generate();
@@ -239,6 +245,37 @@ impl Story<'_> {
         let list = fs::read_to_string(sheet.path()).unwrap() + "]";
         self.sheets.append(&mut serde_json::from_str(&list).unwrap());
         self.login_inside(generate, how, &mut Command::new(built("pamhost")), place, before);
+    }
+
+    /// A renewal by the broker, and a login by a code of the new set.
+    fn renew_inside(&mut self, how: Halt, place: usize) {
+        // The PAM service has one place for the tests of all file systems.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::write(SERVICE, "auth required pam_permit.so\naccount required pam_permit.so\n").unwrap();
+        let (socket, conf) = (self.world.path("broker"), self.world.path("renewing"));
+        let usual = fs::read_to_string(self.world.path("conf")).unwrap();
+        fs::write(&conf, format!("broker = {socket:?}\n{usual}")).unwrap();
+        let mut broker = self.halted_program(how, "backupcodes-broker");
+        let mut broker = broker.arg("--config").arg(&conf).arg("--socket").arg(&socket).spawn().unwrap();
+        while UnixStream::connect(&socket).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let before = self.disk.now();
+        let shown = tempfile::NamedTempFile::new().unwrap();
+        let mut renew = Command::new(built("backupcodes"));
+        let renew = renew.arg("--config").arg(&conf).arg("renew").stdin(Stdio::null()).stderr(Stdio::null());
+        let renew = renew.stdout(shown.reopen().unwrap()).spawn().unwrap();
+        self.wait_for_rename();
+        let text = fs::read_to_string(shown.path()).unwrap();
+        let set = text.split("  Set   ").nth(1).unwrap().split_whitespace().next().unwrap();
+        let sheet = Sheet { user: me(), set: set.into(), created: String::new(), codes: codes(&text) };
+        self.sheets.push(sheet);
+        self.login_inside(renew, how, &mut Command::new(built("pamhost")), place, before);
+        connections(&broker).into_iter().for_each(|pid| kill(pid, Signal::SIGKILL).unwrap());
+        broker.wait().unwrap();
+        fs::remove_file(SERVICE).unwrap();
+        fs::remove_file(socket).unwrap();
     }
 
     /// `email`, and a login by a code of the set.
@@ -291,15 +328,19 @@ impl Story<'_> {
 
     /// A command that does not come to the flush of the sets' directory.
     fn halted(&self, how: Halt, command: &str, arguments: &[&str]) -> Command {
+        let mut strace = self.halted_program(how, "backupcodes-admin");
+        strace.arg("--config").arg(self.world.path("conf")).args([command, &me()]).args(arguments);
+        strace
+    }
+
+    fn halted_program(&self, how: Halt, program: &str) -> Command {
         self.before_rename.set(fs::metadata(self.world.file()).map_or(0, |file| file.ino()));
         let mut strace = tampering(match how {
             // The first flush of that directory is for the folder of the notice.
             Halt::Pause => "fsync:delay_enter=2s:when=2",
             Halt::Kill => "fsync:signal=KILL:when=2",
         });
-        strace.arg("-P").arg(self.world.store()).arg(built("backupcodes-admin"));
-        strace.arg("--config").arg(self.world.path("conf")).args([command, &me()]).args(arguments);
-        strace.stdin(Stdio::null());
+        strace.arg("-f").arg("-P").arg(self.world.store()).arg(built(program)).stdin(Stdio::null());
         strace
     }
 
