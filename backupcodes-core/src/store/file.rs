@@ -174,6 +174,8 @@ impl FileStore {
         let file = there.lock(deadline)?;
         let set = file.read()?;
         if set.label.user == new {
+            // Nothing to do but what a crash at the very end has left.
+            names::remove(&directory, set.label.uid, old)?;
             return Ok(None);
         }
         judge_before_rename(&set, old, account)?;

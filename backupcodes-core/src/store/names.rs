@@ -65,6 +65,8 @@ pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), Sto
 /// # Errors
 /// The system's.
 pub(super) fn remove(directory: &Directory, uid: u32, name: &str) -> Result<(), StoreError> {
+    // What a crash has left of a link goes in any case.
+    directory.remove(NEW)?;
     let (mut names, name) = (listed(directory, uid)?, escaped(name, usize::MAX));
     if !names.contains(&name) {
         return Ok(());
