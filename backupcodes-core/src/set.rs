@@ -179,7 +179,7 @@ impl CodeSet {
     /// # Errors
     /// It is not a set.
     pub(crate) fn readdress(text: &str, email: &[String]) -> Result<String, BadSet> {
-        for_another_file(&with_value(text, "email", &quoted_list(email))?)
+        with_value(text, "email", &quoted_list(email)).map(|text| for_another_file(&text))
     }
 
     /// The text of a set file of the same account under another name.
@@ -187,7 +187,7 @@ impl CodeSet {
     /// # Errors
     /// It is not a set.
     pub(crate) fn rename(text: &str, user: &str) -> Result<String, BadSet> {
-        for_another_file(&with_value(text, "user", &quoted(user))?)
+        with_value(text, "user", &quoted(user)).map(|text| for_another_file(&text))
     }
 
     /// Whether the set is known to be on stable storage under its name, as the file of this inode.
@@ -294,14 +294,11 @@ fn digits(inode: impl Display) -> String {
 }
 
 /// The text of a set for a file whose name is not durable yet: it may get an inode that its own text speaks of.
-fn for_another_file(text: &str) -> Result<String, BadSet> {
+fn for_another_file(text: &str) -> String {
     let not_known = quoted(&digits(NOT_KNOWN));
-    match CodeSet::parse(text)?.durable {
-        Some(_) => with_value(text, "durable", &not_known),
-        // One that says nothing of it, or something else.
-        None => with_value(text, "durable", &not_known)
-            .or_else(|_| Ok(format!("{}\ndurable = {not_known}\n", text.trim_end_matches('\n')))),
-    }
+    with_value(text, "durable", &not_known)
+        // One that says nothing of it so far.
+        .unwrap_or_else(|_| format!("{}\ndurable = {not_known}\n", text.trim_end_matches('\n')))
 }
 
 /// The text of a set file with another value, and all else as it was.
