@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use backupcodes_core::address;
 use backupcodes_core::clock::Time;
 use backupcodes_core::config::{Config, ConfigError};
+use backupcodes_core::mail::address;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;

@@ -1,9 +1,9 @@
 //! How a command ends.
 
 use backupcodes_core::account::AccountError;
-use backupcodes_core::broker::BrokerError;
 use backupcodes_core::config::ConfigError;
 use backupcodes_core::hash::{CreateError, HashError};
+use backupcodes_core::protocol::BrokerError;
 use backupcodes_core::store::{ReplaceError, StoreError};
 use nix::errno::Errno;
 use rand::rngs::SysError;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use backupcodes_core::account::Account;
-use backupcodes_core::name::escaped;
+use backupcodes_core::file_name::escaped;
 use backupcodes_core::set::Label;
 
 pub(crate) struct Misfiled {

@@ -17,12 +17,12 @@ use std::time::Duration;
 use backupcodes_core::clock;
 use backupcodes_core::code::Slot;
 use backupcodes_core::config::Config;
-use backupcodes_core::mark::{Mail, Mark};
-use backupcodes_core::notice::{self, Writer};
-use backupcodes_core::outbox::{Letter, Refusal};
+use backupcodes_core::mail::delivery_lock::Turn;
+use backupcodes_core::mail::notice::{self, Writer};
+use backupcodes_core::mail::outbox::{Letter, Refusal};
 use backupcodes_core::set::{CodeSet, Label};
+use backupcodes_core::set::{Mail, Mark};
 use backupcodes_core::store::{FileStore, Store, StoreError};
-use backupcodes_core::turn::Turn;
 use process_wrap::std::{ProcessSession, StdCommandWrap};
 
 use self::sendmail::Handed;

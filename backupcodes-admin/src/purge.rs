@@ -2,7 +2,7 @@
 
 use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
-use backupcodes_core::notice::{self, Writer};
+use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::store::{Expected, FileStore, Store};
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
-use backupcodes_core::notice::{self, Event, Writer};
+use backupcodes_core::mail::notice::{self, Event, Writer};
 use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{Expected, FileStore, Store};
 use serde::Serialize;

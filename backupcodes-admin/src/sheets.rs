@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use backupcodes_core::code::Code;
-use backupcodes_core::issue::NewSet;
-use backupcodes_core::name;
+use backupcodes_core::file_name;
+use backupcodes_core::new_set::NewSet;
 use backupcodes_core::set::Label;
 use clap::ValueEnum;
 use nix::errno::Errno;
@@ -196,7 +196,7 @@ impl Sheets {
 
 fn file_name(layout: Layout, new: &NewSet) -> String {
     let ending = if layout == Layout::Html { "html" } else { "txt" };
-    format!("{}.{ending}", name::escaped(&new.label.user, usize::MAX))
+    format!("{}.{ending}", file_name::escaped(&new.label.user, usize::MAX))
 }
 
 /// One set for programs.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use backupcodes_core::broker::{Broker, BrokerError, INTERFACE, Reply};
 use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
+use backupcodes_core::protocol::{Broker, BrokerError, INTERFACE, Reply};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use nix::unistd::{User, geteuid};

@@ -1,9 +1,9 @@
 //! `verify`: whether a code would be accepted, spending nothing.
 
-use backupcodes_core::attempt::{Refusal, Request, judge};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::store::FileStore;
+use backupcodes_core::verify::{Refusal, Request, judge};
 use backupcodes_core::visible::shown;
 use serde::Serialize;
 

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use backupcodes_core::broker::LARGEST;
 use backupcodes_core::config::Config;
+use backupcodes_core::protocol::LARGEST;
 use varlink::{ConnectionHandler, VarlinkService};
 use zeroize::Zeroizing;
 

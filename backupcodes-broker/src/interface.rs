@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use backupcodes_core::account::{Account, AccountError};
-use backupcodes_core::attempt::{Accepted, Refusal, has_no_set};
-use backupcodes_core::broker::INTERFACE;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
-use backupcodes_core::login::{Answer, Host, Level, Login, No};
-use backupcodes_core::place::{Place, counted_as_stranger, in_one_spelling};
+use backupcodes_core::origin::{Place, counted_as_stranger, in_one_spelling};
+use backupcodes_core::protocol::INTERFACE;
 use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, Store, StoreError};
+use backupcodes_core::verify::{Accepted, Refusal, has_no_set};
+use backupcodes_core::verify::{Answer, Host, Level, Login, No};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use backupcodes_core::config::{Config, ConfigError};
-use backupcodes_core::login::Level;
+use backupcodes_core::verify::Level;
 use backupcodes_core::visible::shown;
 use clap::Parser;
 

@@ -1,6 +1,6 @@
 //! The log of the broker.
 
-use backupcodes_core::login::Level;
+use backupcodes_core::verify::Level;
 use backupcodes_core::visible::shown;
 use nix::syslog::{Facility, Priority, Severity, syslog};
 

@@ -5,7 +5,7 @@ use std::ffi::{CString, OsString};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use backupcodes_core::options::Options;
+use backupcodes_core::config::module_options::Options;
 use nonstick::conv::Exchange;
 use nonstick::conv::conversation_func;
 use nonstick::items::Items;

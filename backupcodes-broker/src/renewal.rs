@@ -8,12 +8,12 @@ use backupcodes_core::clock;
 use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
-use backupcodes_core::issue::{NewSet, Old};
-use backupcodes_core::login::Level;
-use backupcodes_core::notice::{self, Writer};
-use backupcodes_core::slots::InSlot;
+use backupcodes_core::mail::notice::{self, Writer};
+use backupcodes_core::new_set::{NewSet, Old};
 use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
+use backupcodes_core::throttle::permit::InSlot;
 use backupcodes_core::throttle::{Key, Throttle};
+use backupcodes_core::verify::Level;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 

@@ -3,10 +3,12 @@
 //! The first character names the slot, the code's number on the sheet; the last one is a check character; between
 //! them stands the secret. All are digits of Crockford's base32, which has no I, L, O and U.
 
+pub mod typed;
+
 use rand::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use crate::typed::{NOTHING, Typed, plain};
+use crate::code::typed::{NOTHING, Typed, plain};
 
 /// Fewest characters of a secret: 13 of 5 bits are 65 bits; NIST SP 800-63B-4 asks 64 of saved recovery codes.
 pub const SHORTEST_SECRET: usize = 13;
@@ -92,7 +94,7 @@ impl Code {
         Ok(Self { slot, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
     }
 
-    /// Reads what was typed. Case does not matter, nor does what cannot be part of a code (see [`crate::typed`]); O is
+    /// Reads what was typed. Case does not matter, nor does what cannot be part of a code (see [`crate::code::typed`]); O is
     /// read as 0, I and L as 1. The code's own number on the sheet may stand in front, with something between the two:
     /// `3. 3XXXX-XXXXX-XXXXC`.
     ///

@@ -5,6 +5,7 @@
 //! file that is named stands alone with the drop-ins in the directory `<name>.d` beside it.
 
 mod files;
+pub mod module_options;
 
 pub use self::files::PassedOver;
 
@@ -14,13 +15,13 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use toml::de::DeValue;
 
-use crate::address;
 use crate::code::{LONGEST_SECRET, SHORTEST_SECRET, Slot};
+use crate::files::trust::{PathBufDisplay, Untrusted};
 use crate::hash::Cost;
-use crate::slots::MOST_SLOTS;
+use crate::mail::address;
 use crate::throttle::MOST_COUNTED;
-use crate::trust::{PathBufDisplay, Untrusted};
-use crate::value::read;
+use crate::throttle::permit::MOST_SLOTS;
+use crate::toml_value::read;
 
 /// All that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,44 +1,34 @@
 //! Backup codes for Linux logins: the rules, with no PAM and no terminal in them.
 //!
-//! The way of one attempt: [`code`] reads what was typed, [`throttle`] counts it, [`store`] finds the user's [`set`],
-//! [`hash`] runs Argon2id once, in one of the host's [`slots`], and [`attempt`] joins them to a verdict that is given
-//! only after the code is spent on disk. [`login`] is all of it, with what the log is told.
+//! The way of one attempt is [`verify`]: [`code`] reads what was typed, [`throttle`] counts it, [`store`] finds the user's
+//! [`set`], [`hash`] runs Argon2id once, with one of the host's permits for it, and the store spends the code before anything
+//! is said. [`mail`] tells the user afterwards. [`protocol`] is for programs that must ask the broker for all that.
+//!
+//! Arrows go down: `files` and the small files below it know nothing of sets, a set nothing of its store, a store nothing of logins.
 #![forbid(unsafe_code)]
 
 /// The version that all parts have that belong together.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub mod account;
-pub mod address;
-pub mod attempt;
-#[cfg(feature = "broker")]
-pub mod broker;
 pub mod clock;
 pub mod code;
 pub mod config;
-mod directory;
+pub mod file_name;
+mod files;
 pub mod hash;
-#[cfg(feature = "notice")]
-pub mod issue;
-mod lock;
-pub mod login;
-mod look;
+pub mod mail;
 #[cfg(test)]
 #[path = "../../tests/man/page.rs"]
 mod man;
-pub mod mark;
-pub mod name;
 #[cfg(feature = "notice")]
-pub mod notice;
-pub mod options;
-pub mod outbox;
-pub mod place;
+pub mod new_set;
+pub mod origin;
+#[cfg(feature = "broker")]
+pub mod protocol;
 pub mod set;
-pub mod slots;
 pub mod store;
 pub mod throttle;
-mod trust;
-pub mod turn;
-pub mod typed;
-mod value;
+mod toml_value;
+pub mod verify;
 pub mod visible;

@@ -2,19 +2,21 @@
 //!
 //! Spending overwrites one entry in place, so reading keeps where in the file each entry stands.
 
+mod spent_record;
+
 use std::fmt::Display;
 
 use rand::TryCryptoRng;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use self::spent_record::{Mail, Mark};
 use crate::account::Account;
 use crate::clock::Time;
 use crate::code::Slot;
 use crate::hash::{CodeHash, Cost};
-use crate::mark::{Mail, Mark};
 use crate::store::StoreError;
-use crate::value::{Value, one_line, read};
+use crate::toml_value::{Value, one_line, read};
 
 /// The only format there is so far.
 const FORMAT: u32 = 1;

@@ -1,7 +1,6 @@
 //! Where sets are kept. [`Store`] is all that the rules need of one; [`FileStore`] keeps a file a user.
 
 mod file;
-mod names;
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,11 +10,11 @@ use nix::errno::Errno;
 pub use self::file::FileStore;
 use crate::account::Account;
 use crate::code::Slot;
+use crate::files::trust::{PathBufDisplay, Untrusted};
 use crate::hash::CodeHash;
-use crate::mark::Mark;
-use crate::outbox::Letter;
+use crate::mail::outbox::Letter;
+use crate::set::Mark;
 use crate::set::{BadSet, CodeSet};
-use crate::trust::{PathBufDisplay, Untrusted};
 
 /// How long a lock is waited for: longer than 64 flushes of a slow disk, shorter than sshd's LoginGraceTime.
 pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@
 
 mod in_flight;
 mod key;
+pub mod permit;
 mod wait;
 
 use std::collections::HashSet;
@@ -20,11 +21,11 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Config, Rules};
-use crate::directory::Directory;
-use crate::lock::Deadline;
-use crate::look::{Stat, changed, stat};
+use crate::files::directory::Directory;
+use crate::files::lock::Deadline;
+use crate::files::stat::{Stat, changed, stat};
+use crate::files::trust::Kind;
 use crate::store::{PATIENCE, StoreError};
-use crate::trust::Kind;
 
 use self::in_flight::InFlight;
 pub use self::key::{Key, LOCAL};

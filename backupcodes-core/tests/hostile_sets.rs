@@ -14,8 +14,8 @@ use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backupcodes_core::hash::{CodeHash, Cost};
-use backupcodes_core::mark::{Mail, Mark};
 use backupcodes_core::set::{CodeSet, State};
+use backupcodes_core::set::{Mail, Mark};
 use hostile::{Answer, CODES, Change, Scene, World};
 use proptest::collection::vec;
 use proptest::option;

@@ -6,8 +6,8 @@
     reason = "a test may panic"
 )]
 
+use backupcodes_core::code::typed::{significant, verification_code};
 use backupcodes_core::code::{Code, LONGEST_SECRET, SHORTEST_SECRET, Slot};
-use backupcodes_core::typed::{significant, verification_code};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

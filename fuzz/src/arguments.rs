@@ -1,7 +1,7 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
-use backupcodes_core::options::Options;
+use backupcodes_core::config::module_options::Options;
 
 /// Reads any line of a PAM stack, its arguments separated by NUL. No argument turns on what it does not name.
 pub fn arguments(line: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 use arbitrary::{Arbitrary, Unstructured};
 use backupcodes_core::clock;
-use backupcodes_core::mark::Mail;
+use backupcodes_core::set::Mail;
 
 // The property is that of the core's tests.
 #[path = "../../backupcodes-core/tests/hostile/mod.rs"]

@@ -3,12 +3,12 @@ use std::os::unix::fs::PermissionsExt;
 
 use backupcodes_broker::{Caller, Connection};
 use backupcodes_core::account::Account;
-use backupcodes_core::broker::LARGEST;
 use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{Cost, HeapMemory};
-use backupcodes_core::issue::{NewSet, Old};
-use backupcodes_core::notice::Writer;
+use backupcodes_core::mail::notice::Writer;
+use backupcodes_core::new_set::{NewSet, Old};
+use backupcodes_core::protocol::LARGEST;
 use backupcodes_core::store::FileStore;
 use nix::syslog::{LogMask, Severity, setlogmask};
 use nix::unistd::{User, geteuid};

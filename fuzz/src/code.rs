@@ -1,5 +1,5 @@
 use backupcodes_core::code::Code;
-use backupcodes_core::typed::{significant, verification_code};
+use backupcodes_core::code::typed::{significant, verification_code};
 
 /// Reads any answer. What is a code reads back from the sheet and however it is typed, and one wrong character shows. In
 /// another dress the answer is the same, whatever it is.

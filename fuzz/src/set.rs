@@ -1,8 +1,8 @@
 use std::fs;
 
 use backupcodes_core::code::Slot;
-use backupcodes_core::mark::{Mail, Mark};
 use backupcodes_core::set::{CodeSet, State};
+use backupcodes_core::set::{Mail, Mark};
 use backupcodes_core::store::{FileStore, SpendError, Store};
 
 use crate::attempt::hostile::known_by_name;

@@ -1,9 +1,9 @@
 //! Where the answer comes from, and what of it goes to the next module.
 
 use backupcodes_core::code::Code;
-use backupcodes_core::login::Level;
-use backupcodes_core::options::Options;
-use backupcodes_core::typed::{significant, verification_code};
+use backupcodes_core::code::typed::{significant, verification_code};
+use backupcodes_core::config::module_options::Options;
+use backupcodes_core::verify::Level;
 use pam::constants::PamResultCode::{self, PAM_AUTH_ERR};
 use pam::constants::{PAM_PROMPT_ECHO_OFF, PAM_PROMPT_ECHO_ON};
 use pam::items::AuthTok;

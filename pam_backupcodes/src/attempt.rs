@@ -4,11 +4,11 @@ use std::ffi::CStr;
 use std::fmt::Display;
 
 use backupcodes_core::account::Account;
-use backupcodes_core::attempt::Accepted;
 use backupcodes_core::config::Config;
-use backupcodes_core::login::{self, Answer, Host, Level, Login};
-use backupcodes_core::options::Options;
+use backupcodes_core::config::module_options::Options;
 use backupcodes_core::store::FileStore;
+use backupcodes_core::verify::Accepted;
+use backupcodes_core::verify::{self, Answer, Host, Level, Login};
 use nix::unistd::geteuid;
 use pam::constants::PamResultCode::{
     self, PAM_AUTH_ERR, PAM_AUTHINFO_UNAVAIL, PAM_CONV_AGAIN, PAM_CONV_ERR, PAM_IGNORE, PAM_INCOMPLETE,
@@ -131,7 +131,7 @@ impl Host for ThisHost<'_> {
     }
 }
 
-fn told(login::No { answer, level, reason }: login::No) -> No {
+fn told(verify::No { answer, level, reason }: verify::No) -> No {
     let code = match answer {
         Answer::Refused => PAM_AUTH_ERR,
         Answer::UserUnknown => PAM_USER_UNKNOWN,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use backupcodes_core::attempt::Accepted;
-use backupcodes_core::broker::{Broker, BrokerError, Reply};
 use backupcodes_core::code::Slot;
 use backupcodes_core::config::Config;
-use backupcodes_core::login::{Answer, Level, No};
-use backupcodes_core::place::Place;
+use backupcodes_core::origin::Place;
+use backupcodes_core::protocol::{Broker, BrokerError, Reply};
+use backupcodes_core::verify::Accepted;
+use backupcodes_core::verify::{Answer, Level, No};
 use serde::{Deserialize, Serialize};
 
 /// How long a verdict is waited for: longer than the broker may wait for a slot and for a lock.

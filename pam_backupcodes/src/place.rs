@@ -1,7 +1,7 @@
 //! Who logs in, by which service and from where, as the application tells it.
 
 use backupcodes_core::account::Account;
-use backupcodes_core::place::{Place, counted_as_stranger, in_one_spelling};
+use backupcodes_core::origin::{Place, counted_as_stranger, in_one_spelling};
 use pam::items::{Item, RHost, Service, Tty, User};
 use pam::module::PamHandle;
 

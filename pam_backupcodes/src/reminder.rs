@@ -5,12 +5,12 @@
 
 use std::ffi::{CStr, CString};
 
-use backupcodes_core::attempt::Accepted;
 use backupcodes_core::code::Slot;
 use backupcodes_core::config::Config;
-use backupcodes_core::login::Level;
-use backupcodes_core::options::Options;
+use backupcodes_core::config::module_options::Options;
 use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::verify::Accepted;
+use backupcodes_core::verify::Level;
 use pam::constants::{PAM_SILENT, PAM_TEXT_INFO, PamFlag};
 use pam::module::PamHandle;
 

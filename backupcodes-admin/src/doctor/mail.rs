@@ -7,7 +7,7 @@ use std::path::Path;
 
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::config::Config;
-use backupcodes_core::outbox::Outbox;
+use backupcodes_core::mail::outbox::Outbox;
 use backupcodes_core::store::{FileStore, StoreError};
 
 use super::finding::{Finding, Level, some_of};

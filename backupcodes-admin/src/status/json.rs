@@ -1,8 +1,8 @@
 //! `status` for programs.
 
-use backupcodes_core::mark::{Mail, Mark};
-use backupcodes_core::outbox::Refusal;
+use backupcodes_core::mail::outbox::Refusal;
 use backupcodes_core::set::{Label, State};
+use backupcodes_core::set::{Mail, Mark};
 use backupcodes_core::throttle::{Throttled, Wait};
 use serde::{Serialize, Serializer};
 

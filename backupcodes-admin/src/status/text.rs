@@ -1,9 +1,9 @@
 //! All about one set, for people.
 
 use backupcodes_core::clock::{self, Time};
-use backupcodes_core::mark::{Mail, Mark};
-use backupcodes_core::outbox::Refusal;
+use backupcodes_core::mail::outbox::Refusal;
 use backupcodes_core::set::{Label, State};
+use backupcodes_core::set::{Mail, Mark};
 use backupcodes_core::throttle::Throttled;
 
 use super::Shown;

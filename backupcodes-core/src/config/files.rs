@@ -14,8 +14,8 @@ use nix::sys::stat::{Mode, SFlag, makedev};
 use toml::de::DeTable;
 
 use super::{Config, ConfigError};
-use crate::trust::{self, CAREFUL, Kind};
-use crate::value::one_line;
+use crate::files::trust::{self, CAREFUL, Kind};
+use crate::toml_value::one_line;
 
 /// The distribution's file, then the administrator's.
 const SYSTEM: [&str; 2] = ["usr/lib/backupcodes/backupcodes.conf", "etc/security/backupcodes.conf"];

@@ -6,6 +6,8 @@
 //! flushed a power cut may bring the old file back, with a code that was spent in the new one. So a set says of itself
 //! whether it is known to be durable under its name; a login that meets one that is not flushes the directory first.
 
+mod names;
+
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -16,18 +18,18 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::SFlag;
 use nix::unistd::{AccessFlags, faccessat, fdatasync, geteuid};
 
-use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError, names};
+use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
 use crate::account::Account;
 use crate::code::Slot;
-use crate::directory::{Directory, NewFile};
+use crate::file_name::{escaped, unescaped};
+use crate::files::directory::{Directory, NewFile};
+use crate::files::lock::{Deadline, Locked, lock};
+use crate::files::stat::{Stat, same, stat};
+use crate::files::trust::{self, Kind};
 use crate::hash::CodeHash;
-use crate::lock::{Deadline, Locked, lock};
-use crate::look::{Stat, same, stat};
-use crate::mark::{Mail, Mark};
-use crate::name::{escaped, unescaped};
-use crate::outbox::{Letter, Outbox};
+use crate::mail::outbox::{Letter, Outbox};
 use crate::set::{BadSet, CodeSet, Label};
-use crate::trust::{self, Kind};
+use crate::set::{Mail, Mark};
 
 /// The file that becomes a set by being renamed. Only who holds the directory's lock may touch it, so one name is
 /// enough, and what a crash left of it goes with the next. No set can have this name.

@@ -4,11 +4,11 @@ use std::os::fd::OwnedFd;
 
 use nix::fcntl::OFlag;
 
-use crate::directory::Directory;
-use crate::look::Stat;
-use crate::name::{escaped, unescaped};
+use crate::file_name::{escaped, unescaped};
+use crate::files::directory::Directory;
+use crate::files::stat::Stat;
+use crate::files::trust::Kind;
 use crate::store::StoreError;
-use crate::trust::Kind;
 
 /// What is counted together.
 #[derive(Clone, Copy, Debug)]

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use backupcodes_core::account::Account;
-use backupcodes_core::attempt::{Accepted, Refusal, Request, judge};
 use backupcodes_core::code::{Code, Slot};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CodeHash, Cost, HeapMemory};
-use backupcodes_core::mark::{Mail, Mark};
 use backupcodes_core::set::{CodeSet, Label, State};
+use backupcodes_core::set::{Mail, Mark};
 use backupcodes_core::store::FileStore;
 use backupcodes_core::throttle::{Key, Throttle};
+use backupcodes_core::verify::{Accepted, Refusal, Request, judge};
 
 /// Codes of each set.
 pub(crate) const CODES: usize = 4;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use backupcodes_core::name;
+use backupcodes_core::file_name;
 
 use super::full_disk_denies;
 use crate::doctor::finding::{Finding, Level, some_of};
@@ -37,7 +37,7 @@ fn look(directory: &Path, users: &BTreeSet<String>, said: Said<'_>) -> Result<Ve
     let mut older = Vec::new();
     let mut is_shared = false;
     for users in users.chunks(BATCH) {
-        let file = |user: &&String| directory.join(name::escaped(user, usize::MAX) + ".toml");
+        let file = |user: &&String| directory.join(file_name::escaped(user, usize::MAX) + ".toml");
         let files: Vec<_> = users.iter().map(file).collect();
         let cow = are_cow(&said("lsattr", "-d", &files)?);
         // A set that is gone by now has no line, and the lines are nobody's.

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use backupcodes_core::options::Options;
+use backupcodes_core::config::module_options::Options;
 use pam_stack::{Entry, RESULTS};
 
 /// Ours, by its file name.

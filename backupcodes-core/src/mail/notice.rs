@@ -14,12 +14,12 @@ use mail_builder::headers::date::Date;
 use mail_builder::headers::message_id::MessageId;
 use mail_builder::headers::text::Text;
 
-use crate::address;
 use crate::clock::Time;
 use crate::code::Slot;
 use crate::config::{Config, Notify};
-use crate::mark::Mark;
-use crate::outbox::Letter;
+use crate::mail::address;
+use crate::mail::outbox::Letter;
+use crate::set::Mark;
 use crate::set::{CodeSet, Label};
 
 /// What happened.

@@ -9,9 +9,9 @@ use nix::errno::Errno;
 use nix::fcntl::readlinkat;
 use nix::unistd::symlinkat;
 
-use super::StoreError;
-use crate::directory::Directory;
-use crate::name::{escaped, unescaped};
+use crate::file_name::{escaped, unescaped};
+use crate::files::directory::Directory;
+use crate::store::StoreError;
 
 /// A link that gets its name by a rename. Only who holds the directory's lock may touch it.
 const NEW: &str = ".uid";

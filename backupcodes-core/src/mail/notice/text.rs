@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{Event, Writer};
 use crate::clock::Time;
-use crate::mark::Mark;
 use crate::set::Label;
+use crate::set::Mark;
 use crate::throttle::LOCAL;
 use crate::visible::is_hidden;
 
@@ -209,7 +209,7 @@ mod tests {
     use crate::account::Account;
     use crate::code::Slot;
     use crate::config::Config;
-    use crate::outbox::Letter;
+    use crate::mail::outbox::Letter;
     use jiff::tz::{Offset, TimeZone};
     use rand::rngs::SysRng;
 

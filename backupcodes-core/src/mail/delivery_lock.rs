@@ -8,11 +8,11 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use crate::clock::precise;
-use crate::directory::Directory;
-use crate::lock::{Deadline, Locked, try_lock};
-use crate::look::{Stat, changed, same, stat};
+use crate::files::directory::Directory;
+use crate::files::lock::{Deadline, Locked, try_lock};
+use crate::files::stat::{Stat, changed, same, stat};
+use crate::files::trust::Kind;
 use crate::store::{PATIENCE, StoreError};
-use crate::trust::Kind;
 
 /// A delivery that has not gone on for so long stands still: it is stopped or frozen.
 const STANDSTILL: Duration = Duration::from_secs(5 * 60);

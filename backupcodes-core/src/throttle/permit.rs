@@ -13,9 +13,9 @@ use nix::fcntl::OFlag;
 use nix::unistd::{SysconfVar, getpid, sysconf};
 
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::files::directory::Directory;
+use crate::files::lock::{Deadline, Locked, try_lock};
 use crate::hash::{Memory, OutOfMemory};
-use crate::lock::{Deadline, Locked, try_lock};
 use crate::store::PATIENCE;
 
 /// Between two looks at the slots: a hash takes some ten milliseconds. In a storm it grows, for looking costs as well.

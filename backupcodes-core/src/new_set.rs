@@ -7,8 +7,8 @@ use crate::clock;
 use crate::code::{Code, Slot};
 use crate::config::Config;
 use crate::hash::{CodeHash, CreateError, Memory};
-use crate::notice::{Event, Writer};
-use crate::outbox::Letter;
+use crate::mail::notice::{Event, Writer};
+use crate::mail::outbox::Letter;
 use crate::set::{CodeSet, Label};
 use crate::store::{Expected, ReplaceError, Store, StoreError};
 

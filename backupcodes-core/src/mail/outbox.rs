@@ -18,11 +18,11 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::clock::{Time, precise};
-use crate::directory::{Directory, NewFile};
-use crate::look;
-use crate::name::{escaped, unescaped};
+use crate::file_name::{escaped, unescaped};
+use crate::files::directory::{Directory, NewFile};
+use crate::files::stat;
+use crate::files::trust::{self, Kind};
 use crate::store::StoreError;
-use crate::trust::{self, Kind};
 
 /// The outbox, in the directory of the sets.
 const FOLDER: &str = "outbox";
@@ -369,7 +369,7 @@ fn remove_unfinished(directory: &Directory) {
 
 /// When a file in here was changed.
 fn changed(directory: &Directory, name: &str) -> Option<SystemTime> {
-    directory.stat(name).ok().map(|stat| look::changed(&stat))
+    directory.stat(name).ok().map(|stat| stat::changed(&stat))
 }
 
 fn set_changed(directory: &Directory, name: &str, now: Time) -> Result<(), StoreError> {

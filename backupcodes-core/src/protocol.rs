@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
-use crate::lock::{Deadline, PAUSE};
-use crate::trust::PathBufDisplay;
+use crate::files::lock::{Deadline, PAUSE};
+use crate::files::trust::PathBufDisplay;
 use crate::visible::shown;
 
 /// The varlink interface.

@@ -1,17 +1,19 @@
 //! One attempt from its answer to its verdict, and what the log is told of it: the same whoever runs it, the module in its
 //! host or the broker for hosts that cannot.
 
+mod judge;
+
 use std::fmt::Display;
 
+pub use self::judge::{Accepted, Match, Refusal, Request, has_no_set, judge};
 use crate::account::Account;
-use crate::attempt::{Accepted, Match, Refusal, Request, has_no_set, judge};
 use crate::clock;
 use crate::config::Config;
 use crate::hash::Memory;
-use crate::mark::Mark;
-use crate::place::Place;
-use crate::slots::InSlot;
+use crate::origin::Place;
+use crate::set::Mark;
 use crate::store::{FileStore, StoreError};
+use crate::throttle::permit::InSlot;
 use crate::throttle::{Counted, Throttle};
 
 /// Who logs in, and from where.

@@ -9,7 +9,7 @@ use nix::sys::stat::SFlag;
 use nix::sys::uio::pread;
 use nix::unistd::geteuid;
 
-use crate::look::{Stat, stat, stat_in};
+use crate::files::stat::{Stat, stat, stat_in};
 use crate::visible::is_hidden;
 
 /// Most bytes of a file that we read: a set of 31 codes has 4 KiB.

@@ -13,10 +13,10 @@ use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use rustix::fs::RawDir;
 
-use crate::lock::{Deadline, Locked, lock};
-use crate::look::{Stat, errno, stat_in};
+use crate::files::lock::{Deadline, Locked, lock};
+use crate::files::stat::{Stat, errno, stat_in};
+use crate::files::trust::{self, CAREFUL, Kind};
 use crate::store::StoreError;
-use crate::trust::{self, CAREFUL, Kind};
 
 /// How files in here are made.
 const FILE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);

@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_option_is_in_the_manual_and_no_other() {
-        let page = include_str!("../../man/pam_backupcodes.8");
+        let page = include_str!("../../../man/pam_backupcodes.8");
         let mut documented = tags(page, "OPTIONS");
         let arguments: Vec<_> = documented.iter().map(|tag| CString::new(tag.as_str()).unwrap()).collect();
         let (options, verdict) = Options::parse(&arguments);

@@ -6,7 +6,7 @@
 use crate::account::Account;
 use crate::code::{Code, Malformed, Slot};
 use crate::hash::{CodeHash, Cost, HashError, Memory};
-use crate::mark::Mark;
+use crate::set::Mark;
 use crate::set::{CodeSet, State};
 use crate::store::{SpendError, Store, StoreError};
 use crate::throttle::Wait;
@@ -332,7 +332,7 @@ mod tests {
             expected: Expected<'_>,
             new: Option<&str>,
             announce: &mut dyn FnMut() -> std::io::Result<()>,
-            letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<crate::outbox::Letter>,
+            letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<crate::mail::outbox::Letter>,
         ) -> Result<(), crate::store::ReplaceError> {
             self.0.replace(user, expected, new, announce, letters)
         }

@@ -1,0 +1,8 @@
+//! Private files and directories: opened first and judged by their descriptor, locked with an end, and flushed.
+//!
+//! What is wrong with a file is a [`FileError`] here, which knows nothing of what the file is for.
+
+pub(crate) mod directory;
+pub(crate) mod lock;
+pub(crate) mod stat;
+pub(crate) mod trust;
