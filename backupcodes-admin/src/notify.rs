@@ -15,13 +15,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use backupcodes_core::clock;
-use backupcodes_core::code::Slot;
+use backupcodes_core::code::CodeNumber;
 use backupcodes_core::config::Config;
-use backupcodes_core::mail::delivery_lock::Turn;
+use backupcodes_core::mail::delivery_lock::DeliveryLock;
 use backupcodes_core::mail::notice::{self, Writer};
-use backupcodes_core::mail::outbox::{Letter, Refusal};
+use backupcodes_core::mail::outbox::{QueuedNotice, Refusal};
 use backupcodes_core::set::{CodeSet, Label};
-use backupcodes_core::set::{Mail, Mark};
+use backupcodes_core::set::{Mail, SpentRecord};
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use process_wrap::std::{ProcessSession, StdCommandWrap};
 
@@ -50,7 +50,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
     };
     delivery.store.outbox().sweep();
     loop {
-        match Turn::take(&config.runtime_directory) {
+        match DeliveryLock::acquire(&config.runtime_directory) {
             Ok(Some(turn)) => delivery.turn = Some(turn),
             // Whoever has it looks once more when it has let go.
             Ok(None) => break,
@@ -88,7 +88,7 @@ struct Delivery<'a> {
     config: &'a Config,
     store: FileStore,
     writer: Writer<'a>,
-    turn: Option<Turn>,
+    turn: Option<DeliveryLock>,
     /// What was tried in this run: a later one tries again.
     tried: HashSet<Due>,
     /// Whether a user's refused letters rest.
@@ -102,7 +102,7 @@ struct Delivery<'a> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Due {
     /// A letter in the outbox, by its name.
-    Letter(String),
+    QueuedNotice(String),
     /// A use: user, set and number of the code.
     Use(String, String, u8),
     /// Something that cannot be looked at.
@@ -112,8 +112,8 @@ enum Due {
 impl Delivery<'_> {
     /// Tries all that is due and was not tried yet, as long as it is this delivery's turn.
     fn round(&mut self) {
-        for name in self.letters() {
-            if self.has_turn() && self.tried.insert(Due::Letter(name.clone())) {
+        for name in self.notices() {
+            if self.has_turn() && self.tried.insert(Due::QueuedNotice(name.clone())) {
                 self.deliver_letter(&name);
             }
         }
@@ -126,9 +126,9 @@ impl Delivery<'_> {
     /// was replaced. `false`: there is none.
     fn deliver_next_use(&mut self, user: &str) -> bool {
         let Some(set) = self.set(user) else { return false };
-        for (slot, mark) in set.due() {
-            if self.tried.insert(due(&set, slot)) {
-                self.deliver_use(user, &set, slot, mark);
+        for (number, record) in set.due() {
+            if self.tried.insert(due(&set, number)) {
+                self.deliver_use(user, &set, number, record);
                 return true;
             }
         }
@@ -137,21 +137,21 @@ impl Delivery<'_> {
 
     /// Whether no other has gone ahead because this one stood still. Without a turn there is no order.
     fn has_turn(&self) -> bool {
-        self.turn.as_ref().is_none_or(Turn::goes_on)
+        self.turn.as_ref().is_none_or(DeliveryLock::touch)
     }
 
     /// Whether something came that was not tried.
     fn has_news(&mut self) -> bool {
-        let letters = self.letters().into_iter().map(Due::Letter).collect::<Vec<_>>();
+        let letters = self.notices().into_iter().map(Due::QueuedNotice).collect::<Vec<_>>();
         let mut users = self.users().into_iter();
         letters.iter().any(|letter| !self.tried.contains(letter))
             || users.any(|user| {
                 self.set(&user)
-                    .is_some_and(|set| set.due().any(|(slot, _)| !self.tried.contains(&due(&set, slot))))
+                    .is_some_and(|set| set.due().any(|(number, _)| !self.tried.contains(&due(&set, number))))
             })
     }
 
-    fn letters(&mut self) -> Vec<String> {
+    fn notices(&mut self) -> Vec<String> {
         self.store.outbox().names().unwrap_or_else(|error| self.unreadable("outbox", &error))
     }
 
@@ -194,7 +194,7 @@ impl Delivery<'_> {
                     outbox.remove(&refused.name)
                 }
                 // Under its other name it is no news.
-                kept => kept.map(|refused| self.tried.extend([Due::Letter(refused.name)])),
+                kept => kept.map(|refused| self.tried.extend([Due::QueuedNotice(refused.name)])),
             },
             Handed::Over => outbox.remove(name),
         };
@@ -225,15 +225,15 @@ impl Delivery<'_> {
         rests
     }
 
-    fn deliver_use(&mut self, user: &str, set: &CodeSet, slot: Slot, mark: &Mark) {
-        let letters = self.writer.of_use(set, slot, mark);
+    fn deliver_use(&mut self, user: &str, set: &CodeSet, number: CodeNumber, record: &SpentRecord) {
+        let letters = self.writer.of_use(set, number, record);
         let total = letters.len();
         let mut kept = Vec::new();
         for letter in letters {
             match self.hand_over(&letter) {
                 Handed::Over => {}
                 Handed::Later(_) | Handed::Hung(_) => kept.push(letter),
-                Handed::Refused(_) => kept.push(Letter { is_refused: true, ..letter }),
+                Handed::Refused(_) => kept.push(QueuedNotice { is_refused: true, ..letter }),
             }
         }
         let refused = kept.iter().any(|letter| letter.is_refused);
@@ -243,21 +243,22 @@ impl Delivery<'_> {
         // Those who have got it are not told again: only the others' letters wait.
         let kept = self.store.outbox().put(&kept).map(|posted| posted.names());
         if let Err(error) = kept {
-            return self.fail(&format!("the notice of code {slot} of {user} will go out once more: {error}"));
+            return self
+                .fail(&format!("the notice of code {number} of {user} will go out once more: {error}"));
         }
         // They were tried.
-        self.tried.extend(kept.into_iter().flatten().map(Due::Letter));
+        self.tried.extend(kept.into_iter().flatten().map(Due::QueuedNotice));
         let mail = if refused { Mail::Refused } else { Mail::Ok };
-        match self.store.see_to(user, slot, mark, mail) {
+        match self.store.mark_notified(user, number, record, mail) {
             Ok(_) => {}
             Err(error) => {
-                self.fail(&format!("the notice of code {slot} of {user} will go out once more: {error}"));
+                self.fail(&format!("the notice of code {number} of {user} will go out once more: {error}"));
             }
         }
     }
 
-    fn hand_over(&mut self, letter: &Letter) -> Handed {
-        let Letter { user, to, message, .. } = letter;
+    fn hand_over(&mut self, letter: &QueuedNotice) -> Handed {
+        let QueuedNotice { user, to, message, .. } = letter;
         // A notice may have many recipients, each of whom takes time.
         let _ = self.has_turn();
         // As it is before this one is refused.
@@ -306,7 +307,7 @@ impl Delivery<'_> {
     }
 }
 
-fn due(set: &CodeSet, slot: Slot) -> Due {
+fn due(set: &CodeSet, number: CodeNumber) -> Due {
     let Label { user, set, .. } = &set.label;
-    Due::Use(user.clone(), set.clone(), slot.number())
+    Due::Use(user.clone(), set.clone(), number.get())
 }

@@ -38,7 +38,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
             let Some(set) = last else { return Vec::new() };
             let mut letters = writer.of_due_uses(set);
             let event = Event::Revoked { lost: set.left() };
-            letters.extend(writer.letters(&set.label, &set.label.email, clock::now(), event));
+            letters.extend(writer.notices(&set.label, &set.label.email, clock::now(), event));
             letters
         };
         store.replace(user, expected, None, &mut || Ok(()), &mut letters)?;

@@ -31,11 +31,11 @@ fn works_once(count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use backupcodes_core::code::{Code, Slot};
+    use backupcodes_core::code::{Code, CodeNumber};
     use rand::rngs::SysRng;
 
     pub(super) fn new_codes(count: u8, length: usize) -> Vec<Code> {
-        let slots = (1..=count).map(|number| Slot::new(number).unwrap());
-        slots.map(|slot| Code::generate(slot, length, &mut SysRng).unwrap()).collect()
+        let numbers = (1..=count).map(|number| CodeNumber::new(number).unwrap());
+        numbers.map(|number| Code::generate(number, length, &mut SysRng).unwrap()).collect()
     }
 }

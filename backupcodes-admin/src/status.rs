@@ -14,7 +14,7 @@ use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::outbox::{Refusal, Waiting};
-use backupcodes_core::set::Mark;
+use backupcodes_core::set::SpentRecord;
 use backupcodes_core::set::{CodeSet, State};
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::throttle::{CountedUsers, Throttle, Throttled};
@@ -130,12 +130,12 @@ struct Notices {
 
 impl Shown {
     /// The use that came last.
-    fn last_use(&self) -> Option<&Mark> {
+    fn last_use(&self) -> Option<&SpentRecord> {
         let marks = self.set.entries().filter_map(|(_, entry)| match &entry.state {
-            State::Spent(mark) => Some(mark),
+            State::Spent(record) => Some(record),
             _ => None,
         });
-        marks.max_by_key(|mark| mark.time)
+        marks.max_by_key(|record| record.time)
     }
 
     /// Whose it is, for people: a copy beside a set must not be taken for it.
@@ -151,8 +151,9 @@ impl Shown {
 
 impl Status {
     fn wants(&self, shown: &Shown) -> bool {
-        let last =
-            shown.last_use().map_or(shown.set.label.created, |mark| mark.time.max(shown.set.label.created));
+        let last = shown
+            .last_use()
+            .map_or(shown.set.label.created, |record| record.time.max(shown.set.label.created));
         (!self.low || shown.is_low())
             && (!self.none || shown.set.left() == 0)
             && self.unused_since.is_none_or(|day| last < day)

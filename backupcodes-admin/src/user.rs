@@ -115,7 +115,7 @@ struct Status {
 
 #[derive(Deserialize)]
 struct UsedCode {
-    slot: u8,
+    number: u8,
     state: String,
     time: Option<String>,
     service: Option<String>,
@@ -173,11 +173,11 @@ impl Session {
             Err(no) => return self.has_no_set(no),
         };
         let mut lines = status::summary(user, &set, time(&created)?, (left, total), low);
-        for UsedCode { slot, state, time, service, source } in codes {
+        for UsedCode { number, state, time, service, source } in codes {
             let [time, service, source] = [time, service, source].map(Option::unwrap_or_default);
             lines.push(match state.as_str() {
-                "spent" => Line::of(&format_args!("  code {slot} used {time} by {service} from {source}")),
-                "damaged" => Line::of(&format_args!("  code {slot} DAMAGED, counts as used")),
+                "spent" => Line::of(&format_args!("  code {number} used {time} by {service} from {source}")),
+                "damaged" => Line::of(&format_args!("  code {number} DAMAGED, counts as used")),
                 _ => continue,
             });
         }

@@ -16,7 +16,7 @@ use crate::{output, terminal};
 struct Json<'a> {
     user: &'a str,
     accepted: bool,
-    slot: Option<u8>,
+    number: Option<u8>,
     reason: Option<String>,
 }
 
@@ -27,18 +27,18 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
         .map_err(Failure::Input)?;
     let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: config.hash.cost };
     let verdict = match judge(&store, request, || Ok(()), &mut HeapMemory::default()) {
-        Ok((found, ())) => Ok(found.slot()),
+        Ok((found, ())) => Ok(found.number()),
         Err(Refusal::Store(error)) => return Err(error.into()),
         Err(Refusal::Hash(error)) => return Err(error.into()),
         Err(refusal) => Err(refusal),
     };
     match (format, &verdict) {
-        (Style::Text, Ok(slot)) => output::print(&format!("{user}: code {slot} would be accepted\n"))?,
+        (Style::Text, Ok(number)) => output::print(&format!("{user}: code {number} would be accepted\n"))?,
         (Style::Text, Err(refusal)) => output::print(&format!("{user}: would be refused: {refusal}\n"))?,
         (Style::Json, verdict) => output::print_json(&Json {
             user,
             accepted: verdict.is_ok(),
-            slot: verdict.as_ref().ok().map(|slot| slot.number()),
+            number: verdict.as_ref().ok().map(|number| number.get()),
             reason: verdict.as_ref().err().map(ToString::to_string),
         })?,
     }

@@ -9,12 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use backupcodes_core::account::{Account, AccountError};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
-use backupcodes_core::origin::{Place, counted_as_stranger, in_one_spelling};
+use backupcodes_core::origin::{Origin, counter_of_unknown_user, normalized_host};
 use backupcodes_core::protocol::INTERFACE;
 use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::verify::{Accepted, Refusal, has_no_set};
-use backupcodes_core::verify::{Answer, Host, Level, Login, No};
+use backupcodes_core::verify::{Denial, Level, Login, Outcome, Process};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ pub(crate) enum Error {
     Parameters(String),
 }
 
-pub(crate) type Outcome = Result<Value, Error>;
+pub(crate) type MethodResult = Result<Value, Error>;
 
 /// What failures of callers that are not root are counted by, whatever service they say they are: it must not be theirs to
 /// make others wait.
@@ -116,7 +116,7 @@ impl Methods {
         }
     }
 
-    fn check(&self, parameters: Value) -> Outcome {
+    fn check(&self, parameters: Value) -> MethodResult {
         let Check { user, directory, answer, service, host, tty } = read(parameters)?;
         let account = match self.acts_for(&user, Some(&directory))? {
             For::Account(account) => Some(account),
@@ -125,38 +125,38 @@ impl Methods {
         let is_root = self.caller.is_root();
         let counted_as = match &account {
             _ if !is_root => Some(COUNTED_AS.into()),
-            None => Some(counted_as_stranger(&service, &user)),
+            None => Some(counter_of_unknown_user(&service, &user)),
             Some(_) => None,
         };
-        let place = Place {
+        let origin = Origin {
             user: account.as_ref().map(|account| account.name.clone()),
             service,
             // Whoever is not root is on this host.
-            host: host.filter(|_| is_root).map(in_one_spelling),
+            host: host.filter(|_| is_root).map(normalized_host),
             tty: tty.unwrap_or_default(),
             counted_as,
         };
-        let login = Login { config: &self.config, account: account.as_ref(), place: &place };
+        let login = Login { config: &self.config, account: account.as_ref(), origin: &origin };
         Ok(match login.attempt(answer.as_bytes(), &ThisProcess) {
-            Ok(Accepted { slot, left, .. }) => {
+            Ok(Accepted { number, left, .. }) => {
                 if self.config.notify.spawn {
                     self.start_delivery();
                 }
-                json!({ "verdict": "accepted", "slot": slot.number(), "left": left })
+                json!({ "verdict": "accepted", "number": number.get(), "left": left })
             }
-            Err(No { answer, level, reason }) => {
+            Err(Denial { answer, level, reason }) => {
                 log(level, &reason);
                 let verdict = match answer {
-                    Answer::Refused => "refused",
-                    Answer::UserUnknown => "user_unknown",
-                    Answer::Unavailable => "unavailable",
+                    Outcome::Refused => "refused",
+                    Outcome::UserUnknown => "user_unknown",
+                    Outcome::Unavailable => "unavailable",
                 };
                 json!({ "verdict": verdict })
             }
         })
     }
 
-    fn has_set(&self, parameters: Value) -> Outcome {
+    fn has_set(&self, parameters: Value) -> MethodResult {
         let HasSet { user, directory } = read(parameters)?;
         let For::Account(account) = self.acts_for(&user, Some(&directory))? else {
             return Err(Error::NoSet);
@@ -164,17 +164,17 @@ impl Methods {
         Ok(json!({ "has_set": !has_no_set(&self.store(), &account)? }))
     }
 
-    fn status(&self, parameters: Value) -> Outcome {
+    fn status(&self, parameters: Value) -> MethodResult {
         let account = self.account(parameters)?;
         let set = self.store().read(&account.name)?.ok_or(Error::NoSet)?;
         set.label.judge_owner(&account)?;
         let codes: Vec<_> = set
             .entries()
-            .map(|(slot, entry)| match &entry.state {
-                State::Unspent(_) => json!({ "slot": slot.number(), "state": "unspent" }),
-                State::Damaged => json!({ "slot": slot.number(), "state": "damaged" }),
+            .map(|(number, entry)| match &entry.state {
+                State::Unspent(_) => json!({ "number": number.get(), "state": "unspent" }),
+                State::Damaged => json!({ "number": number.get(), "state": "damaged" }),
                 State::Spent(mark) => json!({
-                    "slot": slot.number(),
+                    "number": number.get(),
                     "state": "spent",
                     "time": mark.time.to_string(),
                     "service": mark.service,
@@ -192,19 +192,19 @@ impl Methods {
         }))
     }
 
-    fn verify(&self, parameters: Value) -> Outcome {
+    fn verify(&self, parameters: Value) -> MethodResult {
         let Verify { user, directory, answer } = read(parameters)?;
         let For::Account(account) = self.acts_for(&user, directory.as_deref())? else {
             return Err(Error::NoSet);
         };
-        let place = Place {
+        let origin = Origin {
             user: Some(account.name.clone()),
             service: COUNTED_AS.into(),
             host: None,
             tty: String::new(),
             counted_as: None,
         };
-        let login = Login { config: &self.config, account: Some(&account), place: &place };
+        let login = Login { config: &self.config, account: Some(&account), origin: &origin };
         match login.verify(answer.as_bytes(), &ThisProcess) {
             Ok(()) => Ok(json!({ "accepted": true })),
             Err(Refusal::NoSet) => Err(Error::NoSet),
@@ -216,7 +216,7 @@ impl Methods {
         }
     }
 
-    fn renew(&self, parameters: Value) -> Outcome {
+    fn renew(&self, parameters: Value) -> MethodResult {
         let account = self.account(parameters)?;
         // The thread of another one may still be in a module of PAM's.
         if self.has_begun.swap(true, Ordering::Relaxed) {
@@ -227,7 +227,7 @@ impl Methods {
         Ok(reply)
     }
 
-    fn answer(&self, parameters: Value) -> Outcome {
+    fn answer(&self, parameters: Value) -> MethodResult {
         let Answers { answers } = read(parameters)?;
         let mut renewal = self.renewal();
         let (gone_on, reply) = renewal.take().ok_or(Error::OutOfTurn)?.answer(&self.config, answers)?;
@@ -235,7 +235,7 @@ impl Methods {
         Ok(reply)
     }
 
-    fn keep(&self) -> Outcome {
+    fn keep(&self) -> MethodResult {
         let kept = self.renewal().take().ok_or(Error::OutOfTurn)?.keep(&self.config);
         if self.config.notify.spawn && matches!(kept, Ok(_) | Err(Error::Unflushed(_))) {
             self.start_delivery();
@@ -287,7 +287,7 @@ impl Methods {
         }
     }
 
-    fn reply(&self, outcome: Outcome) -> Reply {
+    fn reply(&self, outcome: MethodResult) -> Reply {
         let own = |name: &str, parameters| Reply::error(format!("{INTERFACE}.{name}"), parameters);
         match outcome {
             Ok(parameters) => Reply::parameters(Some(parameters)),
@@ -365,10 +365,10 @@ impl Interface for Methods {
 /// The process of one connection: nobody but root can disturb it.
 struct ThisProcess;
 
-impl Host for ThisProcess {
+impl Process for ThisProcess {
     type Memory = HeapMemory;
 
-    fn undisturbed<T>(&self, f: impl FnOnce() -> T) -> Result<T, String> {
+    fn shielded<T>(&self, f: impl FnOnce() -> T) -> Result<T, String> {
         Ok(f())
     }
 

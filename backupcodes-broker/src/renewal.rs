@@ -11,14 +11,14 @@ use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::new_set::{NewSet, Old};
 use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
-use backupcodes_core::throttle::permit::InSlot;
+use backupcodes_core::throttle::permit::WithPermit;
 use backupcodes_core::throttle::{Key, Throttle};
 use backupcodes_core::verify::Level;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
-use crate::interface::{Error, Outcome};
+use crate::interface::{Error, MethodResult};
 use crate::log::log;
 use crate::pam::{Conversation, Step, judge_service};
 
@@ -87,7 +87,7 @@ impl Renewal {
     ///
     /// # Errors
     /// [`Error`]: the old set is as it was, but where the error says otherwise.
-    pub(crate) fn keep(self, config: &Config) -> Outcome {
+    pub(crate) fn keep(self, config: &Config) -> MethodResult {
         let Self { account, old, stage } = self;
         let Stage::Made(new) = stage else { return Err(Error::OutOfTurn) };
         let store = FileStore::new(&config.directory);
@@ -130,7 +130,7 @@ impl Renewal {
             log(Level::Notice, &format!("a renewal of {user} is refused: {reason}"));
             return Err(Error::Denied(json!(messages)));
         }
-        let mut memory = InSlot::new(config, HeapMemory::default());
+        let mut memory = WithPermit::new(config, HeapMemory::default());
         let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         let codes: Vec<_> = new.codes.iter().map(Code::for_sheet).collect();

@@ -1,13 +1,15 @@
-//! A backup code: slot, secret and check character, `3XXXX-XXXXX-XXXXC`.
+//! A backup code: number, secret and check character, `3XXXX-XXXXX-XXXXC`.
 //!
-//! The first character names the slot, the code's number on the sheet; the last one is a check character; between
-//! them stands the secret. All are digits of Crockford's base32, which has no I, L, O and U.
+//! The first character is the code's number on the sheet, the last one a check character, and the secret is between
+//! them. All are digits of Crockford's base32, which has no I, L, O and U.
 
+mod number;
 pub mod typed;
 
 use rand::TryCryptoRng;
 use zeroize::Zeroizing;
 
+pub use self::number::CodeNumber;
 use crate::code::typed::{NOTHING, Typed, plain};
 
 /// Fewest characters of a secret: 13 of 5 bits are 65 bits; NIST SP 800-63B-4 asks 64 of saved recovery codes.
@@ -17,7 +19,7 @@ pub const LONGEST_SECRET: usize = 26;
 
 /// Crockford's base32 digits by value.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Characters beside the secret: the slot and the check character.
+/// Characters beside the secret: the number and the check character.
 const FRAME: usize = 2;
 const SHORTEST: usize = SHORTEST_SECRET + FRAME;
 const LONGEST: usize = LONGEST_SECRET + FRAME;
@@ -26,42 +28,9 @@ const LONGEST_NUMBER: usize = 2;
 /// Characters between two dashes on the sheet.
 const GROUP: usize = 5;
 
-/// The number of a code in its set, 1 to 31: one base32 digit other than 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slot(u8);
-
-impl Slot {
-    /// The highest slot, so the most codes of a set.
-    pub const MOST: u8 = 31;
-
-    /// The slot of this number, where there is one.
-    #[must_use]
-    pub const fn new(number: u8) -> Option<Self> {
-        if number >= 1 && number <= Self::MOST { Some(Self(number)) } else { None }
-    }
-
-    /// The number on the sheet, from 1.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-
-    /// The place in the list of codes, from 0.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        (self.0 as usize).saturating_sub(1)
-    }
-}
-
-impl std::fmt::Display for Slot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// A code that is one by shape and check character. It wipes itself, and has no `Debug`.
 pub struct Code {
-    slot: Slot,
+    number: CodeNumber,
     /// Canonical digits, all of them: this is what is hashed.
     text: Zeroizing<Vec<u8>>,
 }
@@ -72,12 +41,12 @@ pub struct Code {
 pub struct Malformed;
 
 impl Code {
-    /// A new code for `slot` with `secret_length` random characters (kept within 13..=26) of 5 bits each.
+    /// A new code for `number` with `secret_length` random characters (kept within 13..=26) of 5 bits each.
     ///
     /// # Errors
     /// The random number generator's own.
     pub fn generate<R: TryCryptoRng>(
-        slot: Slot,
+        number: CodeNumber,
         secret_length: usize,
         rng: &mut R,
     ) -> Result<Self, R::Error> {
@@ -85,13 +54,13 @@ impl Code {
         let mut values = Zeroizing::new(vec![0; secret_length.saturating_add(FRAME)]);
         if let [first, secret @ .., check] = values.as_mut_slice() {
             rng.try_fill_bytes(secret)?;
-            *first = slot.number();
+            *first = number.get();
             // 256 is a multiple of 32: the low five bits of a random byte are random without bias.
             secret.iter_mut().for_each(|value| *value &= 31);
             let sum = weighted_sum(std::iter::once(*first).chain(secret.iter().copied()));
             *check = times_alpha(sum) ^ WHOLE;
         }
-        Ok(Self { slot, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
+        Ok(Self { number, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
     }
 
     /// Reads what was typed. Case does not matter, nor does what cannot be part of a code (see [`crate::code::typed`]); O is
@@ -116,8 +85,8 @@ impl Code {
         }
         // First, since 12 and 24 in front of a code make a longer one whose check character is right.
         let (front, rest) = values.split_at_checked(in_front).unwrap_or((&[], &values));
-        match (number(front), Self::of(rest)) {
-            (Some(number), Ok(code)) if code.slot.number() == number => Ok(code),
+        match (number_in_front(front), Self::of(rest)) {
+            (Some(number), Ok(code)) if code.number.get() == number => Ok(code),
             (Some(_), Ok(_)) => Err(Malformed),
             _ => Self::of(&values),
         }
@@ -125,17 +94,17 @@ impl Code {
 
     /// The code of these digits.
     fn of(values: &[u8]) -> Result<Self, Malformed> {
-        let slot = values.first().copied().and_then(Slot::new).ok_or(Malformed)?;
+        let number = values.first().copied().and_then(CodeNumber::new).ok_or(Malformed)?;
         if !(SHORTEST..=LONGEST).contains(&values.len()) || weighted_sum(values.iter().copied()) != WHOLE {
             return Err(Malformed);
         }
-        Ok(Self { slot, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
+        Ok(Self { number, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
     }
 
-    /// The slot that the code names.
+    /// The number that the code names.
     #[must_use]
-    pub const fn slot(&self) -> Slot {
-        self.slot
+    pub const fn number(&self) -> CodeNumber {
+        self.number
     }
 
     /// What is hashed: the canonical digits without dashes.
@@ -159,7 +128,7 @@ impl Code {
 }
 
 /// The number of a code on the sheet, as it may stand in front.
-fn number(front: &[u8]) -> Option<u8> {
+fn number_in_front(front: &[u8]) -> Option<u8> {
     match *front {
         [ones @ 0..=9] => Some(ones),
         [tens @ 0..=9, ones @ 0..=9] => tens.checked_mul(10)?.checked_add(ones),
@@ -202,17 +171,17 @@ mod tests {
     use super::*;
     use rand::rngs::SysRng;
 
-    fn fresh(slot: u8, length: usize) -> Code {
-        Code::generate(Slot::new(slot).unwrap(), length, &mut SysRng).unwrap()
+    fn fresh(number: u8, length: usize) -> Code {
+        Code::generate(CodeNumber::new(number).unwrap(), length, &mut SysRng).unwrap()
     }
 
     #[test]
     fn what_is_printed_is_read_back_for_every_slot_and_length() {
-        for slot in 1..=Slot::MOST {
+        for number in 1..=CodeNumber::MOST {
             for length in SHORTEST_SECRET..=LONGEST_SECRET {
-                let code = fresh(slot, length);
+                let code = fresh(number, length);
                 let read = Code::parse(code.for_sheet().as_bytes()).ok().unwrap();
-                assert_eq!(read.slot().number(), slot);
+                assert_eq!(read.number().get(), number);
                 assert_eq!(read.secret(), code.secret());
                 assert_eq!(code.secret().len(), length + 2);
             }
@@ -316,9 +285,9 @@ mod tests {
 
     #[test]
     fn the_number_on_the_sheet_may_stand_in_front_of_its_own_code_alone() {
-        for slot in 1..=Slot::MOST {
+        for number in 1..=CodeNumber::MOST {
             for length in [SHORTEST_SECRET, 15, LONGEST_SECRET] {
-                let code = fresh(slot, length);
+                let code = fresh(number, length);
                 let sheet = code.for_sheet();
                 for front in [
                     "{}  ",
@@ -333,22 +302,22 @@ mod tests {
                     "0{} ",
                     "{}\u{fe0f}\u{20e3} ",
                 ] {
-                    let number = |number: u8| front.replace("{}", &number.to_string());
+                    let in_front = |number: u8| front.replace("{}", &number.to_string());
                     for typed in [&*sheet, &sheet.replace('-', " "), &sheet.replace('-', "")] {
-                        if slot < 10 || !front.starts_with('0') {
-                            let typed = number(slot) + typed;
+                        if number < 10 || !front.starts_with('0') {
+                            let typed = in_front(number) + typed;
                             assert_eq!(read(&typed), Some(code.secret().to_vec()), "{typed}");
                         }
-                        for other in (0..=99).filter(|&other| other != slot) {
-                            let typed = number(other) + typed;
+                        for other in (0..=99).filter(|&other| other != number) {
+                            let typed = in_front(other) + typed;
                             assert_eq!(read(&typed), None, "{typed}");
                         }
                     }
                 }
-                assert_eq!(read(&format!("{slot} {slot} {}", *sheet)), None, "twice");
+                assert_eq!(read(&format!("{number} {number} {}", *sheet)), None, "twice");
                 // Beside 12 and 24, what is there is no longer code.
-                let is_longer = [12, 24].contains(&slot) && length + 2 <= LONGEST_SECRET;
-                assert_eq!(read(&format!("{slot}{}", *sheet)).is_some(), is_longer, "nothing between");
+                let is_longer = [12, 24].contains(&number) && length + 2 <= LONGEST_SECRET;
+                assert_eq!(read(&format!("{number}{}", *sheet)).is_some(), is_longer, "nothing between");
             }
         }
     }
@@ -376,7 +345,7 @@ mod tests {
     fn what_is_not_a_code_is_malformed() {
         let code = fresh(1, SHORTEST_SECRET);
         let text = String::from_utf8(code.secret().to_vec()).unwrap();
-        let zero_slot = [vec![b'0'; SHORTEST - 1], vec![b'1']].concat(); // only the slot gives it away
+        let number_zero = [vec![b'0'; SHORTEST - 1], vec![b'1']].concat(); // only the number gives it away
         for wrong in [
             "",
             " ",
@@ -399,7 +368,7 @@ mod tests {
             &text.replacen('1', "\u{4e00}", 1),
             &text.replacen('1', "U", 1),
             &"1".repeat(511),
-            std::str::from_utf8(&zero_slot).unwrap(),
+            std::str::from_utf8(&number_zero).unwrap(),
         ] {
             assert!(Code::parse(wrong.as_bytes()).is_err(), "{wrong:?}");
         }

@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use toml::de::DeValue;
 
-use crate::code::{LONGEST_SECRET, SHORTEST_SECRET, Slot};
-use crate::files::trust::{PathBufDisplay, Untrusted};
+use crate::code::{CodeNumber, LONGEST_SECRET, SHORTEST_SECRET};
+use crate::files::trust::{ShownPath, Untrusted};
 use crate::hash::Cost;
 use crate::mail::address;
 use crate::throttle::MOST_COUNTED;
-use crate::throttle::permit::MOST_SLOTS;
+use crate::throttle::permit::MOST_PERMITS;
 use crate::toml_value::read;
 
 /// All that can be set.
@@ -144,7 +144,7 @@ pub enum ConfigError {
     #[error("{path}: cannot be read ({errno}); expected a configuration file; name another, or none")]
     Unreadable {
         /// The file.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// What the system said.
         errno: Errno,
     },
@@ -154,7 +154,7 @@ pub enum ConfigError {
     )]
     LeadsNowhere {
         /// The link.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// What the system said.
         errno: Errno,
     },
@@ -165,7 +165,7 @@ pub enum ConfigError {
     #[error("{path}: {reason}; see backupcodes.conf(5)")]
     Bad {
         /// The file.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// What is wrong with it.
         reason: String,
     },
@@ -217,10 +217,10 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         let Self { codes, hash, throttle, notify, .. } = self;
-        within("codes.count", usize::from(codes.count), 1, usize::from(Slot::MOST))?;
+        within("codes.count", usize::from(codes.count), 1, usize::from(CodeNumber::MOST))?;
         within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
         hash.cost.check().map_err(|error| format!("hash: {error}"))?;
-        within("hash.concurrent", hash.concurrent, 0, MOST_SLOTS)?;
+        within("hash.concurrent", hash.concurrent, 0, MOST_PERMITS)?;
         let Rules { first_delay, longest_delay, most, .. } = throttle;
         if first_delay > longest_delay {
             return Err(format!(

@@ -171,7 +171,7 @@ impl CodeHash {
         (text.starts_with(&hash.head()) && fields.next().is_none()).then_some(hash)
     }
 
-    /// The PHC string. For given costs it has a fixed width, so that a spent mark fits over it.
+    /// The PHC string. For given costs it has a fixed width, so that a spent record fits over it.
     #[must_use]
     pub fn phc(&self) -> String {
         let [mut salt, mut tag] = [[0; 64]; 2];
@@ -215,11 +215,11 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::code::Slot;
+    use crate::code::CodeNumber;
     use rand::rngs::SysRng;
 
     fn code() -> Code {
-        Code::generate(Slot::new(1).unwrap(), 13, &mut SysRng).unwrap()
+        Code::generate(CodeNumber::new(1).unwrap(), 13, &mut SysRng).unwrap()
     }
 
     #[test]

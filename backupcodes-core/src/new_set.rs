@@ -4,11 +4,11 @@ use rand::rngs::{SysError, SysRng};
 
 use crate::account::Account;
 use crate::clock;
-use crate::code::{Code, Slot};
+use crate::code::{Code, CodeNumber};
 use crate::config::Config;
 use crate::hash::{CodeHash, CreateError, Memory};
 use crate::mail::notice::{Event, Writer};
-use crate::mail::outbox::Letter;
+use crate::mail::outbox::QueuedNotice;
 use crate::set::{CodeSet, Label};
 use crate::store::{Expected, ReplaceError, Store, StoreError};
 
@@ -16,7 +16,7 @@ use crate::store::{Expected, ReplaceError, Store, StoreError};
 pub struct NewSet {
     /// Whose it is.
     pub label: Label,
-    /// Its codes, in the order of their slots.
+    /// Its codes, in the order of their numbers.
     pub codes: Vec<Code>,
     file: String,
 }
@@ -35,8 +35,9 @@ impl NewSet {
     ) -> Result<Self, CreateError<SysError>> {
         let label = Label::new(account, clock::now(), email, &mut SysRng).map_err(CreateError::Random)?;
         let (mut codes, mut hashes) = (Vec::new(), Vec::new());
-        for slot in (1..=count).filter_map(Slot::new) {
-            let code = Code::generate(slot, config.codes.length, &mut SysRng).map_err(CreateError::Random)?;
+        for number in (1..=count).filter_map(CodeNumber::new) {
+            let code =
+                Code::generate(number, config.codes.length, &mut SysRng).map_err(CreateError::Random)?;
             hashes.push(CodeHash::create(&code, config.hash.cost, &mut SysRng, memory)?);
             codes.push(code);
         }
@@ -57,30 +58,30 @@ impl NewSet {
         writer: &Writer<'_>,
         announce: &mut dyn FnMut() -> std::io::Result<()>,
     ) -> Result<(), ReplaceError> {
-        let mut letters = |last: Option<&CodeSet>| self.letters(writer, last, account);
-        store.replace(&account.name, expected, Some(&self.file), announce, &mut letters)
+        let mut notices = |last: Option<&CodeSet>| self.notices(writer, last, account);
+        store.replace(&account.name, expected, Some(&self.file), announce, &mut notices)
     }
 
     /// What is told of the new set, and of the one that it replaces as it is in the end.
-    fn letters(&self, writer: &Writer<'_>, last: Option<&CodeSet>, account: &Account) -> Vec<Letter> {
+    fn notices(&self, writer: &Writer<'_>, last: Option<&CodeSet>, account: &Account) -> Vec<QueuedNotice> {
         let (label, total) = (&self.label, self.codes.len());
         // Whoever had the name before this account is told of none of its sets.
         let own = last.filter(|set| set.label.judge_owner(account).is_ok());
-        let mut letters = last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
+        let mut notices = last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
         let Some(Label { set: old, email, .. }) = own.map(|set| &set.label) else {
-            letters.extend(writer.letters(label, &label.email, label.created, Event::Made { total }));
-            return letters;
+            notices.extend(writer.notices(label, &label.email, label.created, Event::Made { total }));
+            return notices;
         };
         let lost = own.map_or(0, CodeSet::left);
         let (before, after) =
             (writer.addresses(&label.user, email), writer.addresses(&label.user, &label.email));
         let event = Event::Replaced { old, lost, total };
-        letters.extend(writer.letters(label, &[before.as_slice(), &after].concat(), label.created, event));
+        notices.extend(writer.notices(label, &[before.as_slice(), &after].concat(), label.created, event));
         if before != after {
             let before = Label { email: before, ..label.clone() };
-            letters.extend(writer.readdressed(&before, &label.email, (total, total), label.created));
+            notices.extend(writer.readdressed(&before, &label.email, (total, total), label.created));
         }
-        letters
+        notices
     }
 }
 

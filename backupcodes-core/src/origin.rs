@@ -1,4 +1,4 @@
-//! Who logs in, by which service and from where, as the log and the mark tell it.
+//! Who logs in, by which service and from where, as the log and the record tell it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,12 +7,12 @@ use crate::visible::is_hidden;
 
 /// Where an attempt comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Origin {
     /// The account's name. That of a user who does not exist is left out: people type passwords where a name is asked.
     pub user: Option<String>,
     /// The PAM service.
     pub service: String,
-    /// The remote host, as [`in_one_spelling`] has it; `None` is this one.
+    /// The remote host, as [`normalized_host`] has it; `None` is this one.
     pub host: Option<String>,
     /// The terminal.
     pub tty: String,
@@ -23,12 +23,12 @@ pub struct Place {
 /// What failures of a user who does not exist are counted by: apart for most names, as those of users are, so that waiting for one
 /// attempt tells nothing of another name. The name itself, which may be a password, is not kept.
 #[must_use]
-pub fn counted_as_stranger(service: &str, typed: &str) -> String {
+pub fn counter_of_unknown_user(service: &str, typed: &str) -> String {
     let bucket = typed.bytes().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     format!("{service}~{bucket:04x}")
 }
 
-impl Place {
+impl Origin {
     /// The remote host, or `local`, as it is shown. A remote host that calls itself so is shown in another way.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -47,7 +47,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { user, service, tty, .. } = self;
         let fields = [
@@ -66,7 +66,7 @@ impl std::fmt::Display for Place {
 /// A remote host, of which an address has one spelling: `::ffff:192.0.2.7`, as a socket for both families says it, is
 /// `192.0.2.7`, and `2001:DB8::1` is `2001:db8::1`.
 #[must_use]
-pub fn in_one_spelling(host: String) -> String {
+pub fn normalized_host(host: String) -> String {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
     let address = bare.split_once('%').map_or(bare, |(address, _)| address);
     match address.parse::<Ipv6Addr>().map(|address| address.to_ipv4_mapped().as_ref().map(Ipv4Addr::octets)) {
@@ -90,10 +90,10 @@ mod tests {
     #[test]
     fn users_who_do_not_exist_are_counted_apart_and_their_names_are_not_kept() {
         let names = ["alice", "bob", "alicf", "hunter2"];
-        let keys = names.map(|name| counted_as_stranger("sshd", name));
+        let keys = names.map(|name| counter_of_unknown_user("sshd", name));
         assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
         assert!(names.iter().zip(&keys).all(|(name, key)| key.starts_with("sshd~") && !key.contains(name)));
-        assert_eq!(counted_as_stranger("sshd", "alice"), keys[0]);
+        assert_eq!(counter_of_unknown_user("sshd", "alice"), keys[0]);
     }
 
     #[test]
@@ -108,13 +108,13 @@ mod tests {
             ("[2001:db8::1]", "2001:db8::1"),
             ("FE80::1%eth0", "fe80::1%eth0"),
         ] {
-            assert_eq!(in_one_spelling(said.into()), shown);
+            assert_eq!(normalized_host(said.into()), shown);
         }
         // What is no IPv6 address stays as it is.
         for host in
             ["192.0.2.7", "host.example.org", "::ffff:192.0.2.700", "[host]", "%", "", "local", "::1", "a%b"]
         {
-            assert_eq!(in_one_spelling(host.into()), host);
+            assert_eq!(normalized_host(host.into()), host);
         }
     }
 }

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::files::lock::{Deadline, PAUSE};
-use crate::files::trust::PathBufDisplay;
+use crate::files::trust::ShownPath;
 use crate::visible::shown;
 
 /// The varlink interface.
@@ -46,7 +46,7 @@ pub enum BrokerError {
     )]
     Absent {
         /// The socket.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// What the system said.
         errno: Errno,
     },
@@ -54,7 +54,7 @@ pub enum BrokerError {
     #[error("{path}: the broker runs with uid {uid}; expected root; see who owns its directory")]
     NotRoot {
         /// The socket.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// Whose it is.
         uid: u32,
     },
@@ -62,7 +62,7 @@ pub enum BrokerError {
     #[error("{path}: the broker does not answer ({errno}); see its log: journalctl -u backupcodes-broker")]
     Silent {
         /// The socket.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// What the system said.
         errno: Errno,
     },
@@ -70,7 +70,7 @@ pub enum BrokerError {
     #[error("{path}: not an answer of the broker ({reason}); are module and broker of one version?")]
     Garbled {
         /// The socket.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// What is wrong with it.
         reason: String,
     },
@@ -81,11 +81,11 @@ pub enum BrokerError {
     )]
     OtherDirectory {
         /// The socket.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// The broker's directory.
         theirs: String,
         /// The directory of the configuration here.
-        ours: PathBufDisplay,
+        ours: ShownPath,
     },
     /// It refused the call.
     #[error("the broker says {error}; see its log")]

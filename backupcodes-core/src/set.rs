@@ -10,10 +10,10 @@ use rand::TryCryptoRng;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub use self::spent_record::{Mail, Mark};
+pub use self::spent_record::{Mail, SpentRecord};
 use crate::account::Account;
 use crate::clock::Time;
-use crate::code::Slot;
+use crate::code::CodeNumber;
 use crate::hash::{CodeHash, Cost};
 use crate::store::StoreError;
 use crate::toml_value::{Value, one_line, read};
@@ -103,8 +103,8 @@ pub enum State {
     /// It can be used.
     Unspent(CodeHash),
     /// It was used.
-    Spent(Mark),
-    /// Neither a hash nor a mark: counts as spent.
+    Spent(SpentRecord),
+    /// Neither a hash nor a record: counts as spent.
     Damaged,
 }
 
@@ -118,7 +118,7 @@ pub enum BadSet {
     #[error("format {0}; this version reads format {FORMAT}")]
     Format(u32),
     /// No code, or more than a sheet can number.
-    #[error("{0} codes; expected 1 to {most}", most = Slot::MOST)]
+    #[error("{0} codes; expected 1 to {most}", most = CodeNumber::MOST)]
     Count(usize),
     /// An entry that cannot be overwritten in place.
     #[error("code {0} is not a plain string between double quotes")]
@@ -142,7 +142,7 @@ impl CodeSet {
         }
         let codes = table.get("codes").and_then(|codes| codes.get_ref().as_array());
         let codes = codes.ok_or_else(|| BadSet::Syntax("codes is no list".into()))?;
-        if codes.is_empty() || codes.len() > usize::from(Slot::MOST) {
+        if codes.is_empty() || codes.len() > usize::from(CodeNumber::MOST) {
             return Err(BadSet::Count(codes.len()));
         }
         let entries =
@@ -160,7 +160,7 @@ impl CodeSet {
         })
     }
 
-    /// The text of a new set file, with `hashes` in the order of their slots.
+    /// The text of a new set file, with `hashes` in the order of their numbers.
     #[must_use]
     pub fn render(label: &Label, hashes: &[CodeHash]) -> String {
         let Label { set, user, uid, created, email } = label;
@@ -203,42 +203,52 @@ impl CodeSet {
         self.durable.as_ref().map(|durable| (durable.start, digits(inode)))
     }
 
-    /// The entry of a slot, where the set has one.
+    /// The entry of a number, where the set has one.
     #[must_use]
-    pub fn entry(&self, slot: Slot) -> Option<&Entry> {
-        self.entries.get(slot.index())
+    pub fn entry(&self, number: CodeNumber) -> Option<&Entry> {
+        self.entries.get(number.index())
     }
 
-    /// All entries with their slots.
-    pub fn entries(&self) -> impl Iterator<Item = (Slot, &Entry)> {
-        (1..).zip(&self.entries).filter_map(|(number, entry)| Some((Slot::new(number)?, entry)))
+    /// All entries with their numbers.
+    pub fn entries(&self) -> impl Iterator<Item = (CodeNumber, &Entry)> {
+        (1..).zip(&self.entries).filter_map(|(number, entry)| Some((CodeNumber::new(number)?, entry)))
     }
 
-    /// Puts `mark` in the place of `hash`, which must still stand in `slot`: where in the file that is comes back.
-    pub(crate) fn spend(&mut self, slot: Slot, hash: &CodeHash, mark: &Mark) -> Option<usize> {
-        let entry = self.entries.get_mut(slot.index())?;
+    /// Puts `record` in the place of `hash`, which must still stand in `number`: where in the file that is comes back.
+    pub(crate) fn spend(
+        &mut self,
+        number: CodeNumber,
+        hash: &CodeHash,
+        record: &SpentRecord,
+    ) -> Option<usize> {
+        let entry = self.entries.get_mut(number.index())?;
         if !matches!(&entry.state, State::Unspent(unspent) if unspent == hash) {
             return None;
         }
-        entry.state = State::Spent(mark.clone());
+        entry.state = State::Spent(record.clone());
         Some(entry.start)
     }
 
     /// Notes that the notice of this use, which must still be due, was seen to: where in the file its word stands comes
     /// back.
-    pub(crate) fn see_to(&mut self, slot: Slot, due: &Mark, mail: Mail) -> Option<usize> {
-        let entry = self.entries.get_mut(slot.index())?;
+    pub(crate) fn mark_notified(
+        &mut self,
+        number: CodeNumber,
+        due: &SpentRecord,
+        mail: Mail,
+    ) -> Option<usize> {
+        let entry = self.entries.get_mut(number.index())?;
         match &mut entry.state {
-            State::Spent(mark) if mark == due && mark.mail == Mail::Due => mark.mail = mail,
+            State::Spent(record) if record == due && record.mail == Mail::Due => record.mail = mail,
             _ => return None,
         }
-        entry.start.checked_add(Mark::WORD)
+        entry.start.checked_add(SpentRecord::WORD)
     }
 
     /// The uses whose notices are due.
-    pub fn due(&self) -> impl Iterator<Item = (Slot, &Mark)> {
-        self.entries().filter_map(|(slot, entry)| match &entry.state {
-            State::Spent(mark) if mark.mail == Mail::Due => Some((slot, mark)),
+    pub fn due(&self) -> impl Iterator<Item = (CodeNumber, &SpentRecord)> {
+        self.entries().filter_map(|(number, entry)| match &entry.state {
+            State::Spent(record) if record.mail == Mail::Due => Some((number, record)),
             _ => None,
         })
     }
@@ -274,7 +284,7 @@ impl Entry {
         }
         let state = match CodeHash::parse(text) {
             Some(hash) => State::Unspent(hash),
-            None => Mark::parse(text).map_or(State::Damaged, State::Spent),
+            None => SpentRecord::parse(text).map_or(State::Damaged, State::Spent),
         };
         Some(Self { state, start: code.span().start.checked_add(1)? })
     }
@@ -372,14 +382,14 @@ mod tests {
             assert!(text[entry.start..].starts_with(&hash));
         }
         assert_eq!(set.entries().count(), 10);
-        assert!(set.entry(Slot::new(11).unwrap()).is_none());
+        assert!(set.entry(CodeNumber::new(11).unwrap()).is_none());
     }
 
     #[test]
     fn other_addresses_change_nothing_else() {
-        let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+        let record = SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
-        let text = file().replacen(&hash, &mark.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
+        let text = file().replacen(&hash, &record.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
         let inode = text.replace(&digits(NOT_KNOWN), &digits(77));
         assert_eq!(CodeSet::readdress(&inode, &["alice@example.org".into()]).unwrap(), text);
         let silent = text.replace(&format!("durable = \"{}\"\n", digits(NOT_KNOWN)), "");
@@ -393,32 +403,32 @@ mod tests {
     #[test]
     fn a_spent_and_a_damaged_entry_leave_the_others_alone() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
-        let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
-        let text = file().replacen(&hash, &mark.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
+        let record = SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+        let text = file().replacen(&hash, &record.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
         let set = CodeSet::parse(&text).unwrap();
         assert!(
-            matches!(&set.entry(Slot::new(1).unwrap()).unwrap().state, State::Spent(read) if *read == mark)
+            matches!(&set.entry(CodeNumber::new(1).unwrap()).unwrap().state, State::Spent(read) if *read == record)
         );
-        assert!(matches!(set.entry(Slot::new(2).unwrap()).unwrap().state, State::Damaged));
+        assert!(matches!(set.entry(CodeNumber::new(2).unwrap()).unwrap().state, State::Damaged));
         assert_eq!((set.left(), set.total()), (8, 10));
     }
 
     #[test]
     fn a_use_is_due_until_it_is_seen_to_and_no_other_is_taken_for_it() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
-        let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
-        let other = Mark::new("2026-11-25T07:12:45Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
-        let text = file().replacen(&hash, &mark.over(97), 1);
+        let record = SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+        let other = SpentRecord::new("2026-11-25T07:12:45Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+        let text = file().replacen(&hash, &record.over(97), 1);
         let mut set = CodeSet::parse(&text).unwrap();
-        let [first, second] = [1, 2].map(|number| Slot::new(number).unwrap());
-        assert_eq!(set.due().collect::<Vec<_>>(), [(first, &mark)]);
-        assert_eq!(set.see_to(second, &mark, Mail::Ok), None, "unspent");
-        assert_eq!(set.see_to(first, &other, Mail::Ok), None, "another use");
-        let place = set.see_to(first, &mark, Mail::Ok).unwrap();
+        let [first, second] = [1, 2].map(|number| CodeNumber::new(number).unwrap());
+        assert_eq!(set.due().collect::<Vec<_>>(), [(first, &record)]);
+        assert_eq!(set.mark_notified(second, &record, Mail::Ok), None, "unspent");
+        assert_eq!(set.mark_notified(first, &other, Mail::Ok), None, "another use");
+        let place = set.mark_notified(first, &record, Mail::Ok).unwrap();
         assert_eq!(text.get(place..place + 3), Some("due"));
         assert_eq!(set.due().count(), 0);
-        let told = Mark { mail: Mail::Ok, ..mark };
-        assert_eq!(set.see_to(first, &told, Mail::Refused), None, "it is told");
+        let told = SpentRecord { mail: Mail::Ok, ..record };
+        assert_eq!(set.mark_notified(first, &told, Mail::Refused), None, "it is told");
     }
 
     #[test]

@@ -9,11 +9,11 @@ use nix::errno::Errno;
 
 pub use self::file::FileStore;
 use crate::account::Account;
-use crate::code::Slot;
-use crate::files::trust::{PathBufDisplay, Untrusted};
+use crate::code::CodeNumber;
+use crate::files::trust::{ShownPath, Untrusted};
 use crate::hash::CodeHash;
-use crate::mail::outbox::Letter;
-use crate::set::Mark;
+use crate::mail::outbox::QueuedNotice;
+use crate::set::SpentRecord;
 use crate::set::{BadSet, CodeSet};
 
 /// How long a lock is waited for: longer than 64 flushes of a slow disk, shorter than sshd's LoginGraceTime.
@@ -33,16 +33,22 @@ pub trait Store {
     /// [`StoreError::OtherName`] where one does, or nothing is known.
     fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError>;
 
-    /// Overwrites the hash in `slot`, which must still be `hash`, with `mark`. On return that is on stable storage.
+    /// Overwrites the hash in `number`, which must still be `hash`, with `record`. On return that is on stable storage.
     /// The set as it now is comes back.
     ///
     /// # Errors
     /// [`SpendError`]: the code must not be accepted. It may be spent all the same.
-    fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError>;
+    fn spend(
+        &self,
+        user: &str,
+        number: CodeNumber,
+        hash: &CodeHash,
+        record: &SpentRecord,
+    ) -> Result<CodeSet, SpendError>;
 
     /// Puts `new` (a whole set file) in the place of what is there, or removes what is there. `announce` is called
     /// when all is ready and nothing has changed yet; if it fails, nothing changes. Then the old set is locked, and what
-    /// `letters` makes of it as it is in the end is in the outbox before anything changes: among its uses may be one
+    /// `notices` makes of it as it is in the end is in the outbox before anything changes: among its uses may be one
     /// whose notice is due.
     ///
     /// # Errors
@@ -53,7 +59,7 @@ pub trait Store {
         expected: Expected<'_>,
         new: Option<&str>,
         announce: &mut dyn FnMut() -> std::io::Result<()>,
-        letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<Letter>,
+        notices: &mut dyn FnMut(Option<&CodeSet>) -> Vec<QueuedNotice>,
     ) -> Result<(), ReplaceError>;
 }
 
@@ -76,7 +82,7 @@ pub enum StoreError {
         "{0}: no such directory; expected a directory of root's with mode 0700; \
              see that its file system is mounted, or make it: install -d -m 0700 -o root {0}"
     )]
-    NoDirectory(PathBufDisplay),
+    NoDirectory(ShownPath),
     /// Something about a file or directory must not be.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
@@ -86,7 +92,7 @@ pub enum StoreError {
     )]
     Corrupt {
         /// The file.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// What is wrong with it.
         reason: BadSet,
     },
@@ -129,7 +135,7 @@ pub enum StoreError {
     )]
     System {
         /// The file.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// What was tried.
         action: &'static str,
         /// What the system said.
@@ -139,7 +145,7 @@ pub enum StoreError {
     #[error("{path}: locked by another process for {seconds} s; see who holds it: lslocks")]
     Busy {
         /// What is locked.
-        path: PathBufDisplay,
+        path: ShownPath,
         /// How long was waited.
         seconds: u64,
     },

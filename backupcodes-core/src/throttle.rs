@@ -24,7 +24,7 @@ use crate::config::{Config, Rules};
 use crate::files::directory::Directory;
 use crate::files::lock::Deadline;
 use crate::files::stat::{Stat, changed, stat};
-use crate::files::trust::Kind;
+use crate::files::trust::Requirement;
 use crate::store::{PATIENCE, StoreError};
 
 use self::in_flight::InFlight;
@@ -186,7 +186,7 @@ impl Throttle {
         let Some(folder) = self.find(user)? else { return Ok(Vec::new()) };
         let mut throttled = Vec::new();
         for name in folder.names()? {
-            let found = folder.find_file(&name, OFlag::O_RDONLY, Kind::Counter)?;
+            let found = folder.find_file(&name, OFlag::O_RDONLY, Requirement::Counter)?;
             // Cleared since the folder was listed.
             let Some((_, stat)) = found else { continue };
             let failures = count_of(&stat);

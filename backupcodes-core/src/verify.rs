@@ -10,10 +10,10 @@ use crate::account::Account;
 use crate::clock;
 use crate::config::Config;
 use crate::hash::Memory;
-use crate::origin::Place;
-use crate::set::Mark;
+use crate::origin::Origin;
+use crate::set::SpentRecord;
 use crate::store::{FileStore, StoreError};
-use crate::throttle::permit::InSlot;
+use crate::throttle::permit::WithPermit;
 use crate::throttle::{Counted, Throttle};
 
 /// Who logs in, and from where.
@@ -23,14 +23,14 @@ pub struct Login<'a> {
     /// The account, or `None` where the user database has none.
     pub account: Option<&'a Account>,
     /// Where the attempt comes from.
-    pub place: &'a Place,
+    pub origin: &'a Origin,
 }
 
 /// Anything but a yes: what the application is told, and what the log is to be told.
 #[derive(Debug)]
-pub struct No {
+pub struct Denial {
     /// What the application is told.
-    pub answer: Answer,
+    pub answer: Outcome,
     /// The weight of the line.
     pub level: Level,
     /// The line, which may say that a code was right: it is for nobody's eyes but an administrator's.
@@ -39,7 +39,7 @@ pub struct No {
 
 /// How an answer that is not accepted is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Outcome {
     /// Wrong, spent, malformed, throttled, or right and not spent: they are answered alike.
     Refused,
     /// The user database has no such account.
@@ -64,7 +64,7 @@ pub enum Level {
 }
 
 /// What an attempt needs of the process that it runs in.
-pub trait Host {
+pub trait Process {
     /// Memory for one hash.
     type Memory: Memory + Default;
 
@@ -72,7 +72,7 @@ pub trait Host {
     ///
     /// # Errors
     /// The process cannot be shielded, in words for the log. `f` may have run all the same.
-    fn undisturbed<T>(&self, f: impl FnOnce() -> T) -> Result<T, String>;
+    fn shielded<T>(&self, f: impl FnOnce() -> T) -> Result<T, String>;
 
     /// Writes a line to the log.
     fn log(&self, level: Level, line: &str);
@@ -83,22 +83,22 @@ impl Login<'_> {
     ///
     /// # Errors
     /// [`No`]: the answer must not be accepted.
-    pub fn attempt<H: Host>(&self, answer: &[u8], host: &H) -> Result<Accepted, No> {
-        let Self { config, account, place } = *self;
+    pub fn attempt<P: Process>(&self, answer: &[u8], process: &P) -> Result<Accepted, Denial> {
+        let Self { config, account, origin } = *self;
         let store = FileStore::new(&config.directory);
         let request = Request { account, answer, cost: config.hash.cost };
-        let mut memory = InSlot::new(config, H::Memory::default());
-        let judged = judge(&store, request, || self.count(host), &mut memory);
-        // Neither memory nor slot is kept while the set is locked.
+        let mut memory = WithPermit::new(config, P::Memory::default());
+        let judged = judge(&store, request, || self.count(process), &mut memory);
+        // Neither memory nor permit is kept while the set is locked.
         drop(memory);
-        let (found, counted) = judged.map_err(|refusal| refused(&refusal, place))?;
-        let accepted = self.spend(found, &counted, host)?;
-        let Accepted { slot, set, left } = &accepted;
-        host.log(Level::Notice, &format!("accepted code {slot} of set {set}, {left} left; {place}"));
+        let (found, counted) = judged.map_err(|refusal| refused(&refusal, origin))?;
+        let accepted = self.spend(found, &counted, process)?;
+        let Accepted { number, set, left } = &accepted;
+        process.log(Level::Notice, &format!("accepted code {number} of set {set}, {left} left; {origin}"));
         if let Err(error) = counted.clear() {
-            host.log(
+            process.log(
                 Level::Warning,
-                &format!("failures are not counted as they should be: {error}; {place}"),
+                &format!("failures are not counted as they should be: {error}; {origin}"),
             );
         }
         Ok(accepted)
@@ -108,11 +108,11 @@ impl Login<'_> {
     ///
     /// # Errors
     /// [`Refusal`], which says why it would not be.
-    pub fn verify<H: Host>(&self, answer: &[u8], host: &H) -> Result<(), Refusal> {
+    pub fn verify<P: Process>(&self, answer: &[u8], process: &P) -> Result<(), Refusal> {
         let store = FileStore::new(&self.config.directory);
         let request = Request { account: self.account, answer, cost: self.config.hash.cost };
-        let mut memory = InSlot::new(self.config, H::Memory::default());
-        let (_, counted) = judge(&store, request, || self.count(host), &mut memory)?;
+        let mut memory = WithPermit::new(self.config, P::Memory::default());
+        let (_, counted) = judge(&store, request, || self.count(process), &mut memory)?;
         // It was no failure.
         let _ = counted.clear();
         Ok(())
@@ -126,10 +126,10 @@ impl Login<'_> {
     }
 
     /// Counts the attempt where it cannot be disturbed: a file size limit of the caller's is no way around it.
-    fn count<H: Host>(&self, host: &H) -> Result<Counted, Refusal> {
+    fn count<P: Process>(&self, process: &P) -> Result<Counted, Refusal> {
         let throttle = Throttle::new(self.config);
-        let counted = host
-            .undisturbed(|| throttle.count(self.place.key(), clock::precise()))
+        let counted = process
+            .shielded(|| throttle.count(self.origin.key(), clock::precise()))
             .map_err(Refusal::Uncounted)?
             .map_err(|error| Refusal::Uncounted(error.to_string()))?;
         match counted.refused {
@@ -139,40 +139,41 @@ impl Login<'_> {
     }
 
     /// A spend that fails is answered like a wrong code: who can make it fail must not learn that the code was right.
-    fn spend<H: Host>(
+    fn spend<P: Process>(
         &self,
         found: Match<'_, FileStore>,
         counted: &Counted,
-        host: &H,
-    ) -> Result<Accepted, No> {
-        let Self { place, .. } = self;
-        let slot = found.slot();
-        let mark = Mark::new(clock::now(), counted.before, &place.service, place.source());
+        process: &P,
+    ) -> Result<Accepted, Denial> {
+        let Self { origin, .. } = self;
+        let number = found.number();
+        let record = SpentRecord::new(clock::now(), counted.before, &origin.service, origin.source());
         let failed = |error: &dyn Display| {
             let reason = format!(
-                "refused: code {slot} was right but could not be spent, and may be lost: {error}; {place}"
+                "refused: code {number} was right but could not be spent, and may be lost: {error}; {origin}"
             );
-            No { answer: Answer::Refused, level: Level::Critical, reason }
+            Denial { answer: Outcome::Refused, level: Level::Critical, reason }
         };
-        host.undisturbed(|| found.spend(&mark))
+        process
+            .shielded(|| found.spend(&record))
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))
     }
 }
 
-fn refused(refusal: &Refusal, place: &Place) -> No {
+fn refused(refusal: &Refusal, origin: &Origin) -> Denial {
     let (answer, level) = match refusal {
         Refusal::Malformed
-        | Refusal::NoSlot(_)
+        | Refusal::NoSuchNumber(_)
         | Refusal::Spent(..)
         | Refusal::Damaged(_)
-        | Refusal::Wrong(_) => (Answer::Refused, Level::Notice),
-        Refusal::NoSet => (Answer::Refused, Level::Debug),
+        | Refusal::Wrong(_) => (Outcome::Refused, Level::Notice),
+        Refusal::NoSet => (Outcome::Refused, Level::Debug),
         // Told as no set is.
-        Refusal::Store(StoreError::OtherName { .. }) => (Answer::Refused, Level::Error),
-        Refusal::NoUser => (Answer::UserUnknown, Level::Notice),
-        Refusal::Throttled(..) => (Answer::Refused, Level::Warning),
-        Refusal::Uncounted(_) | Refusal::Store(_) | Refusal::Hash(_) => (Answer::Unavailable, Level::Error),
+        Refusal::Store(StoreError::OtherName { .. }) => (Outcome::Refused, Level::Error),
+        Refusal::NoUser => (Outcome::UserUnknown, Level::Notice),
+        Refusal::Throttled(..) => (Outcome::Refused, Level::Warning),
+        Refusal::Uncounted(_) | Refusal::Store(_) | Refusal::Hash(_) => (Outcome::Unavailable, Level::Error),
     };
-    No { answer, level, reason: format!("refused: {refusal}; {place}") }
+    Denial { answer, level, reason: format!("refused: {refusal}; {origin}") }
 }

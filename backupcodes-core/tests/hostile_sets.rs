@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backupcodes_core::hash::{CodeHash, Cost};
 use backupcodes_core::set::{CodeSet, State};
-use backupcodes_core::set::{Mail, Mark};
+use backupcodes_core::set::{Mail, SpentRecord};
 use hostile::{Answer, CODES, Change, Scene, World};
 use proptest::collection::vec;
 use proptest::option;
@@ -113,7 +113,7 @@ fn scene(changes: Vec<Change>, answers: Vec<Answer>) -> Scene {
     }
 }
 
-/// User and uid protect a set as a whole. An entry is bound to nothing but its slot, which is part of what is hashed:
+/// User and uid protect a set as a whole. An entry is bound to nothing but its number, which is part of what is hashed:
 /// root, who alone can put bob's hash into alice's file, could as well put in one of their own.
 #[test]
 fn a_set_of_bobs_is_refused_as_alices_but_bobs_hash_in_her_own_file_counts_in_its_own_slot_alone() {
@@ -123,35 +123,35 @@ fn a_set_of_bobs_is_refused_as_alices_but_bobs_hash_in_her_own_file_counts_in_it
     assert_eq!(world.play(&scene(vec![], bobs())), 0);
     let [alices, others] = [&world.alice, &world.bob].map(|owner| owner.file(&[None; CODES]));
     let place = |file: &str, hash| file.find(hash).unwrap();
-    for slot in 0..CODES {
-        let from = place(&others, &world.bob.hashes[slot]);
+    for number in 0..CODES {
+        let from = place(&others, &world.bob.hashes[number]);
         let put = |into: usize| {
             let at = place(&alices, &world.alice.hashes[into]);
-            Change::Splice { at, from, length: world.bob.hashes[slot].len() }
+            Change::Splice { at, from, length: world.bob.hashes[number].len() }
         };
         for into in 0..CODES {
             let accepted = world.play(&scene(vec![put(into)], bobs()));
-            assert_eq!(accepted, usize::from(into == slot), "{slot} in {into}");
+            assert_eq!(accepted, usize::from(into == number), "{number} in {into}");
         }
     }
 }
 
-/// A power cut may leave any part of a mark and the rest of the hash. Whatever that is, it is no hash of the code.
+/// A power cut may leave any part of a record and the rest of the hash. Whatever that is, it is no hash of the code.
 #[test]
 fn a_mark_torn_at_any_byte_leaves_nothing_that_takes_its_code() {
     let world = World::new();
     let mut looks = 0;
     for (at, hash) in world.alice.hashes.iter().enumerate() {
         for (time, fails, service, source) in MARKS {
-            let mark = Mark::new(time.parse().unwrap(), fails, service, source).over(hash.len());
+            let record = SpentRecord::new(time.parse().unwrap(), fails, service, source).over(hash.len());
             let place = world.alice.file(&[None; CODES]).find(hash.as_str()).unwrap();
             for cut in 0..=hash.len() {
-                let (begun, ended) = (&mark[..cut], &mark[cut..]);
+                let (begun, ended) = (&record[..cut], &record[cut..]);
                 for (torn_at, part) in [(place, begun), (place + cut, ended)] {
                     let change = Change::Overwrite { at: torn_at, bytes: part.into() };
                     let accepted =
                         world.play(&scene(vec![change], vec![Answer::Alices(at), Answer::Alices(at)]));
-                    assert_eq!(accepted, usize::from(part.is_empty()), "{cut} of {mark}");
+                    assert_eq!(accepted, usize::from(part.is_empty()), "{cut} of {record}");
                     looks += 1;
                 }
             }
@@ -169,7 +169,7 @@ const MARKS: [(&str, u32, &str, &str); 4] = [
         "a-service-with-a-name-that-is-long",
         "2001:0db8:85a3:0000:0000:8a2e:0370:7334",
     ),
-    // All of a mark that could pass for the end of a hash.
+    // All of a record that could pass for the end of a hash.
     (
         "9999-12-31T23:59:59Z",
         0,
@@ -178,7 +178,7 @@ const MARKS: [(&str, u32, &str, &str); 4] = [
     ),
 ];
 
-/// The same for hashes of every width, in the entry itself: it reads as spent where all of the mark is there, else as
+/// The same for hashes of every width, in the entry itself: it reads as spent where all of the record is there, else as
 /// damaged. And where only the word of the notice is torn, it is never a hash again.
 #[test]
 fn a_torn_entry_of_any_width_reads_as_damaged() {
@@ -187,8 +187,8 @@ fn a_torn_entry_of_any_width_reads_as_damaged() {
     {
         let hash = CodeHash::decoy(Cost::new(memory, passes, lanes).unwrap()).phc();
         for (time, fails, service, source) in MARKS {
-            let mark = Mark::new(time.parse().unwrap(), fails, service, source);
-            let due = mark.over(hash.len());
+            let record = SpentRecord::new(time.parse().unwrap(), fails, service, source);
+            let due = record.over(hash.len());
             assert_eq!(due.len(), hash.len());
             for cut in 1..hash.len() {
                 for torn in [[&due[..cut], &hash[cut..]].concat(), [&hash[..cut], &due[cut..]].concat()] {
@@ -197,7 +197,7 @@ fn a_torn_entry_of_any_width_reads_as_damaged() {
             }
             assert!(matches!(state(&due), State::Spent(_)) && matches!(state(&hash), State::Unspent(_)));
             for mail in [Mail::Ok, Mail::Refused] {
-                let seen_to = Mark { mail, ..mark.clone() }.over(hash.len());
+                let seen_to = SpentRecord { mail, ..record.clone() }.over(hash.len());
                 for cut in 0..=due.len() {
                     for torn in
                         [[&due[..cut], &seen_to[cut..]].concat(), [&seen_to[..cut], &due[cut..]].concat()]
@@ -228,12 +228,12 @@ proptest! {
     ) {
         let width = CodeHash::decoy(Cost::new(memory, 1, 1).unwrap()).phc().len();
         let mail = [Mail::Due, Mail::Ok, Mail::Refused][usize::try_from(mail).unwrap()];
-        let mark = Mark { mail, ..Mark::new(now.into(), fails, &service, &source) };
-        let text = mark.over(width);
+        let record = SpentRecord { mail, ..SpentRecord::new(now.into(), fails, &service, &source) };
+        let text = record.over(width);
         prop_assert_eq!(text.len(), width);
         let State::Spent(read) = state(&text) else { return Err(TestCaseError::fail(text)) };
-        prop_assert_eq!((read.time, read.mail, read.fails), (mark.time, mail, fails.min(9999)));
-        for (read, whole) in [(read.service, mark.service), (read.source, mark.source)] {
+        prop_assert_eq!((read.time, read.mail, read.fails), (record.time, mail, fails.min(9999)));
+        for (read, whole) in [(read.service, record.service), (read.source, record.source)] {
             let is_cut =
                 |at: usize| read[at..].starts_with("..") && whole.starts_with(&read[..at]) && whole.ends_with(&read[at + 2..]);
             prop_assert!(read == whole || (0..read.len()).any(is_cut), "{} of {}", read, whole);

@@ -7,7 +7,7 @@
 )]
 
 use backupcodes_core::code::typed::{significant, verification_code};
-use backupcodes_core::code::{Code, LONGEST_SECRET, SHORTEST_SECRET, Slot};
+use backupcodes_core::code::{Code, CodeNumber, LONGEST_SECRET, SHORTEST_SECRET};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -42,14 +42,14 @@ proptest! {
 
     #[test]
     fn folded_and_plain_forms_parse_alike(
-        slot in 1..=Slot::MOST,
+        number in 1..=CodeNumber::MOST,
         length in SHORTEST_SECRET..=LONGEST_SECRET,
-        number in option::of(1..=Slot::MOST),
+        in_front in option::of(1..=CodeNumber::MOST),
         change in option::of((0_usize..40, "[0-9A-Za-z \u{410}\u{e9}\u{301}!-]")),
         taste in vec(0_usize..40, 1..40),
     ) {
-        let mut plain = Code::generate(Slot::new(slot).unwrap(), length, &mut SysRng).unwrap().for_sheet().to_string();
-        if let Some(number) = number {
+        let mut plain = Code::generate(CodeNumber::new(number).unwrap(), length, &mut SysRng).unwrap().for_sheet().to_string();
+        if let Some(number) = in_front {
             plain = format!("{number} {plain}");
         }
         if let Some((at, other)) = change {

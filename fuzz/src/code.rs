@@ -16,24 +16,24 @@ pub fn code(answer: &[u8]) -> bool {
     }
     let Ok(code) = Code::parse(answer) else { return false };
     assert!((15..=28).contains(&code.secret().len()) && significant(answer) >= code.secret().len());
-    assert!((1..=31).contains(&code.slot().number()));
+    assert!((1..=31).contains(&code.number().get()));
     let sheet = code.for_sheet();
     for typed in [
         sheet.to_lowercase(),
         sheet.replace('-', " "),
         sheet.replace('0', "o").replace('1', "l"),
         sheet.to_string(),
-        format!("{}) {}", code.slot(), *sheet),
+        format!("{}) {}", code.number(), *sheet),
     ] {
         let read = Code::parse(typed.as_bytes()).ok().unwrap();
-        assert!(read.secret() == code.secret() && read.slot() == code.slot());
+        assert!(read.secret() == code.secret() && read.number() == code.number());
     }
     for at in 0..code.secret().len() {
         let mut wrong = code.secret().to_vec();
         wrong[at] = if wrong[at] == b'7' { b'K' } else { b'7' };
         assert!(Code::parse(&wrong).is_err());
     }
-    assert!(Code::parse(format!("{}) {}", code.slot().number() % 31 + 1, *sheet).as_bytes()).is_err());
+    assert!(Code::parse(format!("{}) {}", code.number().get() % 31 + 1, *sheet).as_bytes()).is_err());
     true
 }
 

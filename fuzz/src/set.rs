@@ -1,8 +1,8 @@
 use std::fs;
 
-use backupcodes_core::code::Slot;
+use backupcodes_core::code::CodeNumber;
 use backupcodes_core::set::{CodeSet, State};
-use backupcodes_core::set::{Mail, Mark};
+use backupcodes_core::set::{Mail, SpentRecord};
 use backupcodes_core::store::{FileStore, SpendError, Store};
 
 use crate::attempt::hostile::known_by_name;
@@ -25,26 +25,30 @@ pub fn set(text: &[u8]) -> bool {
         };
         assert!(parsed.is_some_and(|parsed| parsed.label == set.label));
         let mut file = text.to_vec();
-        let slots: Vec<Slot> = set.entries().map(|(slot, _)| slot).collect();
+        let numbers: Vec<CodeNumber> = set.entries().map(|(number, _)| number).collect();
         let mut was_spent = false;
         // A few are enough, and many are slow.
-        for slot in slots.into_iter().take(4) {
-            match &set.entry(slot).unwrap().state {
+        for number in numbers.into_iter().take(4) {
+            match &set.entry(number).unwrap().state {
                 State::Unspent(hash) => {
-                    let mark = Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
-                    let text = mark.over(hash.phc().len());
-                    let spent = store.spend("alice", slot, hash, &mark).unwrap();
+                    let record =
+                        SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
+                    let text = record.over(hash.phc().len());
+                    let spent = store.spend("alice", number, hash, &record).unwrap();
                     assert_eq!(spent.left() + 1, set.left());
                     let after = fs::read(&path).unwrap();
                     file = known_by_name(file, &after, &path);
                     replaces(&file, &after, hash.phc().as_bytes(), text.as_bytes());
                     if !was_spent {
-                        assert!(matches!(store.spend("alice", slot, hash, &mark), Err(SpendError::Taken)));
+                        assert!(matches!(
+                            store.spend("alice", number, hash, &record),
+                            Err(SpendError::Taken)
+                        ));
                     }
                     (file, was_spent) = (after, true);
                 }
-                State::Spent(mark) if mark.mail == Mail::Due => {
-                    assert!(store.see_to("alice", slot, mark, Mail::Refused).unwrap());
+                State::Spent(record) if record.mail == Mail::Due => {
+                    assert!(store.mark_notified("alice", number, record, Mail::Refused).unwrap());
                     let after = fs::read(&path).unwrap();
                     replaces(&file, &after, b"due", b"err");
                     file = after;
@@ -52,8 +56,8 @@ pub fn set(text: &[u8]) -> bool {
                 State::Spent(_) | State::Damaged => continue,
             }
             let read = store.read("alice").unwrap().unwrap();
-            assert!(read.label == set.label && shown(&read, Some(slot)) == shown(&set, Some(slot)));
-            assert!(matches!(&read.entry(slot).unwrap().state, State::Spent(_)));
+            assert!(read.label == set.label && shown(&read, Some(number)) == shown(&set, Some(number)));
+            assert!(matches!(&read.entry(number).unwrap().state, State::Spent(_)));
             set = read;
         }
         if was_spent {
@@ -86,13 +90,13 @@ fn replaces(before: &[u8], after: &[u8], old: &[u8], new: &[u8]) {
 }
 
 /// What all entries but one hold.
-fn shown(set: &CodeSet, but: Option<Slot>) -> Vec<String> {
-    let entries = set.entries().filter(|(slot, _)| Some(*slot) != but);
+fn shown(set: &CodeSet, but: Option<CodeNumber>) -> Vec<String> {
+    let entries = set.entries().filter(|(number, _)| Some(*number) != but);
     entries
-        .map(|(slot, entry)| match &entry.state {
-            State::Unspent(hash) => format!("{slot} {}", hash.phc()),
-            State::Spent(mark) => format!("{slot} {mark:?}"),
-            State::Damaged => format!("{slot} damaged"),
+        .map(|(number, entry)| match &entry.state {
+            State::Unspent(hash) => format!("{number} {}", hash.phc()),
+            State::Spent(record) => format!("{number} {record:?}"),
+            State::Damaged => format!("{number} damaged"),
         })
         .collect()
 }

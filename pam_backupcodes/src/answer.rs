@@ -10,7 +10,7 @@ use pam::items::AuthTok;
 use pam::module::PamHandle;
 use pam::secret::SecretBytes;
 
-use crate::attempt::{No, converse, no_conversation};
+use crate::attempt::{Denial, converse, no_conversation};
 use crate::ffi::hand_on;
 
 /// An answer of fewer characters is no backup code, however it was mistyped: a code has 15 at least.
@@ -20,7 +20,7 @@ const SIGNIFICANT: usize = 12;
 ///
 /// # Errors
 /// Nobody answered.
-pub(crate) fn get(pamh: &mut PamHandle, options: &Options) -> Result<Option<SecretBytes>, No> {
+pub(crate) fn get(pamh: &mut PamHandle, options: &Options) -> Result<Option<SecretBytes>, Denial> {
     if options.use_first_pass || options.try_first_pass {
         let first = pamh.get_item::<AuthTok<'_>>().ok().flatten().map(|token| token.to_owned_secret());
         // What is no code is what another module asked for, a password most likely.
@@ -42,7 +42,7 @@ pub(crate) fn get(pamh: &mut PamHandle, options: &Options) -> Result<Option<Secr
 ///
 /// # Errors
 /// Nobody answered, or the answer was handed on.
-pub(crate) fn or_hand_on(pamh: &mut PamHandle, options: &Options) -> Result<Option<SecretBytes>, No> {
+pub(crate) fn or_hand_on(pamh: &mut PamHandle, options: &Options) -> Result<Option<SecretBytes>, Denial> {
     let answer = get(pamh, options);
     let bytes = answer.as_ref().ok().and_then(Option::as_ref).map_or([].as_slice(), SecretBytes::as_bytes);
     // Modules behind know ASCII digits alone.
@@ -56,11 +56,11 @@ pub(crate) fn or_hand_on(pamh: &mut PamHandle, options: &Options) -> Result<Opti
     let answer = answer?;
     if is_short {
         let reason = "the answer is too short for a backup code, and is left to the next module";
-        return Err(No(PAM_AUTH_ERR, Level::Debug, reason.into()));
+        return Err(Denial(PAM_AUTH_ERR, Level::Debug, reason.into()));
     }
     Ok(answer)
 }
 
-fn unable(code: &PamResultCode) -> No {
-    No(PAM_AUTH_ERR, Level::Error, format!("PAM_AUTHTOK cannot be set: {code:?}; is there memory?"))
+fn unable(code: &PamResultCode) -> Denial {
+    Denial(PAM_AUTH_ERR, Level::Error, format!("PAM_AUTHTOK cannot be set: {code:?}; is there memory?"))
 }

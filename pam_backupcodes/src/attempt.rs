@@ -8,7 +8,7 @@ use backupcodes_core::config::Config;
 use backupcodes_core::config::module_options::Options;
 use backupcodes_core::store::FileStore;
 use backupcodes_core::verify::Accepted;
-use backupcodes_core::verify::{self, Answer, Host, Level, Login};
+use backupcodes_core::verify::{self, Level, Login, Outcome, Process};
 use nix::unistd::geteuid;
 use pam::constants::PamResultCode::{
     self, PAM_AUTH_ERR, PAM_AUTHINFO_UNAVAIL, PAM_CONV_AGAIN, PAM_CONV_ERR, PAM_IGNORE, PAM_INCOMPLETE,
@@ -20,14 +20,14 @@ use pam::items::User;
 use pam::module::{PamHandle, PamResult};
 use pam::secret::SecretBytes;
 
-use crate::ffi::{FreshMemory, has_memory, log, undisturbed};
-use crate::{answer, broker, limits, notify, place, reminder};
+use crate::ffi::{FreshMemory, has_memory, log, shielded_from_caller};
+use crate::{answer, broker, limits, notify, origin, reminder};
 
 /// Asks for a code, and says yes only once it is spent on stable storage.
 pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> PamResultCode {
     match attempt(pamh, arguments, flags) {
         Ok(()) => PAM_SUCCESS,
-        Err(No(code, level, reason)) => {
+        Err(Denial(code, level, reason)) => {
             log(pamh, level, &reason);
             code
         }
@@ -35,9 +35,9 @@ pub(crate) fn authenticate(pamh: &mut PamHandle, arguments: &[&CStr], flags: Pam
 }
 
 /// Anything but a yes: what libpam is told, and what the log is told.
-pub(crate) struct No(pub(crate) PamResultCode, pub(crate) Level, pub(crate) String);
+pub(crate) struct Denial(pub(crate) PamResultCode, pub(crate) Level, pub(crate) String);
 
-fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<(), No> {
+fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<(), Denial> {
     limits::know_forks();
     // Of an attempt that another module refused in the end.
     reminder::forget(pamh);
@@ -67,18 +67,18 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
             }
         };
     let account = account(pamh)?;
-    let place = place::of(pamh, account.as_ref());
-    let login = Login { config: &config, account: account.as_ref(), place: &place };
+    let origin = origin::of(pamh, account.as_ref());
+    let login = Login { config: &config, account: account.as_ref(), origin: &origin };
     let name = account.as_ref().map_or("", |account| &account.name);
     let has_no_set = || {
         if by_broker { broker::has_no_set(&config, name) } else { Ok(login.has_no_set()) }
     };
     // An error: nobody is asked for what cannot be judged.
     if options.nullok && has_no_set().map_err(unavailable)? {
-        return Err(No(
+        return Err(Denial(
             PAM_IGNORE,
             Level::Debug,
-            format!("passed over: no set, and nullok is given; {place}"),
+            format!("passed over: no set, and nullok is given; {origin}"),
         ));
     }
     if is_lost {
@@ -90,40 +90,40 @@ fn attempt(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) -> Result<
         // `backupcodes-admin doctor` looks for these first words in the file.
         let line = format!(
             concat!("pam_backupcodes ", env!("CARGO_PKG_VERSION"), "; looking in {}; {}"),
-            directory, place
+            directory, origin
         );
         log(pamh, Level::Debug, &line);
     }
     let answer = answer.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
     let accepted = if by_broker {
-        broker::attempt(&config, name, answer, &place)
+        broker::attempt(&config, name, answer, &origin)
     } else {
-        login.attempt(answer, &ThisHost(pamh))
+        login.attempt(answer, &ThisProcess(pamh))
     };
     let accepted = accepted.map_err(told)?;
     // The broker starts a delivery of its own.
     if config.notify.spawn && !by_broker {
         if let Err(error) = notify::start(options.conf.as_deref()) {
-            log(pamh, Level::Warning, &format!("the notice of this use stays due: {error}; {place}"));
+            log(pamh, Level::Warning, &format!("the notice of this use stays due: {error}; {origin}"));
         }
     }
     reminder::leave(pamh, &accepted);
     if !options.quiet && flags & PAM_SILENT == 0 {
         // A text that does not arrive takes no one's login away.
-        let Accepted { slot, left, .. } = accepted;
-        let _ = converse(pamh, PAM_TEXT_INFO, &reminder::after_use(slot, left, config.codes.low));
+        let Accepted { number, left, .. } = accepted;
+        let _ = converse(pamh, PAM_TEXT_INFO, &reminder::after_use(number, left, config.codes.low));
     }
     Ok(())
 }
 
 /// The host process that the module was loaded into.
-struct ThisHost<'a>(&'a PamHandle);
+struct ThisProcess<'a>(&'a PamHandle);
 
-impl Host for ThisHost<'_> {
+impl Process for ThisProcess<'_> {
     type Memory = FreshMemory;
 
-    fn undisturbed<T>(&self, f: impl FnOnce() -> T) -> Result<T, String> {
-        undisturbed(f)
+    fn shielded<T>(&self, f: impl FnOnce() -> T) -> Result<T, String> {
+        shielded_from_caller(f)
     }
 
     fn log(&self, level: Level, line: &str) {
@@ -131,26 +131,26 @@ impl Host for ThisHost<'_> {
     }
 }
 
-fn told(verify::No { answer, level, reason }: verify::No) -> No {
+fn told(verify::Denial { answer, level, reason }: verify::Denial) -> Denial {
     let code = match answer {
-        Answer::Refused => PAM_AUTH_ERR,
-        Answer::UserUnknown => PAM_USER_UNKNOWN,
-        Answer::Unavailable => PAM_AUTHINFO_UNAVAIL,
+        Outcome::Refused => PAM_AUTH_ERR,
+        Outcome::UserUnknown => PAM_USER_UNKNOWN,
+        Outcome::Unavailable => PAM_AUTHINFO_UNAVAIL,
     };
-    No(code, level, reason)
+    Denial(code, level, reason)
 }
 
-fn unusable(reason: impl Display) -> No {
-    No(PAM_SERVICE_ERR, Level::Error, reason.to_string())
+fn unusable(reason: impl Display) -> Denial {
+    Denial(PAM_SERVICE_ERR, Level::Error, reason.to_string())
 }
 
-fn unavailable(error: impl Display) -> No {
-    No(PAM_AUTHINFO_UNAVAIL, Level::Error, error.to_string())
+fn unavailable(error: impl Display) -> Denial {
+    Denial(PAM_AUTHINFO_UNAVAIL, Level::Error, error.to_string())
 }
 
 /// The account that logs in, `None` where there is none. The name is asked anew at every entry: it may change between
 /// the calls of a host.
-pub(crate) fn account(pamh: &mut PamHandle) -> Result<Option<Account>, No> {
+pub(crate) fn account(pamh: &mut PamHandle) -> Result<Option<Account>, Denial> {
     let name = match pamh.get_user(None) {
         Ok(name) => name,
         // There is a name, but it is not UTF-8, and so no account's here.
@@ -169,14 +169,16 @@ pub(crate) fn converse(
     pamh.get_item::<Conv<'_>>()?.ok_or(PAM_CONV_ERR)?.send(style, text)
 }
 
-pub(crate) fn no_conversation(what: &str, code: PamResultCode) -> No {
+pub(crate) fn no_conversation(what: &str, code: PamResultCode) -> Denial {
     match code {
         PAM_CONV_AGAIN | PAM_INCOMPLETE => {
-            No(PAM_INCOMPLETE, Level::Error, format!("the application will come back with the {what}"))
+            Denial(PAM_INCOMPLETE, Level::Error, format!("the application will come back with the {what}"))
         }
-        code => {
-            No(PAM_CONV_ERR, Level::Error, format!("the application did not ask for the {what}: {code:?}"))
-        }
+        code => Denial(
+            PAM_CONV_ERR,
+            Level::Error,
+            format!("the application did not ask for the {what}: {code:?}"),
+        ),
     }
 }
 

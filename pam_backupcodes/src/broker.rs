@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use backupcodes_core::code::Slot;
+use backupcodes_core::code::CodeNumber;
 use backupcodes_core::config::Config;
-use backupcodes_core::origin::Place;
+use backupcodes_core::origin::Origin;
 use backupcodes_core::protocol::{Broker, BrokerError, Reply};
 use backupcodes_core::verify::Accepted;
-use backupcodes_core::verify::{Answer, Level, No};
+use backupcodes_core::verify::{Denial, Level, Outcome};
 use serde::{Deserialize, Serialize};
 
-/// How long a verdict is waited for: longer than the broker may wait for a slot and for a lock.
+/// How long a verdict is waited for: longer than the broker may wait for a permit and for a lock.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A look waits for nothing.
 const SHORT: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ struct Check<'a> {
 struct Told {
     has_set: Option<bool>,
     verdict: Option<String>,
-    slot: Option<u8>,
+    number: Option<u8>,
     left: Option<usize>,
     directory: Option<String>,
 }
@@ -66,24 +66,30 @@ pub(crate) fn has_no_set(config: &Config, user: &str) -> Result<bool, BrokerErro
 ///
 /// # Errors
 /// The answer is not accepted. Why stands in the broker's log.
-pub(crate) fn attempt(config: &Config, user: &str, answer: &[u8], place: &Place) -> Result<Accepted, No> {
-    let unavailable = |error: BrokerError| No {
-        answer: Answer::Unavailable,
+pub(crate) fn attempt(
+    config: &Config,
+    user: &str,
+    answer: &[u8],
+    origin: &Origin,
+) -> Result<Accepted, Denial> {
+    let unavailable = |error: BrokerError| Denial {
+        answer: Outcome::Unavailable,
         level: Level::Error,
-        reason: format!("{error}; {place}"),
+        reason: format!("{error}; {origin}"),
     };
-    let no = |answer, level| Err(No { answer, level, reason: format!("refused by the broker; {place}") });
-    let Place { service, host, tty, .. } = place;
+    let no =
+        |answer, level| Err(Denial { answer, level, reason: format!("refused by the broker; {origin}") });
+    let Origin { service, host, tty, .. } = origin;
     // What is no text is no code.
     let answer = std::str::from_utf8(answer).unwrap_or_default();
     let directory = &config.directory.to_string_lossy();
     let check = Check { user, directory, answer, service, host: host.as_deref(), tty };
-    let Told { verdict, slot, left, .. } = ask(config, "Check", &check, PATIENCE).map_err(unavailable)?;
-    match (verdict.as_deref(), slot.and_then(Slot::new), left) {
-        (Some("accepted"), Some(slot), Some(left)) => Ok(Accepted { slot, set: String::new(), left }),
-        (Some("refused"), ..) => no(Answer::Refused, Level::Debug),
-        (Some("user_unknown"), ..) => no(Answer::UserUnknown, Level::Debug),
-        _ => no(Answer::Unavailable, Level::Error),
+    let Told { verdict, number, left, .. } = ask(config, "Check", &check, PATIENCE).map_err(unavailable)?;
+    match (verdict.as_deref(), number.and_then(CodeNumber::new), left) {
+        (Some("accepted"), Some(number), Some(left)) => Ok(Accepted { number, set: String::new(), left }),
+        (Some("refused"), ..) => no(Outcome::Refused, Level::Debug),
+        (Some("user_unknown"), ..) => no(Outcome::UserUnknown, Level::Debug),
+        _ => no(Outcome::Unavailable, Level::Error),
     }
 }
 

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::fork::in_each_child;
 pub(crate) use self::memory::FreshMemory;
-pub(crate) use self::shield::undisturbed;
+pub(crate) use self::shield::shielded_from_caller;
 pub(crate) use self::start::start_detached;
 
 struct Module;

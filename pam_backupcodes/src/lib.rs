@@ -14,5 +14,5 @@ mod limits;
 #[path = "../../tests/man/page.rs"]
 mod man;
 mod notify;
-mod place;
+mod origin;
 mod reminder;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::ffi::{start_detached, undisturbed};
+use crate::ffi::{shielded_from_caller, start_detached};
 
 /// What delivers.
 const PROGRAM: &str = "/usr/sbin/backupcodes-admin";
@@ -23,7 +23,7 @@ pub(crate) fn start(conf: Option<&Path>) -> Result<(), String> {
         arguments.extend([text(b"--config")?, text(conf.as_os_str().as_bytes())?]);
     }
     arguments.push(text(b"notify")?);
-    undisturbed(|| start_detached(&arguments, is_in_a_group_of_others()))?.map_err(|errno| {
+    shielded_from_caller(|| start_detached(&arguments, is_in_a_group_of_others()))?.map_err(|errno| {
         format!("{PROGRAM} cannot be started ({errno}); install it, or set notify.spawn to false where a unit delivers")
     })
 }

@@ -85,12 +85,11 @@ fn status_tells_what_is_left_and_where_codes_were_used() {
         ["codes", "created", "due", "email", "left", "low", "refused", "set", "throttled", "total", "user"];
     assert_eq!(keys, expected);
     assert_eq!((&mine["due"], &mine["refused"]), (&json!(2), &json!(null)), "the new set, and the use");
-    let unspent =
-        json!({"slot": 1, "state": "unspent", "time": null, "service": null, "source": null, "mailed": null});
+    let unspent = json!({"number": 1, "state": "unspent", "time": null, "service": null, "source": null, "mailed": null});
     assert_eq!(mine["codes"][0], unspent);
     let mut spent = mine["codes"][1].clone();
     assert!(spent["time"].take().as_str().unwrap().starts_with("20"));
-    let expected = json!({"slot": 2, "state": "spent", "time": null, "service": world.service, "source": "192.0.2.7", "mailed": false});
+    let expected = json!({"number": 2, "state": "spent", "time": null, "service": world.service, "source": "192.0.2.7", "mailed": false});
     assert_eq!(spent, expected);
 }
 
@@ -154,7 +153,7 @@ fn verify_says_what_would_happen_and_spends_nothing() {
     assert!(text(&output.stdout).contains("code 1 was used before"));
     assert_eq!(verify("").status.code(), Some(1));
     let output = world.admin_with_input(&["verify", "--format", "json", &me()], &sheet.codes[1]);
-    assert_eq!(json(&output), json!({"user": me(), "accepted": true, "slot": 2, "reason": null}));
+    assert_eq!(json(&output), json!({"user": me(), "accepted": true, "number": 2, "reason": null}));
     assert_eq!(world.admin_with_input(&["verify", "nobody"], "x").status.code(), Some(1));
     assert!(complaint(&world.admin(&["verify", "no-such-user"]), 3).contains("no such user"));
 }

@@ -66,9 +66,9 @@ fn the_memory_of_a_hash_is_had_in_a_slot_which_is_free_again_before_the_set_is_l
     };
     let order = [
         ["write(", "/run/throttle/"],
-        ["/run/slots/", "LOCK_EX|LOCK_NB) = 0"],
+        ["/run/hash-permits/", "LOCK_EX|LOCK_NB) = 0"],
         ["madvise(", "MADV_DONTDUMP"],
-        ["/run/slots/", "LOCK_UN"],
+        ["/run/hash-permits/", "LOCK_UN"],
         [".toml>", "LOCK_EX|LOCK_NB) = 0"],
         ["pwrite64(", "spent"],
     ];
@@ -229,8 +229,8 @@ fn files_are_opened_with_care() {
         "run\", ",
         "\"throttle\", ",
         "@192.0.2.7\", ",
-        "\"slots\", ",
-        "slots>, ",
+        "\"hash-permits\", ",
+        "hash-permits>, ",
         "\"notify\", ",
         "\"turn\", ",
     ] {

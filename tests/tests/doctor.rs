@@ -255,7 +255,7 @@ fn whoever_holds_a_lock_for_long_is_named() {
     for (path, meanwhile) in [
         (world.file(), "the user's codes are refused"),
         (world.store(), "no set is made or removed"),
-        (world.path("run/slots/0"), "wait for it, for 5 s at most, and then go on"),
+        (world.path("run/hash-permits/0"), "wait for it, for 5 s at most, and then go on"),
     ] {
         if !path.exists() {
             fs::write(&path, "").unwrap();

@@ -83,8 +83,8 @@ fn with_a_umask_of_0_all_files_are_private() {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&world.file()), 0o600);
         assert_eq!(mode(&world.path("run")), 0o755);
-        assert_eq!(["run/throttle", "run/slots"].map(|name| mode(&world.path(name))), [0o700; 2]);
-        let slots: Vec<_> = fs::read_dir(world.path("run/slots")).unwrap().collect();
+        assert_eq!(["run/throttle", "run/hash-permits"].map(|name| mode(&world.path(name))), [0o700; 2]);
+        let slots: Vec<_> = fs::read_dir(world.path("run/hash-permits")).unwrap().collect();
         assert!(!slots.is_empty());
         for slot in slots {
             assert_eq!(mode(&slot.unwrap().path()) & !0o600, 0);

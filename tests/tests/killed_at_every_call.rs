@@ -186,7 +186,7 @@ fn told(subjects: &[String], addresses: &[&str]) -> Vec<Told> {
 /// Each code is there, and is spent or not; none is damaged.
 fn assert_codes(status: &Value, is_spent: impl Fn(usize) -> bool) {
     let codes = status["codes"].as_array().unwrap();
-    let found: Vec<_> = codes.iter().map(|code| (&code["slot"], &code["state"])).collect();
+    let found: Vec<_> = codes.iter().map(|code| (&code["number"], &code["state"])).collect();
     let expected: Vec<_> = (0..codes.len())
         .map(|slot| (json!(slot + 1), json!(if is_spent(slot) { "spent" } else { "unspent" })))
         .collect();

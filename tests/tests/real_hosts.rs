@@ -210,7 +210,7 @@ fn drop_connection(sshd: &Sshd, account: &Account, answer: Option<&str>, wait: i
 /// Nothing is left of whoever went away: no process, no lock, no slot, no half of a mark.
 fn assert_whole(machine: &Machine, account: &Account, sshd: &Sshd) {
     sshd.wait_until_idle();
-    let slots = fs::read_dir("/run/backupcodes/slots").unwrap().map(|entry| entry.unwrap().path());
+    let slots = fs::read_dir("/run/backupcodes/hash-permits").unwrap().map(|entry| entry.unwrap().path());
     for path in slots.chain([account.file(), "/var/lib/backupcodes".into()]) {
         assert!(try_lock(&path).is_ok(), "{path:?} is still locked");
     }
@@ -364,7 +364,7 @@ fn of_100_logins_at_once_all_get_in_and_spend_their_codes() {
     // They waited for each other, in no more slots than there are.
     let stat = fs::read_to_string("/proc/stat").unwrap();
     let processors = stat.lines().filter(|line| line.starts_with("cpu")).count() - 1;
-    let slots = fs::read_dir("/run/backupcodes/slots").unwrap().count();
+    let slots = fs::read_dir("/run/backupcodes/hash-permits").unwrap().count();
     assert!((1..=(2 * processors).max(4)).contains(&slots), "{slots} slots, {processors} processors");
     println!(
         "{LOGINS} logins: prepared after {prepared:.1?}, all asked after {all_asked:.1?}, all in after {all_in:.1?}"

@@ -137,7 +137,7 @@ fn with_every_slot_held_by_a_stopped_process_a_login_gets_in_after_5_seconds() {
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     let held: Vec<_> =
-        (0..3).map(|slot| Stopped::holding(&world.path("run/slots").join(slot.to_string()))).collect();
+        (0..3).map(|slot| Stopped::holding(&world.path("run/hash-permits").join(slot.to_string()))).collect();
     let start = Instant::now();
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
     let waited = start.elapsed().as_secs_f32();

@@ -25,7 +25,7 @@ pub(super) fn is_late(time: Time) -> bool {
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<_> = sendmail(&config.notify.sendmail).into_iter().collect();
-    match letters(&FileStore::new(&config.directory).outbox()) {
+    match notices(&FileStore::new(&config.directory).outbox()) {
         Ok((late, refused)) => {
             let refusal =
                 "sendmail has refused notices to their addresses, and is tried once a day for 30 days";
@@ -63,7 +63,7 @@ fn sendmail(command: &[String]) -> Option<Finding> {
 }
 
 /// Users with a letter that should be gone, and those with one that was refused.
-fn letters(outbox: &Outbox) -> Result<(Vec<String>, Vec<String>), StoreError> {
+fn notices(outbox: &Outbox) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let [mut late, mut refused] = [BTreeSet::new(), BTreeSet::new()];
     for name in outbox.names()? {
         let Some(letter) = outbox.read(&name)? else { continue };

@@ -206,7 +206,7 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
         let damaged: Vec<_> = set
             .entries()
             .filter(|(_, entry)| matches!(entry.state, State::Damaged))
-            .map(|(slot, _)| slot.to_string())
+            .map(|(number, _)| number.to_string())
             .collect();
         if !damaged.is_empty() {
             let message = format!("damaged codes, which count as used: {}", damaged.join(", "));

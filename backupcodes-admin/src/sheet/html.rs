@@ -100,7 +100,7 @@ fn card(codes: &[Code]) -> &'static str {
 fn list(sheet: &mut String, codes: &[Code]) {
     sheet.push_str("<ol>\n");
     for code in codes {
-        let _ = writeln!(sheet, "<li><span>{}</span>{}</li>", code.slot(), *code.for_sheet());
+        let _ = writeln!(sheet, "<li><span>{}</span>{}</li>", code.number(), *code.for_sheet());
     }
     sheet.push_str("</ol>\n");
 }
@@ -122,7 +122,7 @@ mod tests {
             for code in &codes {
                 let text = code.for_sheet();
                 assert_eq!(sheet.matches(text.as_str()).count(), 1);
-                assert!(sheet.contains(&format!(">{}</span>{}<", code.slot(), *text)));
+                assert!(sheet.contains(&format!(">{}</span>{}<", code.number(), *text)));
             }
         }
     }

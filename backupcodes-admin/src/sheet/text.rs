@@ -20,9 +20,9 @@ pub(crate) fn text(host: &str, user: &str, set: &str, created: Time, codes: &[Co
     );
     let (left, right) = halves(codes);
     for (row, code) in left.iter().enumerate() {
-        let _ = write!(sheet, "  {:2}  {}", code.slot(), *code.for_sheet());
+        let _ = write!(sheet, "  {:2}  {}", code.number(), *code.for_sheet());
         if let Some(code) = right.get(row) {
-            let _ = write!(sheet, "    {:2}  {}", code.slot(), *code.for_sheet());
+            let _ = write!(sheet, "    {:2}  {}", code.number(), *code.for_sheet());
         }
         sheet.push('\n');
     }
@@ -55,7 +55,7 @@ mod tests {
         for (count, length) in [(1, 13), (2, 13), (10, 13), (31, 13), (31, 26)] {
             let (sheet, codes) = sheet(count, length);
             for code in codes {
-                assert!(sheet.contains(&format!("{:2}  {}", code.slot(), *code.for_sheet())));
+                assert!(sheet.contains(&format!("{:2}  {}", code.number(), *code.for_sheet())));
             }
             assert!(sheet.lines().all(|line| line.len() <= 80), "{sheet}");
             assert!(sheet.lines().count() <= 60, "one page: {sheet}");

@@ -2,7 +2,7 @@
 
 use backupcodes_core::mail::outbox::Refusal;
 use backupcodes_core::set::{Label, State};
-use backupcodes_core::set::{Mail, Mark};
+use backupcodes_core::set::{Mail, SpentRecord};
 use backupcodes_core::throttle::{Throttled, Wait};
 use serde::{Serialize, Serializer};
 
@@ -48,7 +48,7 @@ struct JsonThrottled<'a> {
 
 #[derive(Serialize)]
 struct JsonCode<'a> {
-    slot: u8,
+    number: u8,
     state: &'static str,
     time: Option<String>,
     service: Option<&'a str>,
@@ -74,7 +74,7 @@ impl<'a> Json<'a> {
                 address: to,
                 said,
             }),
-            codes: set.entries().map(|(slot, entry)| JsonCode::of(slot.number(), &entry.state)).collect(),
+            codes: set.entries().map(|(number, entry)| JsonCode::of(number.get(), &entry.state)).collect(),
         }
     }
 }
@@ -91,12 +91,12 @@ impl<'a> JsonThrottled<'a> {
 }
 
 impl<'a> JsonCode<'a> {
-    fn of(slot: u8, state: &'a State) -> Self {
-        let blank = Self { slot, state: "", time: None, service: None, source: None, mailed: None };
+    fn of(number: u8, state: &'a State) -> Self {
+        let blank = Self { number, state: "", time: None, service: None, source: None, mailed: None };
         match state {
             State::Unspent(_) => Self { state: "unspent", ..blank },
             State::Damaged => Self { state: "damaged", ..blank },
-            State::Spent(Mark { time, mail, service, source, .. }) => Self {
+            State::Spent(SpentRecord { time, mail, service, source, .. }) => Self {
                 state: "spent",
                 time: Some(time.to_string()),
                 service: Some(service),

@@ -1,6 +1,6 @@
 //! A line for each set, no wider than the terminal.
 
-use backupcodes_core::set::Mark;
+use backupcodes_core::set::SpentRecord;
 use backupcodes_core::set::{Label, State};
 use backupcodes_core::visible::{cut, shown};
 use console::{Style, Term, measure_text_width, pad_str, truncate_str};
@@ -91,7 +91,7 @@ fn last(one: &Shown, room: usize) -> String {
     if one.notices.refusal.is_some() {
         parts.push("NOTICE REFUSED;".into());
     }
-    let Some(Mark { time, service, source, .. }) = one.last_use() else {
+    let Some(SpentRecord { time, service, source, .. }) = one.last_use() else {
         parts.push("never".into());
         return parts.join(" ");
     };

@@ -3,7 +3,7 @@
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::mail::outbox::Refusal;
 use backupcodes_core::set::{Label, State};
-use backupcodes_core::set::{Mail, Mark};
+use backupcodes_core::set::{Mail, SpentRecord};
 use backupcodes_core::throttle::Throttled;
 
 use super::Shown;
@@ -51,18 +51,18 @@ pub(super) fn lines(one: &Shown) -> Vec<Line> {
     for Throttled { service, source, failures, until } in throttled {
         line(format_args!("  THROTTLED for {service} from {source} {until}, after {failures} failures"));
     }
-    for (slot, entry) in set.entries() {
+    for (number, entry) in set.entries() {
         match &entry.state {
             State::Unspent(_) => continue,
-            State::Spent(Mark { time, mail, service, source, .. }) => {
+            State::Spent(SpentRecord { time, mail, service, source, .. }) => {
                 let notice = match mail {
                     Mail::Ok => "",
                     Mail::Due => ", notice due",
                     Mail::Refused => ", notice refused at first",
                 };
-                line(format_args!("  code {slot} used {time} by {service} from {source}{notice}"));
+                line(format_args!("  code {number} used {time} by {service} from {source}{notice}"));
             }
-            State::Damaged => line(format_args!("  code {slot} DAMAGED, counts as used")),
+            State::Damaged => line(format_args!("  code {number} DAMAGED, counts as used")),
         }
     }
     lines

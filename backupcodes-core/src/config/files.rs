@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, SFlag, makedev};
 use toml::de::DeTable;
 
 use super::{Config, ConfigError};
-use crate::files::trust::{self, CAREFUL, Kind};
+use crate::files::trust::{self, CAREFUL, Requirement};
 use crate::toml_value::one_line;
 
 /// The distribution's file, then the administrator's.
@@ -101,7 +101,7 @@ impl Layers {
         let unreadable = |errno| unreadable(path, errno);
         let bad = |reason| ConfigError::Bad { path: path.into(), reason };
         let fd = open(path, CAREFUL, Mode::empty()).map_err(unreadable)?;
-        Kind::PublicFile.judge(path, &fd)?;
+        Requirement::PublicFile.judge(path, &fd)?;
         let bytes = trust::read(fd.as_fd()).map_err(unreadable)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| bad(error.to_string()))?;
         let table = DeTable::parse(text).map_err(|error| bad(one_line(text, &error)))?.into_inner();

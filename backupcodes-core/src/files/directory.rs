@@ -15,7 +15,7 @@ use rustix::fs::RawDir;
 
 use crate::files::lock::{Deadline, Locked, lock};
 use crate::files::stat::{Stat, errno, stat_in};
-use crate::files::trust::{self, CAREFUL, Kind};
+use crate::files::trust::{self, CAREFUL, Requirement};
 use crate::store::StoreError;
 
 /// How files in here are made.
@@ -33,7 +33,7 @@ impl Directory {
     /// # Errors
     /// It is not there, or not to be trusted.
     pub(crate) fn of_sets(path: &Path) -> Result<Self, StoreError> {
-        Self::open(AT_FDCWD, path, path, Kind::PrivateDirectory)?
+        Self::open(AT_FDCWD, path, path, Requirement::PrivateDirectory)?
             .ok_or_else(|| StoreError::NoDirectory(path.into()))
     }
 
@@ -42,7 +42,7 @@ impl Directory {
     /// # Errors
     /// It is not to be trusted, or cannot be made.
     pub(crate) fn runtime(path: &Path) -> Result<Self, StoreError> {
-        Self::open_or_make(AT_FDCWD, path, path, Kind::PublicDirectory, 0o755)
+        Self::open_or_make(AT_FDCWD, path, path, Requirement::PublicDirectory, 0o755)
     }
 
     /// The same, where it is there.
@@ -50,7 +50,7 @@ impl Directory {
     /// # Errors
     /// It is not to be trusted.
     pub(crate) fn find_runtime(path: &Path) -> Result<Option<Self>, StoreError> {
-        Self::open(AT_FDCWD, path, path, Kind::PublicDirectory)
+        Self::open(AT_FDCWD, path, path, Requirement::PublicDirectory)
     }
 
     /// A private directory in this one.
@@ -58,7 +58,13 @@ impl Directory {
     /// # Errors
     /// It is not to be trusted, or cannot be made.
     pub(crate) fn inner(&self, name: &str) -> Result<Self, StoreError> {
-        Self::open_or_make(&self.fd, Path::new(name), &self.path_of(name), Kind::PrivateDirectory, 0o700)
+        Self::open_or_make(
+            &self.fd,
+            Path::new(name),
+            &self.path_of(name),
+            Requirement::PrivateDirectory,
+            0o700,
+        )
     }
 
     /// The same, where it is there.
@@ -66,11 +72,16 @@ impl Directory {
     /// # Errors
     /// It is not to be trusted.
     pub(crate) fn find_inner(&self, name: &str) -> Result<Option<Self>, StoreError> {
-        Self::open(&self.fd, Path::new(name), &self.path_of(name), Kind::PrivateDirectory)
+        Self::open(&self.fd, Path::new(name), &self.path_of(name), Requirement::PrivateDirectory)
     }
 
     /// `None` where there is none.
-    fn open(parent: impl AsFd, name: &Path, path: &Path, kind: Kind) -> Result<Option<Self>, StoreError> {
+    fn open(
+        parent: impl AsFd,
+        name: &Path,
+        path: &Path,
+        kind: Requirement,
+    ) -> Result<Option<Self>, StoreError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         // Behind a link, a slash at the end would be followed for all that.
         let name: PathBuf = name.components().collect();
@@ -90,7 +101,7 @@ impl Directory {
         parent: impl AsFd,
         name: &Path,
         path: &Path,
-        kind: Kind,
+        kind: Requirement,
         mode: u32,
     ) -> Result<Self, StoreError> {
         if let Some(found) = Self::open(&parent, name, path, kind)? {
@@ -120,7 +131,7 @@ impl Directory {
         &self,
         name: &str,
         flags: OFlag,
-        kind: Kind,
+        kind: Requirement,
     ) -> Result<Option<(OwnedFd, Stat)>, StoreError> {
         match self.file(name, flags) {
             Err(Errno::ENOENT) => Ok(None),
@@ -136,7 +147,7 @@ impl Directory {
         &self,
         name: &str,
         flags: OFlag,
-        kind: Kind,
+        kind: Requirement,
     ) -> Result<(OwnedFd, Stat), StoreError> {
         self.judged(name, kind, self.make_file(name, flags))
     }
@@ -144,7 +155,7 @@ impl Directory {
     fn judged(
         &self,
         name: &str,
-        kind: Kind,
+        kind: Requirement,
         opened: Result<OwnedFd, Errno>,
     ) -> Result<(OwnedFd, Stat), StoreError> {
         let path = self.path_of(name);

@@ -22,7 +22,7 @@ pub(crate) const CAREFUL: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).unio
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {found}; expected {expected}; {way_out}", way_out = .remedy.replace("PATH", &.path.to_string()))]
 pub struct Untrusted {
-    pub(crate) path: PathBufDisplay,
+    pub(crate) path: ShownPath,
     found: String,
     expected: &'static str,
     /// With `PATH` for the path.
@@ -33,15 +33,15 @@ pub struct Untrusted {
 
 /// A path that shows itself without hidden characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathBufDisplay(PathBuf);
+pub struct ShownPath(PathBuf);
 
-impl From<&Path> for PathBufDisplay {
+impl From<&Path> for ShownPath {
     fn from(path: &Path) -> Self {
         Self(path.into())
     }
 }
 
-impl std::fmt::Display for PathBufDisplay {
+impl std::fmt::Display for ShownPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = self.0.to_string_lossy();
         text.chars().try_for_each(|c| {
@@ -52,7 +52,7 @@ impl std::fmt::Display for PathBufDisplay {
 
 /// What a descriptor must be.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum Requirement {
     /// A directory that only its owner may enter.
     PrivateDirectory,
     /// A directory that only its owner may change.
@@ -60,18 +60,18 @@ pub(crate) enum Kind {
     /// A regular file with one name that only its owner may open.
     PrivateFile,
     /// The same, which holds no codes.
-    Letter,
+    QueuedNotice,
     /// A regular file that only its owner may write.
     PublicFile,
     /// A file that is worth nothing but its length and time, and as private.
     Counter,
 }
 
-impl Kind {
+impl Requirement {
     const fn expected(self) -> &'static str {
         match self {
             Self::PrivateDirectory => "a directory of root's with mode 0700",
-            Self::PrivateFile | Self::Letter => {
+            Self::PrivateFile | Self::QueuedNotice => {
                 "a regular file of root's with one link, mode 0600 and at most 64 KiB"
             }
             Self::PublicFile => "a regular file of root's that no one else may write, of at most 64 KiB",
@@ -86,7 +86,7 @@ impl Kind {
             Self::PrivateFile => "do not trust its codes: make a new set with backupcodes-admin generate",
             Self::PublicDirectory | Self::PublicFile => "see who changed it, then: chown root and chmod go-w",
             Self::Counter => "see who changed it, then remove it",
-            Self::Letter => "see what it holds, then remove it",
+            Self::QueuedNotice => "see what it holds, then remove it",
         }
     }
 
@@ -131,14 +131,14 @@ impl Kind {
         let (wanted, forbidden) = match self {
             Self::PrivateDirectory => (SFlag::S_IFDIR, 0o077),
             Self::PublicDirectory => (SFlag::S_IFDIR, 0o022),
-            Self::PrivateFile | Self::Letter | Self::Counter => (SFlag::S_IFREG, 0o077),
+            Self::PrivateFile | Self::QueuedNotice | Self::Counter => (SFlag::S_IFREG, 0o077),
             Self::PublicFile => (SFlag::S_IFREG, 0o022),
         };
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
         let one_name = matches!(self, Self::PrivateDirectory | Self::PublicDirectory | Self::PublicFile)
             || stat.st_nlink <= 1;
         // Only what is read need be small: a counter that is too long counts as what it is.
-        let is_read = matches!(self, Self::PrivateFile | Self::Letter | Self::PublicFile);
+        let is_read = matches!(self, Self::PrivateFile | Self::QueuedNotice | Self::PublicFile);
         let small = !is_read || usize::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST);
         // The effective user owns what it works with where it is not root, as in tests.
         let owned = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();

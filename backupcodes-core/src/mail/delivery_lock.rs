@@ -11,7 +11,7 @@ use crate::clock::precise;
 use crate::files::directory::Directory;
 use crate::files::lock::{Deadline, Locked, try_lock};
 use crate::files::stat::{Stat, changed, same, stat};
-use crate::files::trust::Kind;
+use crate::files::trust::Requirement;
 use crate::store::{PATIENCE, StoreError};
 
 /// A delivery that has not gone on for so long stands still: it is stopped or frozen.
@@ -20,30 +20,30 @@ const STANDSTILL: Duration = Duration::from_secs(5 * 60);
 const GRACE: Duration = Duration::from_secs(1);
 /// In the runtime directory.
 const FOLDER: &str = "notify";
-const NAME: &str = "turn";
+const NAME: &str = "lock";
 
 /// The right to deliver, until it is dropped.
-pub struct Turn {
+pub struct DeliveryLock {
     file: Locked,
 }
 
-impl Turn {
-    /// Takes the turn, or `None` where another delivery has it and goes on. That one looks again when it has let go.
+impl DeliveryLock {
+    /// Takes the lock, or `None` where another delivery has it and goes on. That one looks again when it has let go.
     ///
     /// # Errors
     /// The runtime directory cannot be used.
-    pub fn take(runtime: &Path) -> Result<Option<Self>, StoreError> {
+    pub fn acquire(runtime: &Path) -> Result<Option<Self>, StoreError> {
         let deadline = Deadline::after(PATIENCE);
         let directory = Directory::runtime(runtime)?.inner(FOLDER)?;
         let path = directory.path_of(NAME);
         loop {
-            let (fd, stat) = directory.find_or_make_file(NAME, OFlag::O_RDWR, Kind::Counter)?;
+            let (fd, stat) = directory.find_or_make_file(NAME, OFlag::O_RDWR, Requirement::Counter)?;
             let is_named = || directory.stat(NAME).is_ok_and(|now| same(&now, &stat));
             match try_lock(fd).map_err(StoreError::system(&path, "lock"))? {
                 Ok(file) if is_named() => {
-                    let turn = Self { file };
-                    if turn.goes_on() {
-                        return Ok(Some(turn));
+                    let lock = Self { file };
+                    if lock.touch() {
+                        return Ok(Some(lock));
                     }
                 }
                 Err(_) if is_named() => {
@@ -62,9 +62,9 @@ impl Turn {
         }
     }
 
-    /// A sign for others that this delivery does not stand still. `false`: it did, and another has the turn now.
+    /// A sign for others that this delivery does not stand still. `false`: it did, and another has the lock now.
     #[must_use]
-    pub fn goes_on(&self) -> bool {
+    pub fn touch(&self) -> bool {
         let now = precise().duration_since(UNIX_EPOCH).map_or(TimeSpec::UTIME_NOW, TimeSpec::from_duration);
         // Without it others go ahead in 5 minutes.
         let _ = futimens(&self.file, &now, &now);
@@ -92,16 +92,16 @@ mod tests {
     #[test]
     fn one_has_the_turn_until_it_lets_go() {
         let runtime = tempfile::tempdir().unwrap();
-        let turn = Turn::take(runtime.path()).unwrap().unwrap();
-        assert!(Turn::take(runtime.path()).unwrap().is_none());
-        drop(turn);
-        assert!(Turn::take(runtime.path()).unwrap().is_some());
+        let lock = DeliveryLock::acquire(runtime.path()).unwrap().unwrap();
+        assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_none());
+        drop(lock);
+        assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_some());
     }
 
     #[test]
     fn who_stands_still_loses_the_turn_and_only_then() {
         let runtime = tempfile::tempdir().unwrap();
-        let stopped = Turn::take(runtime.path()).unwrap().unwrap();
+        let stopped = DeliveryLock::acquire(runtime.path()).unwrap().unwrap();
         let file = runtime.path().join(FOLDER).join(NAME);
         let stand = |seconds: u64| {
             let then = (precise() - Duration::from_secs(seconds)).duration_since(UNIX_EPOCH).unwrap();
@@ -109,27 +109,27 @@ mod tests {
             utimensat(nix::fcntl::AT_FDCWD, &file, &then, &then, UtimensatFlags::NoFollowSymlink).unwrap();
         };
         stand(290);
-        assert!(Turn::take(runtime.path()).unwrap().is_none());
+        assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_none());
         stand(302);
-        let next = Turn::take(runtime.path()).unwrap().unwrap();
+        let next = DeliveryLock::acquire(runtime.path()).unwrap().unwrap();
         // Its own place is another now, and what it does in the old one changes nothing.
-        assert!(!stopped.goes_on() && next.goes_on());
-        assert!(Turn::take(runtime.path()).unwrap().is_none());
+        assert!(!stopped.touch() && next.touch());
+        assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_none());
         drop(stopped);
-        assert!(Turn::take(runtime.path()).unwrap().is_none());
+        assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_none());
         drop(next);
-        assert!(Turn::take(runtime.path()).unwrap().is_some());
+        assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_some());
     }
 
     #[test]
     fn of_many_at_once_one_takes_over() {
         let runtime = tempfile::tempdir().unwrap();
-        let stopped = Turn::take(runtime.path()).unwrap().unwrap();
+        let stopped = DeliveryLock::acquire(runtime.path()).unwrap().unwrap();
         let long_ago = TimeSpec::from_duration(Duration::from_secs(1000));
         futimens(&stopped.file, &long_ago, &long_ago).unwrap();
         let taken: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> =
-                (0..16).map(|_| scope.spawn(|| Turn::take(runtime.path()).unwrap())).collect();
+                (0..16).map(|_| scope.spawn(|| DeliveryLock::acquire(runtime.path()).unwrap())).collect();
             threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(taken.len(), 1);

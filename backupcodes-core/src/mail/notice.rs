@@ -15,11 +15,11 @@ use mail_builder::headers::message_id::MessageId;
 use mail_builder::headers::text::Text;
 
 use crate::clock::Time;
-use crate::code::Slot;
+use crate::code::CodeNumber;
 use crate::config::{Config, Notify};
 use crate::mail::address;
-use crate::mail::outbox::Letter;
-use crate::set::Mark;
+use crate::mail::outbox::QueuedNotice;
+use crate::set::SpentRecord;
 use crate::set::{CodeSet, Label};
 
 /// What happened.
@@ -28,9 +28,9 @@ pub enum Event<'a> {
     /// A code was used to log in.
     Used {
         /// Its number.
-        slot: Slot,
+        number: CodeNumber,
         /// When, where and by which service.
-        mark: &'a Mark,
+        record: &'a SpentRecord,
         /// How many codes are left, and of how many; `None`: its set has been replaced or removed since.
         left: Option<(usize, usize)>,
     },
@@ -95,19 +95,19 @@ impl<'a> Writer<'a> {
 
     /// The notice of a use, to all who get the set's.
     #[must_use]
-    pub fn of_use(&self, set: &CodeSet, slot: Slot, mark: &Mark) -> Vec<Letter> {
-        let event = Event::Used { slot, mark, left: Some((set.left(), set.total())) };
-        self.letters(&set.label, &set.label.email, mark.time, event)
+    pub fn of_use(&self, set: &CodeSet, number: CodeNumber, record: &SpentRecord) -> Vec<QueuedNotice> {
+        let event = Event::Used { number, record, left: Some((set.left(), set.total())) };
+        self.notices(&set.label, &set.label.email, record.time, event)
     }
 
     /// The notices of uses that are due when their set ends or gets other addresses.
     #[must_use]
-    pub fn of_due_uses(&self, set: &CodeSet) -> Vec<Letter> {
-        let letters = |(slot, mark): (Slot, &Mark)| {
-            let event = Event::Used { slot, mark, left: None };
-            self.letters(&set.label, &set.label.email, mark.time, event)
+    pub fn of_due_uses(&self, set: &CodeSet) -> Vec<QueuedNotice> {
+        let notices = |(number, record): (CodeNumber, &SpentRecord)| {
+            let event = Event::Used { number, record, left: None };
+            self.notices(&set.label, &set.label.email, record.time, event)
         };
-        set.due().flat_map(letters).collect()
+        set.due().flat_map(notices).collect()
     }
 
     /// The notice that notices go to other addresses, to the old ones and the new.
@@ -118,19 +118,25 @@ impl<'a> Writer<'a> {
         new: &[String],
         (left, total): (usize, usize),
         time: Time,
-    ) -> Vec<Letter> {
+    ) -> Vec<QueuedNotice> {
         let old = self.addresses(&label.user, &label.email);
         let new = self.addresses(&label.user, new);
         let event = Event::Readdressed { old: &old, new: &new, left, total };
-        self.letters(label, &[old.as_slice(), &new].concat(), time, event)
+        self.notices(label, &[old.as_slice(), &new].concat(), time, event)
     }
 
     /// The notice of an event, one message a recipient: to these addresses of the set's user, and to `copy_to`.
     #[must_use]
-    pub fn letters(&self, label: &Label, email: &[String], time: Time, event: Event<'_>) -> Vec<Letter> {
-        let mut letters = Vec::new();
+    pub fn notices(
+        &self,
+        label: &Label,
+        email: &[String],
+        time: Time,
+        event: Event<'_>,
+    ) -> Vec<QueuedNotice> {
+        let mut notices = Vec::new();
         for to in self.recipients(&label.user, email) {
-            letters.push(Letter {
+            notices.push(QueuedNotice {
                 user: label.user.clone(),
                 time,
                 message: self.message(label, &to, time, event),
@@ -138,7 +144,7 @@ impl<'a> Writer<'a> {
                 is_refused: false,
             });
         }
-        letters
+        notices
     }
 
     /// Where the notices of a user with these addresses go, beside `copy_to`.
@@ -181,7 +187,7 @@ impl<'a> Writer<'a> {
     /// The same for the same event: what a crash lets go out twice can be told.
     fn message_id(&self, label: &Label, time: Time, event: Event<'_>) -> String {
         let what = match event {
-            Event::Used { slot, .. } => format!("used-{slot}"),
+            Event::Used { number, .. } => format!("used-{number}"),
             Event::Made { .. } => "made".into(),
             Event::Replaced { .. } => "replaced".into(),
             Event::Revoked { .. } => "revoked".into(),

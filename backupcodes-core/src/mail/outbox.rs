@@ -21,28 +21,28 @@ use crate::clock::{Time, precise};
 use crate::file_name::{escaped, unescaped};
 use crate::files::directory::{Directory, NewFile};
 use crate::files::stat;
-use crate::files::trust::{self, Kind};
+use crate::files::trust::{self, Requirement};
 use crate::store::StoreError;
 
 /// The outbox, in the directory of the sets.
 const FOLDER: &str = "outbox";
 /// What follows the user in the name of a refusal.
 const REFUSED: &str = "refused";
-/// How the name of a letter goes on that was refused; the number of days follows.
+/// How the name of a notice goes on that was refused; the number of days follows.
 const REFUSED_LETTER: &str = "-refused";
 /// Seconds.
 const DAY: u64 = 24 * 60 * 60;
 /// Most bytes of a user in a name: it ends with a time and a number.
 const USER: usize = 200;
-/// Nobody takes so long over a letter.
+/// Nobody takes so long over a notice.
 const UNFINISHED: Duration = Duration::from_secs(60 * 60);
 
 /// A finished message to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct QueuedNotice {
     /// Whose codes it is about.
     pub user: String,
-    /// When it happened, which puts letters in order.
+    /// When it happened, which puts notices in order.
     pub time: Time,
     /// The address that it goes to.
     pub to: String,
@@ -63,7 +63,7 @@ pub struct Refusal {
     pub said: String,
 }
 
-/// A letter that stays though it was refused.
+/// A notice that stays though it was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Its name from now on.
@@ -72,7 +72,7 @@ pub struct Refused {
     pub days: u32,
 }
 
-/// How many letters about a user wait.
+/// How many notices about a user wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
     /// For the next delivery.
@@ -90,7 +90,7 @@ pub struct Outbox {
 
 /// Letters that were put, and can be taken back.
 #[must_use]
-pub struct Posted<'a> {
+pub struct Queued<'a> {
     outbox: &'a Outbox,
     names: Vec<String>,
 }
@@ -101,33 +101,33 @@ impl Outbox {
         Self { sets: sets.into() }
     }
 
-    /// Puts letters where they wait. On return all of them are on stable storage.
+    /// Puts notices where they wait. On return all of them are on stable storage.
     ///
     /// # Errors
     /// They cannot be written: none of them stays.
-    pub fn put(&self, letters: &[Letter]) -> Result<Posted<'_>, StoreError> {
-        let mut posted = Posted { outbox: self, names: Vec::new() };
-        if letters.is_empty() {
-            return Ok(posted);
+    pub fn put(&self, notices: &[QueuedNotice]) -> Result<Queued<'_>, StoreError> {
+        let mut queued = Queued { outbox: self, names: Vec::new() };
+        if notices.is_empty() {
+            return Ok(queued);
         }
         let sets = Directory::of_sets(&self.sets)?;
         let directory = sets.inner(FOLDER)?;
         remove_unfinished(&directory);
         let mut put = || {
-            for letter in letters {
-                let name = new_name(&directory, letter)?;
-                let text = format!("{}\n{}", letter.to, letter.message);
+            for notice in notices {
+                let name = new_name(&directory, notice)?;
+                let text = format!("{}\n{}", notice.to, notice.message);
                 NewFile::write(&directory, &unfinished(&name), &text)?.rename(&name)?;
-                posted.names.push(name);
+                queued.names.push(name);
             }
             directory.flush()?;
             // The outbox itself may be new.
             sets.flush()
         };
         match put() {
-            Ok(()) => Ok(posted),
+            Ok(()) => Ok(queued),
             Err(error) => {
-                posted.withdraw();
+                queued.withdraw();
                 Err(error)
             }
         }
@@ -140,7 +140,7 @@ impl Outbox {
         }
     }
 
-    /// The names of all letters that wait, each user's in the order of their time.
+    /// The names of all notices that wait, each user's in the order of their time.
     ///
     /// # Errors
     /// The outbox cannot be read.
@@ -151,17 +151,17 @@ impl Outbox {
         Ok(names)
     }
 
-    /// A letter, or `None` where it is gone.
+    /// A notice, or `None` where it is gone.
     ///
     /// # Errors
     /// It cannot be read, or is none.
-    pub fn read(&self, name: &str) -> Result<Option<Letter>, StoreError> {
+    pub fn read(&self, name: &str) -> Result<Option<QueuedNotice>, StoreError> {
         let Some((path, text)) = self.text(name)? else { return Ok(None) };
-        let letter = || {
+        let notice = || {
             let (user, kind) = user_of(name)?;
             let seconds = u64::from_str_radix(kind.split_once('-')?.0, 16).ok()?;
             let (to, message) = text.split_once('\n')?;
-            Some(Letter {
+            Some(QueuedNotice {
                 user,
                 time: Time::of_seconds(seconds),
                 to: to.into(),
@@ -169,10 +169,10 @@ impl Outbox {
                 is_refused: refused_days(kind).is_some(),
             })
         };
-        letter().map(Some).ok_or_else(|| Kind::Letter.refuse(&path, "no letter").into())
+        notice().map(Some).ok_or_else(|| Requirement::QueuedNotice.refuse(&path, "no notice").into())
     }
 
-    /// Takes a letter away that has been seen to.
+    /// Takes a notice away that has been seen to.
     ///
     /// # Errors
     /// It cannot be removed: it would be sent again.
@@ -182,21 +182,21 @@ impl Outbox {
         directory.flush()
     }
 
-    /// Keeps a letter as one that was refused `now`.
+    /// Keeps a notice as one that was refused `now`.
     ///
     /// Its name counts the days of that, and its file's time tells when the last one began: a clock that was wrong once adds
-    /// one day at most, where a date would make a letter of 1970 too old at once. A day that began in the future does not end.
+    /// one day at most, where a date would make a notice of 1970 too old at once. A day that began in the future does not end.
     ///
     /// # Errors
     /// It cannot be renamed: it is as it was.
     pub fn refuse(&self, name: &str, now: Time) -> Result<Refused, StoreError> {
         let directory = Directory::of_sets(&self.sets)?.inner(FOLDER)?;
-        let (letter, days) = match refused_days(name) {
+        let (notice, days) = match refused_days(name) {
             None => (name, 0),
-            Some((letter, days)) if is_day_over(&directory, name, now) => (letter, days.saturating_add(1)),
+            Some((notice, days)) if is_day_over(&directory, name, now) => (notice, days.saturating_add(1)),
             Some((_, days)) => return Ok(Refused { name: name.into(), days }),
         };
-        let new = format!("{letter}{REFUSED_LETTER}{days}");
+        let new = format!("{notice}{REFUSED_LETTER}{days}");
         // In this order: a crash between makes the day longer, never shorter.
         set_changed(&directory, name, now)?;
         directory.rename(name, &new)?;
@@ -213,17 +213,17 @@ impl Outbox {
         // Each recipient had a message of its own, which the new ones need not get twice.
         let mut told = HashSet::new();
         for name in self.names()?.iter().filter(|name| name.starts_with(&prefix)) {
-            let Some(letter) = self.read(name)?.filter(|letter| letter.is_refused) else { continue };
-            if addresses.contains(&letter.to) {
+            let Some(notice) = self.read(name)?.filter(|notice| notice.is_refused) else { continue };
+            if addresses.contains(&notice.to) {
                 continue;
             }
             let is_new = told.insert(
-                letter.message.lines().find(|line| line.starts_with("Message-ID:")).map(String::from),
+                notice.message.lines().find(|line| line.starts_with("Message-ID:")).map(String::from),
             );
-            let sent_on = new.iter().filter(|_| is_new).map(|to| Letter {
+            let sent_on = new.iter().filter(|_| is_new).map(|to| QueuedNotice {
                 to: to.clone(),
                 is_refused: false,
-                ..letter.clone()
+                ..notice.clone()
             });
             let _stays = self.put(&sent_on.collect::<Vec<_>>())?;
             self.remove(name)?;
@@ -231,7 +231,7 @@ impl Outbox {
         self.forget_refusal(user)
     }
 
-    /// How many letters wait for each user there are letters about, and how many of them were refused.
+    /// How many notices wait for each user there are notices about, and how many of them were refused.
     ///
     /// # Errors
     /// The outbox cannot be read.
@@ -288,7 +288,7 @@ impl Outbox {
 
     fn text(&self, name: &str) -> Result<Option<(PathBuf, String)>, StoreError> {
         let Some(directory) = self.find()? else { return Ok(None) };
-        let Some((fd, _)) = directory.find_file(name, OFlag::O_RDONLY, Kind::Letter)? else {
+        let Some((fd, _)) = directory.find_file(name, OFlag::O_RDONLY, Requirement::QueuedNotice)? else {
             return Ok(None);
         };
         let path = directory.path_of(name);
@@ -297,8 +297,8 @@ impl Outbox {
     }
 }
 
-impl Posted<'_> {
-    /// The names of the letters.
+impl Queued<'_> {
+    /// The names of the notices.
     #[must_use]
     pub fn names(self) -> Vec<String> {
         self.names
@@ -328,21 +328,21 @@ fn user_of(name: &str) -> Option<(String, &str)> {
     Some((unescaped(user)?, kind))
 }
 
-fn new_name(directory: &Directory, letter: &Letter) -> Result<String, StoreError> {
+fn new_name(directory: &Directory, notice: &QueuedNotice) -> Result<String, StoreError> {
     let random = SysRng.try_next_u64().map_err(|_| directory.failed("name a file in")(Errno::EIO))?;
-    let refused = if letter.is_refused { format!("{REFUSED_LETTER}0") } else { String::new() };
-    Ok(format!("{}{:010x}-{random:016x}{refused}", prefix(&letter.user), letter.time.seconds()))
+    let refused = if notice.is_refused { format!("{REFUSED_LETTER}0") } else { String::new() };
+    Ok(format!("{}{:010x}-{random:016x}{refused}", prefix(&notice.user), notice.time.seconds()))
 }
 
-/// The name of a file that is being written: no letter's.
+/// The name of a file that is being written: no notice's.
 fn unfinished(name: &str) -> String {
     format!(".{name}")
 }
 
-/// The name that a letter had before it was refused, and for how many days it has been. `None`: it was not.
+/// The name that a notice had before it was refused, and for how many days it has been. `None`: it was not.
 fn refused_days(name: &str) -> Option<(&str, u32)> {
-    let (letter, days) = name.rsplit_once(REFUSED_LETTER)?;
-    Some((letter, days.parse().ok()?))
+    let (notice, days) = name.rsplit_once(REFUSED_LETTER)?;
+    Some((notice, days.parse().ok()?))
 }
 
 /// Whether a day has passed since the last one was counted.
@@ -390,8 +390,8 @@ mod tests {
         sets
     }
 
-    fn letter(user: &str, seconds: u64, message: &str) -> Letter {
-        Letter {
+    fn notice(user: &str, seconds: u64, message: &str) -> QueuedNotice {
+        QueuedNotice {
             user: user.into(),
             time: Time::of_seconds(seconds),
             to: "a@example.org".into(),
@@ -405,16 +405,16 @@ mod tests {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
         assert!(outbox.names().unwrap().is_empty());
-        let letters = [
-            letter("zo\u{eb}/..", 5, "late\n"),
-            letter("zo\u{eb}/..", 3, "early\n\n1\n"),
-            letter("bob", 3, "b"),
+        let notices = [
+            notice("zo\u{eb}/..", 5, "late\n"),
+            notice("zo\u{eb}/..", 3, "early\n\n1\n"),
+            notice("bob", 3, "b"),
         ];
-        let _stays = outbox.put(&letters).unwrap();
-        let _as_well = outbox.put(&letters[..1]).unwrap();
+        let _stays = outbox.put(&notices).unwrap();
+        let _as_well = outbox.put(&notices[..1]).unwrap();
         let names = outbox.names().unwrap();
         let read: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
-        let [late, early, bob] = letters;
+        let [late, early, bob] = notices;
         assert_eq!(read, [bob, early, late.clone(), late]);
         let now = Time::of_seconds(9);
         let refused = outbox.refuse(&names[1], now).unwrap();
@@ -466,7 +466,7 @@ mod tests {
             for time in [0, TODAY, AHEAD] {
                 let sets = sets();
                 let outbox = Outbox::of(sets.path());
-                let mut names = outbox.put(&[letter("a-refused", time, "x")]).unwrap().names();
+                let mut names = outbox.put(&[notice("a-refused", time, "x")]).unwrap().names();
                 assert_eq!(days(&outbox, &mut names[0], times), expected, "{times:?}");
             }
         }
@@ -476,7 +476,7 @@ mod tests {
     fn a_letter_that_is_refused_before_it_waits_has_its_first_day_then() {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
-        let refused = Letter { is_refused: true, ..letter("a-refused", 0, "x") };
+        let refused = QueuedNotice { is_refused: true, ..notice("a-refused", 0, "x") };
         let mut names = outbox.put(&[refused]).unwrap().names();
         let now = Time::from(precise()).seconds();
         assert_eq!(days(&outbox, &mut names[0], &[now, now + DAY + 60, now + 3 * DAY]), [0, 1, 2]);
@@ -486,9 +486,9 @@ mod tests {
     fn what_did_not_happen_is_not_told() {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
-        outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, "y")]).unwrap().withdraw();
+        outbox.put(&[notice("alice", 1, "x"), notice("alice", 1, "y")]).unwrap().withdraw();
         assert!(outbox.names().unwrap().is_empty());
-        assert!(outbox.put(&[letter("alice", 1, "x"), letter("alice", 1, &"y".repeat(1 << 20))]).is_ok());
+        assert!(outbox.put(&[notice("alice", 1, "x"), notice("alice", 1, &"y".repeat(1 << 20))]).is_ok());
     }
 
     #[test]
@@ -496,15 +496,18 @@ mod tests {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
         let message = |to: &str, id: u8| format!("To: <{to}>\nMessage-ID: <{id}>\n\nx\n");
-        let refused =
-            |to: &str, id| Letter { to: to.into(), is_refused: true, ..letter("alice", 1, &message(to, id)) };
-        let letters = [refused("bad1", 1), refused("bad2", 1), refused("bad1", 2), refused("good", 3)];
-        let _stay = outbox.put(&letters).unwrap();
+        let refused = |to: &str, id| QueuedNotice {
+            to: to.into(),
+            is_refused: true,
+            ..notice("alice", 1, &message(to, id))
+        };
+        let notices = [refused("bad1", 1), refused("bad2", 1), refused("bad1", 2), refused("good", 3)];
+        let _stay = outbox.put(&notices).unwrap();
         outbox.send_on("alice", &["good".into(), "new".into()], &["new".into()]).unwrap();
         let names = outbox.names().unwrap();
         let mut left: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
-        left.sort_by_key(|letter| (letter.is_refused, letter.to.clone()));
-        let to: Vec<_> = left.iter().map(|letter| (letter.to.as_str(), letter.is_refused)).collect();
+        left.sort_by_key(|notice| (notice.is_refused, notice.to.clone()));
+        let to: Vec<_> = left.iter().map(|notice| (notice.to.as_str(), notice.is_refused)).collect();
         assert_eq!(to, [("new", false), ("new", false), ("good", true)]);
     }
 
@@ -513,7 +516,7 @@ mod tests {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
         let long = format!("abc{}", "\u{e4}".repeat(200));
-        let _stays = outbox.put(&[letter(&long, 1, "x")]).unwrap();
+        let _stays = outbox.put(&[notice(&long, 1, "x")]).unwrap();
         let waiting = outbox.waiting().unwrap();
         assert!(waiting.keys().all(|user| long.starts_with(user)) && waiting.len() == 1, "{waiting:?}");
     }
@@ -528,11 +531,11 @@ mod tests {
             path
         };
         let sweeps: [fn(&Outbox); 2] =
-            [Outbox::sweep, |outbox| drop(outbox.put(&[letter("alice", 1, "x")]).unwrap().names())];
+            [Outbox::sweep, |outbox| drop(outbox.put(&[notice("alice", 1, "x")]).unwrap().names())];
         outbox.sweep();
         assert!(!sets.path().join(FOLDER).exists(), "where nothing waits, nothing is made");
         sweeps[1](&outbox);
-        for (sweep, letters) in sweeps.iter().zip([1, 2]) {
+        for (sweep, notices) in sweeps.iter().zip([1, 2]) {
             let seconds = |age| precise() - Duration::from_secs(age);
             let old = [
                 (".alice@0000000001-00", seconds(3700)),
@@ -542,7 +545,7 @@ mod tests {
             let old = old.map(|(name, changed)| file(name, changed));
             let new = file(".bob@refused", seconds(3500));
             sweep(&outbox);
-            assert_eq!(outbox.names().unwrap().len(), letters);
+            assert_eq!(outbox.names().unwrap().len(), notices);
             assert!(old.iter().all(|old| !old.exists()) && new.exists());
         }
     }

@@ -1,10 +1,10 @@
-//! The mark that destroys a hash when its code is spent:
+//! The record that destroys a hash when its code is spent:
 //! `spent 2026-11-25T07:12:44Z mail=due fails=0 sshd 192.0.2.7`, padded to the width of the hash.
 
 use crate::clock::Time;
 use crate::visible::cut;
 
-/// The most failures that a mark tells of, so that an address has room beside them.
+/// The most failures that a record tells of, so that an address has room beside them.
 const FAILS: u32 = 9999;
 /// So many bytes of a service are kept beside a long source.
 const SERVICE: usize = 16;
@@ -13,7 +13,7 @@ const SERVICE_OF_ADDRESS: usize = 5;
 
 /// When, where and by which service a code was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct SpentRecord {
     /// When.
     pub time: Time,
     /// Whether the notice of this use has gone out.
@@ -48,11 +48,11 @@ impl Mail {
     }
 }
 
-impl Mark {
+impl SpentRecord {
     /// Where the word of the notice stands in the text.
     pub(crate) const WORD: usize = "spent 2026-11-25T07:12:44Z mail=".len();
 
-    /// A mark for a use after so many failures, with service and source made fit to be shown and stored.
+    /// A record for a use after so many failures, with service and source made fit to be shown and stored.
     #[must_use]
     pub fn new(time: Time, fails: u32, service: &str, source: &str) -> Self {
         let [service, source] = [service, source].map(printable);
@@ -60,7 +60,7 @@ impl Mark {
     }
 
     /// The text that is written over a hash of `width` bytes, with a cut that shows in a service or source that is too long.
-    /// It ends with a space, as no hash does, so that the end of a hash behind a torn mark is not taken for its source.
+    /// It ends with a space, as no hash does, so that the end of a hash behind a torn record is not taken for its source.
     #[must_use]
     pub fn over(&self, width: usize) -> String {
         let Self { time, mail, fails, service, source } = self;
@@ -74,11 +74,11 @@ impl Mark {
         format!("{text:width$}")
     }
 
-    /// Reads a mark, in exactly the form that [`Mark::over`] writes.
+    /// Reads a record, in exactly the form that [`SpentRecord::over`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_ascii_whitespace();
-        let mark = Self {
+        let record = Self {
             time: words.next().filter(|&word| word == "spent").and_then(|_| words.next())?.parse().ok()?,
             mail: match words.next()?.strip_prefix("mail=")? {
                 "due" => Mail::Due,
@@ -90,8 +90,8 @@ impl Mark {
             service: words.next()?.into(),
             source: words.next()?.into(),
         };
-        // Whatever was overlooked above shows here: a torn mark is no mark.
-        (mark.over(text.len()) == text).then_some(mark)
+        // Whatever was overlooked above shows here: a torn record is no record.
+        (record.over(text.len()) == text).then_some(record)
     }
 }
 
@@ -106,49 +106,49 @@ mod tests {
     use super::*;
     use crate::hash::{CodeHash, Cost};
 
-    fn mark(service: &str, source: &str) -> Mark {
-        Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, service, source)
+    fn record(service: &str, source: &str) -> SpentRecord {
+        SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, service, source)
     }
 
     #[test]
     fn a_mark_has_the_width_of_the_hash_and_reads_back() {
-        let mark = mark("sshd", "192.0.2.7");
-        let text = mark.over(97);
+        let record = record("sshd", "192.0.2.7");
+        let text = record.over(97);
         assert!(text.starts_with("spent 2026-11-25T07:12:44Z mail=due fails=0 sshd 192.0.2.7 "), "{text}");
         assert_eq!(text.len(), 97);
-        assert_eq!(Mark::parse(&text), Some(mark.clone()));
+        assert_eq!(SpentRecord::parse(&text), Some(record.clone()));
         for mail in [Mail::Ok, Mail::Refused] {
-            let seen_to = Mark { mail, ..mark.clone() };
+            let seen_to = SpentRecord { mail, ..record.clone() };
             assert_eq!(seen_to.over(97).len(), 97);
-            let word = [&text[..Mark::WORD], mail.word(), &text[Mark::WORD + 3..]].concat();
+            let word = [&text[..SpentRecord::WORD], mail.word(), &text[SpentRecord::WORD + 3..]].concat();
             assert_eq!(seen_to.over(97), word, "only its word changes");
-            assert_eq!(Mark::parse(&seen_to.over(97)), Some(seen_to));
+            assert_eq!(SpentRecord::parse(&seen_to.over(97)), Some(seen_to));
         }
     }
 
     #[test]
     fn what_the_network_says_cannot_leave_its_place() {
-        let text = mark("ss\"hd\n\\", "évil \u{1b}[2J host\0").over(97);
+        let text = record("ss\"hd\n\\", "évil \u{1b}[2J host\0").over(97);
         assert!(text.contains(" ss?hd?? ?vil???2J?host? "), "{text}");
-        assert!(Mark::parse(&text).is_some());
-        assert!(Mark::parse(&mark("", "").over(93)).is_some());
+        assert!(SpentRecord::parse(&text).is_some());
+        assert!(SpentRecord::parse(&record("", "").over(93)).is_some());
     }
 
     /// As it reads back.
-    fn again(fails: u32, service: &str, source: &str) -> Mark {
-        let text = Mark { fails: fails.min(FAILS), ..mark(service, source) }.over(93);
+    fn again(fails: u32, service: &str, source: &str) -> SpentRecord {
+        let text = SpentRecord { fails: fails.min(FAILS), ..record(service, source) }.over(93);
         assert!(text.len() == 93 && text.ends_with(' '), "{text:?}");
-        let mark = Mark::parse(&text).expect(&text);
-        assert_eq!(mark.over(93), text);
-        mark
+        let record = SpentRecord::parse(&text).expect(&text);
+        assert_eq!(record.over(93), text);
+        record
     }
 
     #[test]
     fn an_address_is_never_cut() {
         let service = "gdm-smartcard-pkcs11-exclusive";
         for address in ["2001:db8:85a3:1234:5678:8a2e:1370:7334", "fe80::1234:5678:9abc:def0%enp0s31f6"] {
-            let mark = again(u32::MAX, service, address);
-            assert!(mark.source == address && service.starts_with(mark.service.trim_end_matches("..")));
+            let record = again(u32::MAX, service, address);
+            assert!(record.source == address && service.starts_with(record.service.trim_end_matches("..")));
             assert_eq!(again(0, "login", address).service, "login");
         }
     }
@@ -169,25 +169,25 @@ mod tests {
     #[test]
     fn a_mark_that_was_cut_at_its_end_still_reads() {
         let old = "spent 2026-11-25T07:12:44Z mail=due fails=12345 a-service-of-24-characte host.that.goes.on.to-the ";
-        let old = Mark::parse(old).unwrap();
+        let old = SpentRecord::parse(old).unwrap();
         assert!(old.source == "host.that.goes.on.to-the" && old.fails == 12345, "{old:?}");
     }
 
     #[test]
     fn a_torn_mark_is_neither_mark_nor_hash() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
-        let mark = mark("sshd", "192.0.2.7").over(hash.len());
+        let record = record("sshd", "192.0.2.7").over(hash.len());
         for cut in 1..hash.len() {
-            for torn in [[&mark[..cut], &hash[cut..]].concat(), [&hash[..cut], &mark[cut..]].concat()] {
+            for torn in [[&record[..cut], &hash[cut..]].concat(), [&hash[..cut], &record[cut..]].concat()] {
                 assert!(CodeHash::parse(&torn).is_none(), "{torn}");
-                assert!(Mark::parse(&torn).is_none(), "{torn}");
+                assert!(SpentRecord::parse(&torn).is_none(), "{torn}");
             }
         }
     }
 
     #[test]
     fn what_is_not_written_so_is_no_mark() {
-        let text = mark("sshd", "192.0.2.7").over(97);
+        let text = record("sshd", "192.0.2.7").over(97);
         for bad in [
             text.replace("spent", "Spent"),
             text.replace("mail=due", "mail=no "),
@@ -199,7 +199,7 @@ mod tests {
             text.replace(" sshd 192.0.2.7", ""),
             String::new(),
         ] {
-            assert_eq!(Mark::parse(&bad), None, "{bad}");
+            assert_eq!(SpentRecord::parse(&bad), None, "{bad}");
         }
     }
 }

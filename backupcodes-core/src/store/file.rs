@@ -20,16 +20,16 @@ use nix::unistd::{AccessFlags, faccessat, fdatasync, geteuid};
 
 use super::{Expected, PATIENCE, ReplaceError, SpendError, Store, StoreError};
 use crate::account::Account;
-use crate::code::Slot;
+use crate::code::CodeNumber;
 use crate::file_name::{escaped, unescaped};
 use crate::files::directory::{Directory, NewFile};
 use crate::files::lock::{Deadline, Locked, lock};
 use crate::files::stat::{Stat, same, stat};
-use crate::files::trust::{self, Kind};
+use crate::files::trust::{self, Requirement};
 use crate::hash::CodeHash;
-use crate::mail::outbox::{Letter, Outbox};
+use crate::mail::outbox::{Outbox, QueuedNotice};
 use crate::set::{BadSet, CodeSet, Label};
-use crate::set::{Mail, Mark};
+use crate::set::{Mail, SpentRecord};
 
 /// The file that becomes a set by being renamed. Only who holds the directory's lock may touch it, so one name is
 /// enough, and what a crash left of it goes with the next. No set can have this name.
@@ -77,12 +77,18 @@ impl FileStore {
     ///
     /// # Errors
     /// The set cannot be read or written.
-    pub fn see_to(&self, user: &str, slot: Slot, mark: &Mark, mail: Mail) -> Result<bool, StoreError> {
+    pub fn mark_notified(
+        &self,
+        user: &str,
+        number: CodeNumber,
+        record: &SpentRecord,
+        mail: Mail,
+    ) -> Result<bool, StoreError> {
         let deadline = Deadline::after(PATIENCE);
         loop {
             let directory = Directory::of_sets(&self.directory)?;
             let Some(file) = directory.find(user, deadline)? else { return Ok(false) };
-            let Some(place) = file.read()?.see_to(slot, mark, mail) else { return Ok(false) };
+            let Some(place) = file.read()?.mark_notified(number, record, mail) else { return Ok(false) };
             file.overwrite(&directory, place, mail.word())?;
             if file.is_still_named_in(&directory)? {
                 return Ok(true);
@@ -101,7 +107,7 @@ impl FileStore {
         Ok(names.contains(&label.user))
     }
 
-    /// Gives the user's set other addresses. `letters` are written before, under the lock of the set as it then is.
+    /// Gives the user's set other addresses. `notices` are written before, under the lock of the set as it then is.
     /// `false` where there is no set.
     ///
     /// # Errors
@@ -110,7 +116,7 @@ impl FileStore {
         &self,
         user: &str,
         email: &[String],
-        letters: &mut dyn FnMut(&CodeSet) -> Vec<Letter>,
+        notices: &mut dyn FnMut(&CodeSet) -> Vec<QueuedNotice>,
     ) -> Result<bool, ReplaceError> {
         let deadline = Deadline::after(PATIENCE);
         let directory = Directory::of_sets(&self.directory)?;
@@ -124,10 +130,10 @@ impl FileStore {
         let new = NewFile::write(&directory, NEW, &text)?;
         let outbox = self.outbox();
         let set = file.read()?;
-        let posted = outbox.put(&letters(&set))?;
+        let queued = outbox.put(&notices(&set))?;
         // One that came from a backup may not be listed.
-        names::add(&directory, set.label.uid, user).inspect_err(|_| posted.withdraw())?;
-        new.rename(&file_name(user)).inspect_err(|_| posted.withdraw())?;
+        names::add(&directory, set.label.uid, user).inspect_err(|_| queued.withdraw())?;
+        new.rename(&file_name(user)).inspect_err(|_| queued.withdraw())?;
         make_durable(&directory, user)?;
         Ok(true)
     }
@@ -227,7 +233,13 @@ impl Store for FileStore {
         Ok(())
     }
 
-    fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
+    fn spend(
+        &self,
+        user: &str,
+        number: CodeNumber,
+        hash: &CodeHash,
+        record: &SpentRecord,
+    ) -> Result<CodeSet, SpendError> {
         let deadline = Deadline::after(PATIENCE);
         loop {
             let directory = Directory::of_sets(&self.directory)?;
@@ -237,13 +249,13 @@ impl Store for FileStore {
                 continue;
             }
             let mut set = file.read()?;
-            let place = set.spend(slot, hash, mark).ok_or(SpendError::Taken)?;
+            let place = set.spend(number, hash, record).ok_or(SpendError::Taken)?;
             // While this lock is held nothing else takes the name.
             if !set.is_durable(file.stat.st_ino) {
                 directory.flush()?;
                 file.say_durable(&directory, &set);
             }
-            file.overwrite(&directory, place, &mark.over(hash.phc().len()))?;
+            file.overwrite(&directory, place, &record.over(hash.phc().len()))?;
             return Ok(set);
         }
     }
@@ -254,7 +266,7 @@ impl Store for FileStore {
         expected: Expected<'_>,
         new: Option<&str>,
         announce: &mut dyn FnMut() -> std::io::Result<()>,
-        letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<Letter>,
+        notices: &mut dyn FnMut(Option<&CodeSet>) -> Vec<QueuedNotice>,
     ) -> Result<(), ReplaceError> {
         let deadline = Deadline::after(PATIENCE);
         let directory = Directory::of_sets(&self.directory)?;
@@ -275,14 +287,14 @@ impl Store for FileStore {
             last => last.transpose()?,
         };
         let outbox = self.outbox();
-        let posted = outbox.put(&letters(last.as_ref()))?;
+        let queued = outbox.put(&notices(last.as_ref()))?;
         // Before the set: it must not be there without being found.
-        uid.map_or(Ok(()), |uid| names::add(&directory, uid, user)).inspect_err(|_| posted.withdraw())?;
+        uid.map_or(Ok(()), |uid| names::add(&directory, uid, user)).inspect_err(|_| queued.withdraw())?;
         let changed = match new {
             Some(new) => new.rename(&file_name(user)),
             None => directory.remove(&file_name(user)),
         };
-        changed.inspect_err(|_| posted.withdraw())?;
+        changed.inspect_err(|_| queued.withdraw())?;
         if let Some(last) = last.map(|last| last.label.uid).filter(|last| Some(*last) != uid) {
             // Where it stays, the missing set has the last word.
             let _ = names::remove(&directory, last, user);
@@ -334,7 +346,7 @@ impl Old {
             .is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits())
         {
             let found = "a directory, which must be removed by hand first";
-            return Err(Kind::PrivateFile.refuse(&directory.path.join(name), found).into());
+            return Err(Requirement::PrivateFile.refuse(&directory.path.join(name), found).into());
         }
         let set = match file.as_ref().map(|file| file.read()) {
             Some(Ok(set)) => Some(set.label.set),
@@ -381,7 +393,7 @@ impl Directory {
         let name = file_name(user);
         let path = self.path.join(&name);
         loop {
-            let found = self.find_file(&name, OFlag::O_RDONLY, Kind::PrivateFile)?;
+            let found = self.find_file(&name, OFlag::O_RDONLY, Requirement::PrivateFile)?;
             let Some((fd, stat)) = found else { return Ok(None) };
             if stat.st_nlink > 0 {
                 return Ok(Some(SetFile { fd, path, name, stat }));
@@ -458,7 +470,7 @@ impl<F> SetFile<F> {
         let start = u64::try_from(start).map_err(|_| failed("write")(Errno::EOVERFLOW))?;
         match file.write_at(text.as_bytes(), start) {
             Ok(written) if written == text.len() => Ok(file),
-            Ok(_) => Err(failed("write all of the mark")(Errno::EIO)),
+            Ok(_) => Err(failed("write all of the record")(Errno::EIO)),
             Err(error) => Err(failed("write")(trust::errno(&error))),
         }
     }
@@ -504,18 +516,18 @@ mod tests {
         assert!(store.users().unwrap().is_empty());
         store.replace("alice", Expected::Nothing, Some(&text), &mut || Ok(()), &mut |_| vec![]).unwrap();
         assert_eq!(store.users().unwrap(), ["alice"]);
-        let slot = Slot::new(1).unwrap();
-        let mark = Mark::new(clock::now(), 0, "sshd", "192.0.2.7");
-        assert!(!store.see_to("alice", slot, &mark, Mail::Ok).unwrap(), "it is unspent");
-        store.spend("alice", slot, &CodeHash::decoy(Cost::DEFAULT), &mark).unwrap();
-        let again = store.spend("alice", slot, &CodeHash::decoy(Cost::DEFAULT), &mark);
+        let number = CodeNumber::new(1).unwrap();
+        let record = SpentRecord::new(clock::now(), 0, "sshd", "192.0.2.7");
+        assert!(!store.mark_notified("alice", number, &record, Mail::Ok).unwrap(), "it is unspent");
+        store.spend("alice", number, &CodeHash::decoy(Cost::DEFAULT), &record).unwrap();
+        let again = store.spend("alice", number, &CodeHash::decoy(Cost::DEFAULT), &record);
         assert!(matches!(again, Err(SpendError::Taken)));
         let due = || store.read("alice").unwrap().unwrap().due().count();
         assert_eq!(due(), 1);
-        assert!(store.see_to("alice", slot, &mark, Mail::Ok).unwrap());
+        assert!(store.mark_notified("alice", number, &record, Mail::Ok).unwrap());
         assert_eq!(due(), 0);
-        assert!(!store.see_to("alice", slot, &mark, Mail::Ok).unwrap(), "it is told");
-        assert!(!store.see_to("bob", slot, &mark, Mail::Ok).unwrap(), "he has no set");
+        assert!(!store.mark_notified("alice", number, &record, Mail::Ok).unwrap(), "it is told");
+        assert!(!store.mark_notified("bob", number, &record, Mail::Ok).unwrap(), "he has no set");
     }
 
     #[test]
@@ -536,8 +548,8 @@ mod tests {
         std::fs::copy(&file, directory.path().join("copy")).unwrap();
         std::fs::rename(directory.path().join("copy"), &file).unwrap();
         assert!(!is_durable());
-        let mark = Mark::new(clock::now(), 0, "sshd", "192.0.2.7");
-        store.spend("alice", Slot::new(1).unwrap(), &CodeHash::decoy(Cost::DEFAULT), &mark).unwrap();
+        let record = SpentRecord::new(clock::now(), 0, "sshd", "192.0.2.7");
+        store.spend("alice", CodeNumber::new(1).unwrap(), &CodeHash::decoy(Cost::DEFAULT), &record).unwrap();
         assert!(is_durable());
     }
 
@@ -599,8 +611,8 @@ mod tests {
             Some(label.set.as_str())
         );
         assert_eq!(std::fs::read_link(path("uid-1000")).unwrap(), Path::new("alice"));
-        let mark = Mark::new(clock::now(), 0, "sshd", "192.0.2.7");
-        store.spend("alice", Slot::new(1).unwrap(), &CodeHash::decoy(Cost::DEFAULT), &mark).unwrap();
+        let record = SpentRecord::new(clock::now(), 0, "sshd", "192.0.2.7");
+        store.spend("alice", CodeNumber::new(1).unwrap(), &CodeHash::decoy(Cost::DEFAULT), &record).unwrap();
         // Nobody's set is replaced.
         let bobs = CodeSet::rename(&text, "bob").unwrap();
         store.replace("bob", Expected::Nothing, Some(&bobs), &mut || Ok(()), &mut |_| vec![]).unwrap();

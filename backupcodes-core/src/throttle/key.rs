@@ -7,7 +7,7 @@ use nix::fcntl::OFlag;
 use crate::file_name::{escaped, unescaped};
 use crate::files::directory::Directory;
 use crate::files::stat::Stat;
-use crate::files::trust::Kind;
+use crate::files::trust::Requirement;
 use crate::store::StoreError;
 
 /// What is counted together.
@@ -72,7 +72,7 @@ pub(super) fn open_key(folder: &Directory, key: Key<'_>, may_go: bool) -> Result
     let name = format!("{}@{source}", escaped(key.service, SERVICE));
     // Locks of readers need one that can be read.
     let flags = OFlag::O_RDWR | OFlag::O_APPEND;
-    if let Some((fd, stat)) = folder.find_file(&name, flags, Kind::Counter)? {
+    if let Some((fd, stat)) = folder.find_file(&name, flags, Requirement::Counter)? {
         return Ok(KeyFile { fd, stat, name });
     }
     let name = if has_room(folder, may_go)? {
@@ -82,7 +82,7 @@ pub(super) fn open_key(folder: &Directory, key: Key<'_>, may_go: bool) -> Result
     } else {
         OTHER.into()
     };
-    let (fd, stat) = folder.find_or_make_file(&name, flags, Kind::Counter)?;
+    let (fd, stat) = folder.find_or_make_file(&name, flags, Requirement::Counter)?;
     Ok(KeyFile { fd, stat, name })
 }
 

@@ -1,6 +1,6 @@
 //! How many hashes are in flight on the host at one time, so that a storm of logins does not exhaust its memory.
 //!
-//! A slot is a file `slots/<number>` in the runtime directory, taken by its `flock`. It is a courtesy, not a right: who
+//! A permit is a file `hash-permits/<number>` in the runtime directory, taken by its `flock`. It is a courtesy, not a right: who
 //! has waited 5 s goes ahead without one, and so does whoever cannot reach them, so that no stopped process can keep
 //! others out. A storm that takes the host longer than 5 s gets past the bound: to keep owners out would be worse.
 
@@ -18,32 +18,33 @@ use crate::files::lock::{Deadline, Locked, try_lock};
 use crate::hash::{Memory, OutOfMemory};
 use crate::store::PATIENCE;
 
-/// Between two looks at the slots: a hash takes some ten milliseconds. In a storm it grows, for looking costs as well.
+/// Between two looks at the permits: a hash takes some ten milliseconds. In a storm it grows, for looking costs as well.
 const FIRST_PAUSE: Duration = Duration::from_millis(8);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
-const FOLDER: &str = "slots";
-/// The most slots, each of which is a file.
-pub const MOST_SLOTS: u32 = 1024;
+const FOLDER: &str = "hash-permits";
+/// The most permits, each of which is a file.
+pub const MOST_PERMITS: u32 = 1024;
 
-/// Memory for a hash that is had only in a slot. Both are given back when this is dropped.
-pub struct InSlot<M> {
+/// Memory for a hash that is had only with a permit. Both are given back when this is dropped.
+pub struct WithPermit<M> {
     memory: M,
-    slots: Slots,
+    permits: Permits,
     held: Option<Locked>,
 }
 
-impl<M: Memory> InSlot<M> {
+impl<M: Memory> WithPermit<M> {
     /// `memory`, for as many runs at one time as the configuration says.
     pub fn new(config: &Config, memory: M) -> Self {
-        let slots = Slots { runtime: config.runtime_directory.clone(), count: count(config.hash.concurrent) };
-        Self { memory, slots, held: None }
+        let permits =
+            Permits { runtime: config.runtime_directory.clone(), count: count(config.hash.concurrent) };
+        Self { memory, permits, held: None }
     }
 }
 
-impl<M: Memory> Memory for InSlot<M> {
+impl<M: Memory> Memory for WithPermit<M> {
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
         if self.held.is_none() {
-            self.held = self.slots.take();
+            self.held = self.permits.take();
         }
         self.memory.blocks(count)
     }
@@ -57,16 +58,16 @@ fn count(concurrent: u32) -> u32 {
     // Of the host: what this process may use is its caller's to say.
     let processors =
         sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|n| u32::try_from(n).ok());
-    processors.map_or(4, |processors| processors.saturating_mul(2).clamp(4, MOST_SLOTS))
+    processors.map_or(4, |processors| processors.saturating_mul(2).clamp(4, MOST_PERMITS))
 }
 
-struct Slots {
+struct Permits {
     runtime: PathBuf,
     count: u32,
 }
 
-impl Slots {
-    /// A slot, if one is free within the time.
+impl Permits {
+    /// A permit, if one is free within the time.
     fn take(&self) -> Option<Locked> {
         let deadline = Deadline::after(PATIENCE);
         let directory = Directory::runtime(&self.runtime).ok()?.inner(FOLDER).ok()?;
@@ -81,8 +82,8 @@ impl Slots {
                     Err(Errno::ENOENT) => directory.make_file(&name, OFlag::O_RDWR).ok()?,
                     opened => opened.ok()?,
                 };
-                if let Ok(slot) = try_lock(fd).ok()? {
-                    return Some(slot);
+                if let Ok(permit) = try_lock(fd).ok()? {
+                    return Some(permit);
                 }
             }
             if !deadline.wait(pause) {
@@ -115,7 +116,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..24 {
                 scope.spawn(|| {
-                    let mut memory = InSlot::new(&config, HeapMemory::default());
+                    let mut memory = WithPermit::new(&config, HeapMemory::default());
                     memory.blocks(8).unwrap();
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     Deadline::after(PATIENCE).wait(Duration::from_millis(30));
@@ -129,11 +130,11 @@ mod tests {
     #[test]
     fn who_has_waited_long_enough_goes_ahead() {
         let (_folder, config) = config(1);
-        let mut first = InSlot::new(&config, HeapMemory::default());
+        let mut first = WithPermit::new(&config, HeapMemory::default());
         first.blocks(8).unwrap();
         first.blocks(16).unwrap();
         let start = Instant::now();
-        let mut second = InSlot::new(&config, HeapMemory::default());
+        let mut second = WithPermit::new(&config, HeapMemory::default());
         second.blocks(8).unwrap();
         assert!(second.held.is_none() && (5.0..6.0).contains(&start.elapsed().as_secs_f32()));
         drop(first);
@@ -147,7 +148,7 @@ mod tests {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         std::fs::write(folder.path().join("run"), "").unwrap();
         let start = Instant::now();
-        let mut memory = InSlot::new(&config, HeapMemory::default());
+        let mut memory = WithPermit::new(&config, HeapMemory::default());
         assert!(memory.blocks(8).is_ok() && memory.held.is_none() && start.elapsed().as_secs() < 1);
     }
 

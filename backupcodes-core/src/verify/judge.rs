@@ -1,12 +1,12 @@
 //! The one way from an answer to a verdict.
 //!
 //! Every attempt that was prompted for costs one Argon2id run, outside the lock; nothing is told before the spent
-//! mark is on stable storage. [`judge`] hashes and compares; only a [`Match`] can be spent.
+//! record is on stable storage. [`judge`] hashes and compares; only a [`Match`] can be spent.
 
 use crate::account::Account;
-use crate::code::{Code, Malformed, Slot};
+use crate::code::{Code, CodeNumber, Malformed};
 use crate::hash::{CodeHash, Cost, HashError, Memory};
-use crate::set::Mark;
+use crate::set::SpentRecord;
 use crate::set::{CodeSet, State};
 use crate::store::{SpendError, Store, StoreError};
 use crate::throttle::Wait;
@@ -28,18 +28,18 @@ pub enum Refusal {
     /// Not a code by shape and check character. Nothing of it may be logged: it may be a password.
     #[error("the answer is not a backup code")]
     Malformed,
-    /// The set has no such slot.
+    /// The set has no such number.
     #[error("code {0} does not exist in the set")]
-    NoSlot(Slot),
+    NoSuchNumber(CodeNumber),
     /// That code was used before.
     #[error("code {0} was used before: {time}, {service}, from {host}", time = .1.time, service = .1.service, host = .1.source)]
-    Spent(Slot, Mark),
-    /// What stands in the slot is neither a hash nor a mark.
+    Spent(CodeNumber, SpentRecord),
+    /// What stands in the number is neither a hash nor a record.
     #[error("code {0} is damaged and counts as used")]
-    Damaged(Slot),
-    /// The slot holds the hash of another code.
+    Damaged(CodeNumber),
+    /// The number holds the hash of another code.
     #[error("wrong code for number {0}")]
-    Wrong(Slot),
+    Wrong(CodeNumber),
     /// It is proven that the user has no set.
     #[error("the user has no backup codes")]
     NoSet,
@@ -64,7 +64,7 @@ pub enum Refusal {
 pub struct Match<'a, S: ?Sized> {
     store: &'a S,
     user: &'a str,
-    slot: Slot,
+    number: CodeNumber,
     hash: CodeHash,
 }
 
@@ -72,7 +72,7 @@ pub struct Match<'a, S: ?Sized> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// Which code of the set.
-    pub slot: Slot,
+    pub number: CodeNumber,
     /// The id of the set.
     pub set: String,
     /// How many codes are left.
@@ -96,15 +96,15 @@ pub fn judge<'a, S: Store + ?Sized, T>(
     let cost = found.as_ref().ok().and_then(|(_, set)| set.cost()).unwrap_or(request.cost);
     let target = found.and_then(|(user, set)| {
         let (code, counted) = counted?;
-        let slot = code.slot();
-        Ok((Match { store, user, slot, hash: unspent(&set, slot)? }, counted))
+        let number = code.number();
+        Ok((Match { store, user, number, hash: unspent(&set, number)? }, counted))
     });
     let decoy = CodeHash::decoy(cost);
     let hash = target.as_ref().map_or(&decoy, |(target, _)| &target.hash);
     // First of all errors: where it cannot be computed, that must tell nothing of what it would have been for.
     let equal = hash.matches(code.as_ref().map_or(NO_SECRET, Code::secret), memory)?;
     let (target, counted) = target?;
-    if equal { Ok((target, counted)) } else { Err(Refusal::Wrong(target.slot)) }
+    if equal { Ok((target, counted)) } else { Err(Refusal::Wrong(target.number)) }
 }
 
 /// Whether it is proven that the account has no set.
@@ -129,19 +129,19 @@ fn own_or_proven_none(
 }
 
 impl<S: Store + ?Sized> Match<'_, S> {
-    /// The slot of the code.
+    /// The number of the code.
     #[must_use]
-    pub const fn slot(&self) -> Slot {
-        self.slot
+    pub const fn number(&self) -> CodeNumber {
+        self.number
     }
 
-    /// Spends the code. On return its mark is on stable storage.
+    /// Spends the code. On return its record is on stable storage.
     ///
     /// # Errors
     /// A [`SpendError`]: the code must not be accepted, and may be spent all the same.
-    pub fn spend(self, mark: &Mark) -> Result<Accepted, SpendError> {
-        let set = self.store.spend(self.user, self.slot, &self.hash, mark)?;
-        Ok(Accepted { slot: self.slot, left: set.left(), set: set.label.set })
+    pub fn spend(self, record: &SpentRecord) -> Result<Accepted, SpendError> {
+        let set = self.store.spend(self.user, self.number, &self.hash, record)?;
+        Ok(Accepted { number: self.number, left: set.left(), set: set.label.set })
     }
 }
 
@@ -158,11 +158,11 @@ fn own_set<'a>(
     Ok((&account.name, set))
 }
 
-fn unspent(set: &CodeSet, slot: Slot) -> Result<CodeHash, Refusal> {
-    match &set.entry(slot).ok_or(Refusal::NoSlot(slot))?.state {
+fn unspent(set: &CodeSet, number: CodeNumber) -> Result<CodeHash, Refusal> {
+    match &set.entry(number).ok_or(Refusal::NoSuchNumber(number))?.state {
         State::Unspent(hash) => Ok(hash.clone()),
-        State::Spent(mark) => Err(Refusal::Spent(slot, mark.clone())),
-        State::Damaged => Err(Refusal::Damaged(slot)),
+        State::Spent(record) => Err(Refusal::Spent(number, record.clone())),
+        State::Damaged => Err(Refusal::Damaged(number)),
     }
 }
 
@@ -207,12 +207,13 @@ mod tests {
 
         fn renew(&mut self, expected: Expected<'_>) {
             let cost = Cost::new(COST, 1, 1).unwrap();
-            self.codes =
-                (1..=3).map(|n| Code::generate(Slot::new(n).unwrap(), 13, &mut SysRng).unwrap()).collect();
+            self.codes = (1..=3)
+                .map(|n| Code::generate(CodeNumber::new(n).unwrap(), 13, &mut SysRng).unwrap())
+                .collect();
             let mut memory = HeapMemory::default();
             let hash = |code| CodeHash::create(code, cost, &mut SysRng, &mut memory).unwrap();
             let hashes: Vec<_> = self.codes.iter().map(hash).collect();
-            let label = Label::new(&self.account, mark().time, vec![], &mut SysRng).unwrap();
+            let label = Label::new(&self.account, record().time, vec![], &mut SysRng).unwrap();
             self.store()
                 .replace(
                     "alice",
@@ -238,13 +239,13 @@ mod tests {
             let request = Request { account, answer, cost: Cost::new(24, 1, 1).unwrap() };
             let store = self.store();
             let verdict = judge(&store, request, || Ok(()), &mut memory)
-                .map(|(found, ())| found.spend(&mark()).unwrap());
+                .map(|(found, ())| found.spend(&record()).unwrap());
             (verdict, memory.1)
         }
     }
 
-    fn mark() -> Mark {
-        Mark::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7")
+    fn record() -> SpentRecord {
+        SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7")
     }
 
     #[test]
@@ -253,9 +254,11 @@ mod tests {
         let code = world.codes[1].for_sheet();
         let (verdict, runs) = world.attempt(Some(&world.account), code.as_bytes());
         let accepted = verdict.unwrap();
-        assert_eq!((accepted.slot.number(), accepted.left, runs.len()), (2, 2, 1));
+        assert_eq!((accepted.number.get(), accepted.left, runs.len()), (2, 2, 1));
         let (verdict, _) = world.attempt(Some(&world.account), code.as_bytes());
-        assert!(matches!(verdict, Err(Refusal::Spent(slot, read)) if slot.number() == 2 && read == mark()));
+        assert!(
+            matches!(verdict, Err(Refusal::Spent(number, read)) if number.get() == 2 && read == record())
+        );
         assert!(world.attempt(Some(&world.account), world.codes[0].secret()).0.is_ok());
     }
 
@@ -265,8 +268,8 @@ mod tests {
         let account = Some(&world.account);
         let (spent, right) = (world.codes[0].for_sheet(), world.codes[1].for_sheet());
         assert!(world.attempt(account, spent.as_bytes()).0.is_ok());
-        let other = Code::generate(Slot::new(3).unwrap(), 13, &mut SysRng).unwrap();
-        let no_slot = Code::generate(Slot::new(9).unwrap(), 13, &mut SysRng).unwrap();
+        let other = Code::generate(CodeNumber::new(3).unwrap(), 13, &mut SysRng).unwrap();
+        let no_slot = Code::generate(CodeNumber::new(9).unwrap(), 13, &mut SysRng).unwrap();
         let stranger = Account { name: "bob".into(), uid: 1001 };
         let recreated = Account { uid: 2000, ..world.account.clone() };
         let set_cost = COST as usize;
@@ -278,7 +281,7 @@ mod tests {
             (account, pasted.as_bytes(), set_cost, |r| matches!(r, Refusal::Spent(..))),
             (account, another_number.as_bytes(), set_cost, |r| matches!(r, Refusal::Malformed)),
             (account, other.secret(), set_cost, |r| matches!(r, Refusal::Wrong(_))),
-            (account, no_slot.secret(), set_cost, |r| matches!(r, Refusal::NoSlot(_))),
+            (account, no_slot.secret(), set_cost, |r| matches!(r, Refusal::NoSuchNumber(_))),
             (account, b"", set_cost, |r| matches!(r, Refusal::Malformed)),
             (account, &[0xff; 511], set_cost, |r| matches!(r, Refusal::Malformed)),
             (Some(&stranger), right.as_bytes(), 24, |r| matches!(r, Refusal::NoSet)),
@@ -305,7 +308,7 @@ mod tests {
         let old = store.read("alice").unwrap().unwrap().label.set;
         let (found, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         world.renew(Expected::Set(&old));
-        assert!(matches!(found.spend(&mark()), Err(SpendError::Taken)));
+        assert!(matches!(found.spend(&record()), Err(SpendError::Taken)));
         assert_eq!(store.read("alice").unwrap().unwrap().left(), 3);
     }
 
@@ -322,8 +325,14 @@ mod tests {
             self.0.prove_no_other_name(account)
         }
 
-        fn spend(&self, user: &str, slot: Slot, hash: &CodeHash, mark: &Mark) -> Result<CodeSet, SpendError> {
-            self.0.spend(user, slot, hash, mark)
+        fn spend(
+            &self,
+            user: &str,
+            number: CodeNumber,
+            hash: &CodeHash,
+            record: &SpentRecord,
+        ) -> Result<CodeSet, SpendError> {
+            self.0.spend(user, number, hash, record)
         }
 
         fn replace(
@@ -332,7 +341,7 @@ mod tests {
             expected: Expected<'_>,
             new: Option<&str>,
             announce: &mut dyn FnMut() -> std::io::Result<()>,
-            letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<crate::mail::outbox::Letter>,
+            letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<crate::mail::outbox::QueuedNotice>,
         ) -> Result<(), crate::store::ReplaceError> {
             self.0.replace(user, expected, new, announce, letters)
         }
@@ -355,8 +364,8 @@ mod tests {
             Request { account: Some(&world.account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
         let (first, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         let (second, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
-        assert!(first.spend(&mark()).is_ok());
-        assert!(matches!(second.spend(&mark()), Err(SpendError::Taken)));
+        assert!(first.spend(&record()).is_ok());
+        assert!(matches!(second.spend(&record()), Err(SpendError::Taken)));
     }
 
     #[test]

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use backupcodes_core::account::Account;
-use backupcodes_core::code::{Code, Slot};
+use backupcodes_core::code::{Code, CodeNumber};
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CodeHash, Cost, HeapMemory};
 use backupcodes_core::set::{CodeSet, Label, State};
-use backupcodes_core::set::{Mail, Mark};
+use backupcodes_core::set::{Mail, SpentRecord};
 use backupcodes_core::store::FileStore;
 use backupcodes_core::throttle::{Key, Throttle};
 use backupcodes_core::verify::{Accepted, Refusal, Request, judge};
@@ -123,7 +123,7 @@ impl World {
     /// - what is accepted is a code whose very hash stands in a file that names who logs in, by name and uid. So bob's
     ///   code is accepted as alice's only if its hash was put into a file with alice's name and uid, and that takes
     ///   root, who could as well put in one of their own;
-    /// - after it the file is as it was but for a mark in the place of that hash, and the same answer is refused as spent;
+    /// - after it the file is as it was but for a record in the place of that hash, and the same answer is refused as spent;
     /// - what is refused has changed nothing.
     pub(crate) fn play(&self, scene: &Scene) -> usize {
         let (owner, other) = if scene.of_bob { (&self.bob, &self.alice) } else { (&self.alice, &self.bob) };
@@ -140,7 +140,7 @@ impl World {
         for answer in &scene.answers {
             let answer = self.typed(answer);
             let before = fs::read(self.path()).unwrap();
-            let Ok((accepted, mark)) = self.attempt(scene, &answer) else {
+            let Ok((accepted, record)) = self.attempt(scene, &answer) else {
                 assert_eq!(before, fs::read(self.path()).unwrap());
                 continue;
             };
@@ -153,19 +153,22 @@ impl World {
             let hash = self.hash_of(&code).expect("a code that nobody was given was accepted");
             let after = fs::read(self.path()).unwrap();
             let named = known_by_name(before, &after, &self.path());
-            assert!(is_marked(&named, &after, hash, &mark.over(hash.len())), "more than a hash has changed");
+            assert!(
+                is_marked(&named, &after, hash, &record.over(hash.len())),
+                "more than a hash has changed"
+            );
             let set = CodeSet::parse(std::str::from_utf8(&after).unwrap()).ok().unwrap();
             assert!(
-                matches!(&set.entry(accepted.slot).unwrap().state, State::Spent(read) if read.time == mark.time)
+                matches!(&set.entry(accepted.number).unwrap().state, State::Spent(read) if read.time == record.time)
             );
             assert!(
-                matches!(self.attempt(scene, &answer), Err(Refusal::Spent(slot, _)) if slot == accepted.slot)
+                matches!(self.attempt(scene, &answer), Err(Refusal::Spent(number, _)) if number == accepted.number)
             );
         }
         spent.len() - before_all
     }
 
-    fn attempt(&self, scene: &Scene, answer: &[u8]) -> Result<(Accepted, Mark), Refusal> {
+    fn attempt(&self, scene: &Scene, answer: &[u8]) -> Result<(Accepted, SpentRecord), Refusal> {
         let store = FileStore::new(self.folder.path().join("sets"));
         let throttle = Throttle::new(&self.config());
         let account = scene.account(self);
@@ -177,10 +180,10 @@ impl World {
             Ok(counted)
         };
         let (found, counted) = judge(&store, request, count, &mut HeapMemory::default())?;
-        let mark = Mark::new(scene.now.into(), counted.before, "sshd", &scene.source);
-        let accepted = found.spend(&mark).expect("it is spent where it was found");
+        let record = SpentRecord::new(scene.now.into(), counted.before, "sshd", &scene.source);
+        let accepted = found.spend(&record).expect("it is spent where it was found");
         counted.clear().unwrap();
-        Ok((accepted, mark))
+        Ok((accepted, record))
     }
 
     fn typed(&self, answer: &Answer) -> Vec<u8> {
@@ -230,8 +233,8 @@ impl Scene {
 impl Owner {
     fn new(name: &str, uid: u32, random: &mut Always) -> Self {
         let account = Account { name: name.into(), uid };
-        let slots = (1..).filter_map(Slot::new).take(CODES);
-        let codes: Vec<_> = slots.map(|slot| Code::generate(slot, 13, random).unwrap()).collect();
+        let numbers = (1..).filter_map(CodeNumber::new).take(CODES);
+        let codes: Vec<_> = numbers.map(|number| Code::generate(number, 13, random).unwrap()).collect();
         let mut memory = HeapMemory::default();
         let hash = |code| CodeHash::create(code, cost(), random, &mut memory).ok().unwrap();
         let hashes: Vec<_> = codes.iter().map(hash).collect();
@@ -246,8 +249,8 @@ impl Owner {
         let used = self.hashes.iter().zip(uses).filter_map(|(hash, used)| Some((hash, (*used)?)));
         used.fold(self.file.clone(), |file, (hash, mail)| {
             let time = "2026-11-25T07:12:44Z".parse().unwrap();
-            let mark = Mark { mail, ..Mark::new(time, 0, "sshd", "192.0.2.7") };
-            file.replace(hash, &mark.over(hash.len()))
+            let record = SpentRecord { mail, ..SpentRecord::new(time, 0, "sshd", "192.0.2.7") };
+            file.replace(hash, &record.over(hash.len()))
         })
     }
 }
@@ -312,11 +315,11 @@ pub(crate) fn known_by_name(mut before: Vec<u8>, after: &[u8], path: &Path) -> V
     before
 }
 
-/// Whether one of the places of `hash` holds `mark`, and all else is as it was.
-fn is_marked(before: &[u8], after: &[u8], hash: &str, mark: &str) -> bool {
-    let (hash, mark) = (hash.as_bytes(), mark.as_bytes());
+/// Whether one of the places of `hash` holds `record`, and all else is as it was.
+fn is_marked(before: &[u8], after: &[u8], hash: &str, record: &str) -> bool {
+    let (hash, record) = (hash.as_bytes(), record.as_bytes());
     let places = before.windows(hash.len()).enumerate().filter(|(_, window)| *window == hash);
-    places.into_iter().any(|(at, _)| [&before[..at], mark, &before[at + hash.len()..]].concat() == after)
+    places.into_iter().any(|(at, _)| [&before[..at], record, &before[at + hash.len()..]].concat() == after)
 }
 
 /// Whether a hash in the file would take long: a change of its costs may make it so, and is no news.

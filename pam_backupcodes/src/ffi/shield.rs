@@ -12,7 +12,7 @@ use crate::limits::LimitsLifted;
 ///
 /// # Errors
 /// The system refused, in words for the log. `f` may have run all the same.
-pub(crate) fn undisturbed<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn shielded_from_caller<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     shielded(f).map_err(|errno| {
         format!(
             "this process cannot be shielded from its caller ({errno}); expected root with its capabilities"
@@ -139,14 +139,14 @@ mod tests {
         let before = limits();
         let barrier = Barrier::new(2);
         let status = std::thread::scope(|scope| {
-            scope.spawn(|| undisturbed(|| [barrier.wait(), barrier.wait()]).unwrap());
+            scope.spawn(|| shielded_from_caller(|| [barrier.wait(), barrier.wait()]).unwrap());
             barrier.wait();
             assert_ne!(limits(), before);
             // SAFETY: the child looks at its limits, and ends.
             let status = match unsafe { fork() }.unwrap() {
                 ForkResult::Child => {
                     let is_its_own = limits() == before;
-                    let is_lifted = undisturbed(limits).is_ok_and(|lifted| lifted != before);
+                    let is_lifted = shielded_from_caller(limits).is_ok_and(|lifted| lifted != before);
                     let code = i32::from(!is_its_own)
                         + 2 * i32::from(!is_lifted)
                         + 4 * i32::from(limits() != before);
@@ -188,7 +188,7 @@ mod tests {
         let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
         setrlimit(Resource::RLIMIT_FSIZE, 1 << 10, hard).unwrap();
         let before = state();
-        let inside = undisturbed(state).unwrap();
+        let inside = shielded_from_caller(state).unwrap();
         assert!(inside.0.contains(nix::sys::signal::Signal::SIGTERM));
         assert_eq!(inside.1.0, 64 << 10);
         assert_eq!(before, state());

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread::{available_parallelism, scope};
 use std::time::{Duration, Instant};
 
-use backupcodes_core::code::{Code, SHORTEST_SECRET, Slot};
+use backupcodes_core::code::{Code, CodeNumber, SHORTEST_SECRET};
 use backupcodes_core::hash::{CodeHash, Cost, HeapMemory};
 use rand::rngs::SysRng;
 
@@ -32,7 +32,7 @@ pub(super) fn hash_for(threads: usize, time: Duration) -> f64 {
 
 /// Hashes a second. Memory is kept from one to the next, and was touched before the first that counts.
 fn one_thread(barrier: &Barrier, time: Duration) -> f64 {
-    let code = Code::generate(Slot::new(1).unwrap(), SHORTEST_SECRET, &mut SysRng).unwrap();
+    let code = Code::generate(CodeNumber::new(1).unwrap(), SHORTEST_SECRET, &mut SysRng).unwrap();
     let mut memory = HeapMemory::default();
     let mut hash = || CodeHash::create(&code, Cost::DEFAULT, &mut SysRng, &mut memory).unwrap();
     black_box(hash());

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Event, Writer};
 use crate::clock::Time;
 use crate::set::Label;
-use crate::set::Mark;
+use crate::set::SpentRecord;
 use crate::throttle::LOCAL;
 use crate::visible::is_hidden;
 
@@ -26,7 +26,7 @@ pub(super) struct Content {
 pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Event<'_>) -> Content {
     let (user, host) = (shown(&label.user, NAME), &writer.host);
     let words = match event {
-        Event::Used { slot, mark, left } => used(writer, &user, slot.number(), mark, left),
+        Event::Used { number, record, left } => used(writer, &user, number.get(), record, left),
         Event::Made { total } => Words {
             happened: "You have backup codes for logging in now. Each works once.",
             facts: vec![("Left", of(total, total))],
@@ -84,9 +84,15 @@ struct Words {
 const REVOKE: (&str, &str) = ("ends every code of the set", "revoke");
 const SHOW: (&str, &str) = ("shows when and where codes were used", "status");
 
-fn used(writer: &Writer<'_>, user: &str, slot: u8, mark: &Mark, left: Option<(usize, usize)>) -> Words {
+fn used(
+    writer: &Writer<'_>,
+    user: &str,
+    number: u8,
+    record: &SpentRecord,
+    left: Option<(usize, usize)>,
+) -> Words {
     let host = &writer.host;
-    let Mark { fails, service, source, .. } = mark;
+    let SpentRecord { fails, service, source, .. } = record;
     let few = left.map(|(left, _)| left).filter(|&left| left <= writer.low);
     let warning = match few {
         None => String::new(),
@@ -95,7 +101,7 @@ fn used(writer: &Writer<'_>, user: &str, slot: u8, mark: &Mark, left: Option<(us
     };
     let source = if source == LOCAL { "this host itself".into() } else { shown(source, LONG_NAME) };
     let mut facts = vec![
-        ("Code", format!("number {slot} of the sheet")),
+        ("Code", format!("number {number} of the sheet")),
         (
             "Left",
             left.map_or_else(
@@ -114,9 +120,9 @@ fn used(writer: &Writer<'_>, user: &str, slot: u8, mark: &Mark, left: Option<(us
         happened: "One of your backup codes was used to log in. It works no more.",
         from: Some((source, shown(service, LONG_NAME))),
         facts,
-        yours: format!("If this was you, cross code {slot} out on your sheet.{advice}"),
+        yours: format!("If this was you, cross code {number} out on your sheet.{advice}"),
         not_yours: "If this was not you, somebody has your sheet and may have your password.",
-        ..Words::of(format!("Backup code {slot} of {user} was used on {host}{warning}"))
+        ..Words::of(format!("Backup code {number} of {user} was used on {host}{warning}"))
     }
 }
 
@@ -207,35 +213,35 @@ fn word(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::account::Account;
-    use crate::code::Slot;
+    use crate::code::CodeNumber;
     use crate::config::Config;
-    use crate::mail::outbox::Letter;
+    use crate::mail::outbox::QueuedNotice;
     use jiff::tz::{Offset, TimeZone};
     use rand::rngs::SysRng;
 
-    fn letters(user: &str, host: &str, config: &Config, event: Event<'_>) -> Vec<Letter> {
+    fn notices(user: &str, host: &str, config: &Config, event: Event<'_>) -> Vec<QueuedNotice> {
         let account = Account { name: user.into(), uid: 1000 };
         let time = "2026-11-24T12:07:12Z".parse().unwrap();
         let label = Label::new(&account, time, vec!["a@example.org".into()], &mut SysRng).unwrap();
         let label = Label { set: "9f3c21aa".into(), ..label };
         let zone = TimeZone::fixed(Offset::from_seconds(19_800).unwrap());
-        Writer::new(config, host, zone).letters(&label, &label.email, time, event)
+        Writer::new(config, host, zone).notices(&label, &label.email, time, event)
     }
 
-    fn mark(fails: u32, service: &str, source: &str) -> Mark {
-        Mark::new("2026-11-24T12:07:12Z".parse().unwrap(), fails, service, source)
+    fn record(fails: u32, service: &str, source: &str) -> SpentRecord {
+        SpentRecord::new("2026-11-24T12:07:12Z".parse().unwrap(), fails, service, source)
     }
 
-    fn of_use(user: &str, host: &str, mark: &Mark, left: Option<(usize, usize)>) -> String {
-        let slot = Slot::new(3).unwrap();
-        let mut letters = letters(user, host, &Config::default(), Event::Used { slot, mark, left });
-        assert_eq!(letters.len(), 1);
-        letters.remove(0).message
+    fn of_use(user: &str, host: &str, record: &SpentRecord, left: Option<(usize, usize)>) -> String {
+        let number = CodeNumber::new(3).unwrap();
+        let mut notices = notices(user, host, &Config::default(), Event::Used { number, record, left });
+        assert_eq!(notices.len(), 1);
+        notices.remove(0).message
     }
 
     #[test]
     fn a_use_is_told_with_all_that_a_worried_user_asks() {
-        let message = of_use("alice", "web1", &mark(4, "sshd", "192.0.2.7"), Some((6, 10)));
+        let message = of_use("alice", "web1", &record(4, "sshd", "192.0.2.7"), Some((6, 10)));
         let expected = "\
 From: \"Backup codes\" <root>
 To: <a@example.org>
@@ -272,7 +278,7 @@ Tell the administrator of web1 at once. Root of web1 may run:
 
     #[test]
     fn few_left_is_in_the_subject() {
-        let local = mark(0, "login", "local");
+        let local = record(0, "login", "local");
         let message = of_use("alice", "web1", &local, Some((2, 10)));
         assert!(
             message.contains("\nSubject: Backup code 3 of alice was used on web1: only 2 left\n"),
@@ -290,7 +296,7 @@ Tell the administrator of web1 at once. Root of web1 may run:
     #[test]
     fn no_name_leaves_its_place() {
         let evil = "a\r\nBcc: x@example.org\r\n\r\n\u{202e}\0\t'; rm -rf / #%s\u{2028}";
-        let message = of_use(evil, evil, &mark(0, evil, evil), Some((6, 10)));
+        let message = of_use(evil, evil, &record(0, evil, evil), Some((6, 10)));
         let header = message.split("\n\n").next().unwrap();
         let names: Vec<_> = header
             .lines()
@@ -313,7 +319,7 @@ Tell the administrator of web1 at once. Root of web1 may run:
         let body = shown(evil, 300);
         assert!(!body.contains(['\n', '\r', '\0', '\t', '\u{202e}', '\u{2028}']), "{body}");
         assert_eq!(word(evil), format!("'{}'", body.replace('\'', "'\\''")));
-        let long = of_use(&"n".repeat(1000), &"h".repeat(1000), &mark(0, "s", "h"), None);
+        let long = of_use(&"n".repeat(1000), &"h".repeat(1000), &record(0, "s", "h"), None);
         assert!(long.len() < 4096 && long.lines().all(|line| line.len() < 998), "{long}");
     }
 
@@ -322,10 +328,11 @@ Tell the administrator of web1 at once. Root of web1 may run:
         let mut config = Config::default();
         config.notify.copy_to = vec!["sec@example.org".into(), "a@example.org".into()];
         config.notify.contact = "Jürgen, room 7".into();
-        let to = |letters: &[Letter]| letters.iter().map(|letter| letter.to.clone()).collect::<Vec<_>>();
-        let letters = letters("alice", "web1", &config, Event::Revoked { lost: 1 });
-        assert_eq!(to(&letters), ["a@example.org", "sec@example.org"]);
-        assert!(letters[1].message.contains("\nTo: <sec@example.org>\n"));
-        assert!(letters[0].message.contains("Tell J=C3=BCrgen, room 7 at once"), "{}", letters[0].message);
+        let to =
+            |notices: &[QueuedNotice]| notices.iter().map(|notice| notice.to.clone()).collect::<Vec<_>>();
+        let notices = notices("alice", "web1", &config, Event::Revoked { lost: 1 });
+        assert_eq!(to(&notices), ["a@example.org", "sec@example.org"]);
+        assert!(notices[1].message.contains("\nTo: <sec@example.org>\n"));
+        assert!(notices[0].message.contains("Tell J=C3=BCrgen, room 7 at once"), "{}", notices[0].message);
     }
 }

@@ -1,18 +1,18 @@
 //! Who logs in, by which service and from where, as the application tells it.
 
 use backupcodes_core::account::Account;
-use backupcodes_core::origin::{Place, counted_as_stranger, in_one_spelling};
+use backupcodes_core::origin::{Origin, counter_of_unknown_user, normalized_host};
 use pam::items::{Item, RHost, Service, Tty, User};
 use pam::module::PamHandle;
 
 /// What the application tells of the attempt.
-pub(crate) fn of(pamh: &PamHandle, account: Option<&Account>) -> Place {
+pub(crate) fn of(pamh: &PamHandle, account: Option<&Account>) -> Origin {
     let (host, service) = (item::<RHost<'_>>(pamh), item::<Service<'_>>(pamh));
-    Place {
+    Origin {
         user: account.map(|account| account.name.clone()),
-        counted_as: account.is_none().then(|| counted_as_stranger(&service, &item::<User<'_>>(pamh))),
+        counted_as: account.is_none().then(|| counter_of_unknown_user(&service, &item::<User<'_>>(pamh))),
         service,
-        host: Some(host).filter(|host| !is_this_host(host)).map(in_one_spelling),
+        host: Some(host).filter(|host| !is_this_host(host)).map(normalized_host),
         tty: item::<Tty<'_>>(pamh),
     }
 }
