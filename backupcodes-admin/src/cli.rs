@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::sheets::{Destination, Layout};
+use crate::sheet::{Destination, Layout};
 use crate::{PROGRAM, output};
 
 /// Makes, shows, checks and revokes the backup codes of this host's users.

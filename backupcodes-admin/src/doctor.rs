@@ -20,18 +20,12 @@ use std::path::{Path, PathBuf};
 
 use backupcodes_core::config::{Config, ConfigError, PassedOver};
 
-use self::finding::{Finding, Level};
+pub(crate) use self::finding::{Finding, Level};
 use self::stack::WithoutSet;
-use crate::cli::{Doctor, Style};
-use crate::failure::{Failure, Outcome};
-use crate::output::Line;
-use crate::{accounts, output};
+use crate::accounts;
 
-pub(crate) fn run(
-    named: Option<&Path>,
-    config: Result<Config, ConfigError>,
-    arguments: &Doctor,
-) -> Result<Outcome, Failure> {
+/// All that is found, the worst first. `named` is the configuration file that was asked for, and `config` what it holds.
+pub(crate) fn findings(named: Option<&Path>, config: Result<Config, ConfigError>) -> Vec<Finding> {
     let root = Path::new("/");
     let mut findings = Vec::new();
     let mut without_set = WithoutSet::new();
@@ -62,12 +56,7 @@ pub(crate) fn run(
     findings.sort_by_key(|finding| finding.level);
     // What stops several looks is told of once.
     findings.dedup_by(|one, other| one.to_string() == other.to_string());
-    match arguments.format.style {
-        Style::Json => output::print_json(&findings)?,
-        Style::Text => output::print_lines(&lines(&findings))?,
-    }
-    let is_well = findings.iter().all(|finding| finding.level != Level::Error);
-    Ok(if is_well { Outcome::Done } else { Outcome::No })
+    findings
 }
 
 /// The configurations in use: ours, and those that lines of PAM stacks name.
@@ -144,25 +133,4 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MOST).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn lines(findings: &[Finding]) -> Vec<Line> {
-    let of_one = |finding: &Finding| {
-        let plain = console::Style::new();
-        let (word, style) = match finding.level {
-            Level::Error => ("error:", plain.red().bold()),
-            Level::Warning => ("warning:", plain.yellow()),
-            Level::Note => ("note:", plain.dim()),
-        };
-        Line::default().painted(word, &style).and(&format_args!(" {finding}"))
-    };
-    let mut lines: Vec<_> = findings.iter().map(of_one).collect();
-    let counts = [(Level::Error, "error"), (Level::Warning, "warning"), (Level::Note, "note")];
-    let counts =
-        counts.map(|(level, word)| match findings.iter().filter(|finding| finding.level == level).count() {
-            1 => format!("1 {word}"),
-            count => format!("{count} {word}s"),
-        });
-    lines.push(Line::of(&counts.join(", ")));
-    lines
 }

@@ -6,9 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use backupcodes_core::visible::{is_hidden, shown};
-use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue};
-use clap_complete::Shell;
 use console::Style;
 use serde::Serialize;
 
@@ -163,17 +161,6 @@ pub(crate) fn write_row<'a, W: Write>(
         if field.contains(is_hidden) { rows.write_field(shown(field))? } else { rows.write_field(field)? }
     }
     Ok(rows.write_record(None::<&[u8]>)?)
-}
-
-/// A script by which a shell completes the program's command line.
-///
-/// # Errors
-/// [`Failure::Output`].
-pub(crate) fn completions<C: CommandFactory>(program: &str, shell: Shell) -> Result<Outcome, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut C::command(), program, &mut script);
-    write(|out| out.write_all(&script)).map_err(Failure::Output)?;
-    Ok(Outcome::Done)
 }
 
 /// Writes, and sees that it has arrived.

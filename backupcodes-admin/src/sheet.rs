@@ -3,9 +3,11 @@
 use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
 
+mod destination;
 mod html;
 mod text;
 
+pub(crate) use destination::{Destination, Layout, Sheets};
 pub(crate) use html::{HEAD as HTML_HEAD, TAIL as HTML_TAIL, html};
 pub(crate) use text::text;
 

@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::commands::{completions, status};
 use crate::failure::{Failure, Outcome};
 use crate::output::Line;
-use crate::{output, sheet, status, terminal};
+use crate::{output, sheet, terminal};
 
 /// In front of complaints.
 const PROGRAM: &str = "backupcodes";
@@ -70,7 +71,7 @@ fn run(cli: &Cli) -> Result<Outcome, Failure> {
         Command::Status => Session::open(cli)?.status(),
         Command::Renew => Session::open(cli)?.renew(),
         Command::Verify => Session::open(cli)?.verify(),
-        Command::Completions { shell } => output::completions::<Cli>(PROGRAM, shell),
+        Command::Completions { shell } => completions::print::<Cli>(PROGRAM, shell),
     }
 }
 

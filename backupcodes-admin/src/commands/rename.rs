@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::accounts::account;
 use crate::cli::Style;
+use crate::commands::unlock::forget;
 use crate::failure::{Failure, Outcome};
 use crate::output;
-use crate::unlock::forget;
 
 #[derive(Serialize)]
 struct Json<'a> {

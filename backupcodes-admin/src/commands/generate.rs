@@ -19,14 +19,14 @@ use rand::rngs::SysError;
 
 use crate::accounts::{account, asked_for};
 use crate::cli::Generate;
+use crate::commands::unlock::forget;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::progress::Progress;
-use crate::sheets::Sheets;
+use crate::sheet::Sheets;
 use crate::storage::{self, Storage};
 use crate::terminal;
-use crate::unlock::forget;
 use crate::workers::{Next, in_order};
 
 pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Failure> {

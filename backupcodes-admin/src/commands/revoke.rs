@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::accounts::name_of_set;
 use crate::cli::Style;
+use crate::commands::unlock::forget;
 use crate::failure::{Failure, Outcome};
 use crate::output;
-use crate::unlock::forget;
 
 #[derive(Serialize)]
 struct Json<'a> {

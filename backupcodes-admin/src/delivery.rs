@@ -1,12 +1,12 @@
-//! `notify`: hands over to sendmail what is due.
+//! Hands over to sendmail what is due.
 //!
 //! A notice is done with only after sendmail has taken it: a crash between both sends it once more, never not at all. One
 //! run of sendmail has one recipient, so that an address that is refused holds up no other.
 
 mod control_groups;
 mod log;
+pub(crate) mod process_state;
 mod sendmail;
-mod surroundings;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::CommandExt;
@@ -26,8 +26,6 @@ use backupcodes_core::store::{FileStore, Store, StoreError};
 use process_wrap::std::{ProcessSession, StdCommandWrap};
 
 use self::sendmail::Handed;
-pub(crate) use self::surroundings::{is_ignored, leave as leave_surroundings};
-use crate::failure::{Failure, Outcome};
 use crate::output;
 
 /// For so long after a refusal a user's refused letters rest.
@@ -35,8 +33,8 @@ const REST: Duration = Duration::from_secs(24 * 60 * 60);
 /// A letter that is refused for so many days is given up.
 const GIVEN_UP: u32 = 30;
 
-/// Delivers until nothing is left that was not tried.
-pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
+/// Delivers until nothing is left that was not tried. How much could not be delivered, or looked for.
+pub(crate) fn run(config: &Config) -> usize {
     let host = notice::host_name();
     let mut delivery = Delivery {
         config,
@@ -62,10 +60,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Failure> {
             break;
         }
     }
-    match delivery.failed {
-        0 => Ok(Outcome::Done),
-        failed => Err(Failure::Undelivered(failed)),
-    }
+    delivery.failed
 }
 
 /// Starts a delivery that goes on by itself.

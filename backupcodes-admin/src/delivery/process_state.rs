@@ -16,6 +16,7 @@ use nix::unistd::{Pid, chdir, close, geteuid, getgroups, setgroups, setresgid, s
 
 use super::control_groups;
 use crate::failure::Failure;
+use crate::interrupt::is_ignored;
 
 /// Root's ids, init's control groups, no limits, init's processors, the usual signals and timers, no descriptors but the three, `/`, and a strict umask.
 ///
@@ -98,15 +99,6 @@ fn take_signals() {
             let _ = signal_hook::flag::register(signal, Arc::clone(&nothing));
         }
     }
-}
-
-/// Whether this process was started with the signal ignored, or ignores it since.
-pub(crate) fn is_ignored(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    let bit = signal.checked_sub(1).and_then(|bit| u32::try_from(bit).ok());
-    bit.and_then(|bit| ignored.checked_shr(bit)).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// All but the standard three: what is opened from here on does not pass to a child.
