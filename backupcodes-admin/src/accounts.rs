@@ -22,7 +22,7 @@ struct Entry {
     shell: String,
 }
 
-/// From here on uids and gids are people's, where /etc/login.defs says nothing else: login.defs(5).
+/// From here on uids are people's, where /etc/login.defs says nothing else: login.defs(5).
 const UID_MIN: u32 = 1000;
 /// The user of nobody's files.
 const NOBODY: u32 = 65_534;
@@ -174,16 +174,9 @@ fn is_local(nsswitch: &str) -> bool {
     })
 }
 
-pub(crate) fn least_uid(login_defs: &str) -> u32 {
-    number(login_defs, "UID_MIN").unwrap_or(UID_MIN)
-}
-
-pub(crate) fn least_gid(login_defs: &str) -> u32 {
-    number(login_defs, "GID_MIN").unwrap_or(UID_MIN)
-}
-
-fn number(login_defs: &str, keyword: &str) -> Option<u32> {
-    login_defs.lines().find_map(|line| line.trim_start().strip_prefix(keyword)?.trim().parse().ok())
+fn least_uid(login_defs: &str) -> u32 {
+    let number = |line: &str| line.trim_start().strip_prefix("UID_MIN")?.trim().parse().ok();
+    login_defs.lines().find_map(number).unwrap_or(UID_MIN)
 }
 
 /// Those that the group lists, and those whose own group it is (of those that the database lists at all).
@@ -279,6 +272,5 @@ carl:x:1002:1002::/srv:/bin/sh";
     fn the_least_uid_is_what_login_defs_says() {
         assert_eq!(least_uid("# UID_MIN 5\nUID_MIN\t\t\t  500\nUID_MAX 60000\nSYS_UID_MIN 101\n"), 500);
         assert_eq!(least_uid("UID_MIN none\n"), 1000);
-        assert_eq!(least_gid("UID_MIN 500\nSYS_GID_MIN 101\nGID_MIN\t100\n"), 100);
     }
 }

@@ -1,4 +1,7 @@
+use std::fs;
+
 use super::*;
+use crate::line::{Lines, lines, words};
 
 fn words_of(text: &str) -> Vec<String> {
     words(text)

@@ -2,25 +2,24 @@
 //!
 //! Each stack is walked as libpam walks it, in every way that its modules can answer. Only stacks with the module are judged.
 
-mod alike;
 mod drafts;
 mod lockers;
-mod modules;
+mod logins;
+mod ours;
 mod report;
 mod rules;
 mod servers;
-mod walk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pam_stack::{Action, Entry, Fault, Files, Kind, Place, Stack};
+use pam_stack::{Action, Entry, Fault, Files, Kind, Place, Stack, modules};
 
 use crate::doctor::finding::{Finding, Level};
 use crate::doctor::module::security_directories;
-use crate::doctor::stack::modules::{OURS, Role, role};
+use crate::doctor::stack::logins::Logins;
+use crate::doctor::stack::ours::{OURS, Role, role};
 use crate::doctor::stack::report::{Draft, Report};
-use crate::doctor::stack::walk::Walk;
 
 /// The PAM service of sshd.
 const SSHD: &str = "sshd";
@@ -96,10 +95,10 @@ pub(crate) fn has_module(root: &Path, service: &str) -> bool {
 /// What sshd's stack asks. Where it asks for a code alone, a key has to come before it.
 pub(crate) fn asked_by_sshd(root: &Path) -> Asked {
     let stack = Files::below(root).effective(SSHD);
-    let lines = || ours(&stack).map(|(at, _)| Walk::new(root, SSHD, &stack.entries, at));
-    if !has(&stack, Role::FirstFactor) && lines().any(|walk| rules::lets_in_by_code_alone(&walk)) {
+    let lines = || ours(&stack).map(|(at, _)| Logins::new(root, SSHD, &stack.entries, at));
+    if !has(&stack, Role::FirstFactor) && lines().any(|logins| rules::accepts_code_alone(&logins)) {
         Asked::Code
-    } else if lines().any(|walk| rules::needs_password_and_code(&walk)) {
+    } else if lines().any(|logins| rules::needs_password_and_code(&logins)) {
         Asked::PasswordAndCode
     } else {
         Asked::Other
@@ -111,7 +110,7 @@ pub(crate) fn configurations(root: &Path) -> BTreeMap<PathBuf, Place> {
     let files = [Files::below(root), Files::of_sessions(root)];
     let stacks: Vec<_> = files.iter().flat_map(stacks).collect();
     let named = stacks.iter().flat_map(|(_, stack)| ours(stack));
-    let named = named.filter_map(|(_, entry)| Some((modules::options(entry).conf?, entry.place.clone())));
+    let named = named.filter_map(|(_, entry)| Some((ours::options(entry).conf?, entry.place.clone())));
     // The first one stays.
     named.collect::<Vec<_>>().into_iter().rev().collect()
 }
@@ -121,9 +120,7 @@ pub(crate) fn of_users(root: &Path) -> Vec<(String, Option<PathBuf>)> {
     let mut found = Vec::new();
     for (service, stack) in stacks(&Files::below(root)) {
         if lockers::runs_as_user(&service) {
-            found.extend(
-                ours(&stack).next().map(|(_, entry)| (service.clone(), modules::options(entry).conf)),
-            );
+            found.extend(ours(&stack).next().map(|(_, entry)| (service.clone(), ours::options(entry).conf)));
         }
     }
     found
@@ -188,7 +185,7 @@ impl<'a> Judge<'a> {
 
     fn options(&mut self, level: Level, consequence: &str) {
         for (_, entry) in ours(self.stack) {
-            let unknown = modules::unknown_options(entry);
+            let unknown = ours::unknown_options(entry);
             let Some((_, complaint)) = unknown.first() else { continue };
             let named: Vec<String> = unknown.iter().map(|(argument, _)| format!("{argument:?}")).collect();
             self.add(&entry.place, drafts::unknown_option(level, &named.join(", "), consequence, complaint));
@@ -198,65 +195,65 @@ impl<'a> Judge<'a> {
     /// What can happen in a login.
     fn ways(&mut self) {
         for (at, entry) in ours(self.stack) {
-            let walk = Walk::new(self.root, self.service, &self.stack.entries, at);
-            if !walk.can_succeed(walk::Step::default(), &rules::all) {
+            let logins = Logins::new(self.root, self.service, &self.stack.entries, at);
+            if !logins.can_succeed(&ours::results) {
                 self.add(&entry.place, drafts::nobody_gets_in());
                 continue;
             }
-            let can_ordinary_users = |walk: &Walk<'_>| {
-                walk.can_succeed(walk::Step::default(), &|entry| rules::to_ordinary_users(walk, entry))
-            };
-            if let Some(line) = walk.led_by(|walk| !can_ordinary_users(walk)) {
+            let can_ordinary_users =
+                |logins: &Logins<'_>| logins.can_succeed(&|entry| rules::to_ordinary_users(logins, entry));
+            if let Some(line) = logins.led_by(|logins| !can_ordinary_users(logins)) {
                 self.add(&entry.place, drafts::led_past(drafts::Led::NobodyGetsIn, line));
                 continue;
             }
-            if !walk.ends(&rules::all).into_iter().any(|end| end.is_success && end.facts.ours.is_some()) {
+            if !logins.ends(&ours::results).into_iter().any(|end| end.is_success && end.facts.ours.is_some())
+            {
                 self.add(&entry.place, drafts::never_asked(self.jump_over(at)));
                 continue;
             }
             // That a password is enough without a code is said with it.
-            let or_password = self.alone(at, &walk) || lockers::is_locker(self.service);
-            let ignored = rules::ignored(&walk, or_password);
+            let or_password = self.alone(at, &logins) || lockers::is_locker(self.service);
+            let ignored = rules::ignored(&logins, or_password);
             if !ignored.is_empty() {
                 self.add(&entry.place, drafts::refusal_ignored(&ignored));
             }
-            if rules::burns(&walk) {
+            if rules::wastes_codes(&logins) {
                 self.add(&entry.place, drafts::burns_codes());
             }
             let asking = self.around(at).1.iter().find(|entry| modules::asks(entry));
-            if let Some(asking) = asking.filter(|_| rules::asks_first(&walk)) {
+            if let Some(asking) = asking.filter(|_| rules::asks_first(&logins)) {
                 self.add(&entry.place, drafts::code_first(&entry.place, asking));
             }
             let is_locker = lockers::answers_once(self.service);
-            if (is_locker || servers::answers_once(self.service)) && rules::needs_password_and_code(&walk) {
+            if (is_locker || servers::answers_once(self.service)) && rules::needs_password_and_code(&logins) {
                 self.add(&entry.place, if is_locker { drafts::one_answer() } else { drafts::one_password() });
             }
-            self.handed(at, &walk);
+            self.handed(at, &logins);
         }
     }
 
     /// One answer where two are meant, or none. Whether a code is enough.
-    fn alone(&mut self, at: usize, walk: &Walk<'_>) -> bool {
+    fn alone(&mut self, at: usize, logins: &Logins<'_>) -> bool {
         let (before, behind) = self.around(at);
-        let place = walk.entries.get(at).map(|entry| &entry.place);
+        let place = logins.entries.get(at).map(|entry| &entry.place);
         let Some(place) = place else { return false };
         let first = behind.iter().find(|entry| role(entry) == Role::FirstFactor);
-        let first = first.filter(|_| rules::lets_in_without_password(walk));
-        let is_code_alone = first.is_some() || rules::lets_in_by_code_alone(walk);
+        let first = first.filter(|_| rules::accepts_without_password(logins));
+        let is_code_alone = first.is_some() || rules::accepts_code_alone(logins);
         if first.is_some() || is_code_alone && !self.may_ask_for_one() {
-            let led_by = walk.led_by(rules::lets_in_without_password);
+            let led_by = logins.led_by(rules::accepts_without_password);
             let led = led_by.map(|line| drafts::led_past(drafts::Led::CodeAlone, line));
             let behind = || first.map(drafts::code_alone);
             self.add_alone(place, led.or_else(behind).unwrap_or_else(drafts::nothing_but_a_code));
         }
-        if rules::lets_in_by_password_alone(walk) && !lockers::is_locker(self.service) {
-            let led_by = walk.led_by(rules::lets_in_by_password_alone);
+        if rules::accepts_password_alone(logins) && !lockers::is_locker(self.service) {
+            let led_by = logins.led_by(rules::accepts_password_alone);
             let draft = led_by.map(|line| drafts::led_past(drafts::Led::PasswordAlone, line));
             self.add_alone(place, draft.unwrap_or_else(drafts::password_alone));
         }
         for entry in before {
-            let is_always_true = walk.alike(entry) == Some("success");
-            if (is_always_true || modules::is_no_exception(entry)) && walk.lets_in_unasked(entry) {
+            let is_always_true = logins.same_for_all(entry) == Some("success");
+            if (is_always_true || modules::is_no_exception(entry)) && logins.accepts_unasked(entry) {
                 self.add(&entry.place, drafts::lets_in_unasked(entry, is_always_true));
             }
         }
@@ -264,33 +261,31 @@ impl<'a> Judge<'a> {
     }
 
     /// What goes from one module to another.
-    fn handed(&mut self, at: usize, walk: &Walk<'_>) {
+    fn handed(&mut self, at: usize, logins: &Logins<'_>) {
         let (before, behind) = self.around(at);
-        let Some(entry) = walk.entries.get(at) else { return };
-        let options = modules::options(entry);
-        if options.use_first_pass && !before.iter().any(modules::may_leave_answer) {
+        let Some(entry) = logins.entries.get(at) else { return };
+        let options = ours::options(entry);
+        if options.use_first_pass && !before.iter().any(ours::may_leave_authtok) {
             self.add(&entry.place, drafts::nothing_to_take());
         }
-        if options.forward_pass && !rules::hands_on(walk) {
+        if options.forward_pass && !rules::accepts_forwarded(logins) {
             self.add(&entry.place, drafts::forward_pass_alone());
-        } else if options.forward_pass && !behind.iter().any(modules::takes_answer) {
+        } else if options.forward_pass && !behind.iter().any(modules::takes_authtok) {
             self.add(&entry.place, drafts::asks_again());
         }
     }
 
     fn without_set(&mut self, without_set: &WithoutSet) {
         let Some((at, entry)) = ours(self.stack).next() else { return };
-        let Some(accounts) = without_set.get(&modules::options(entry).conf).filter(|all| !all.is_empty())
-        else {
+        let Some(accounts) = without_set.get(&ours::options(entry).conf).filter(|all| !all.is_empty()) else {
             return;
         };
-        let walk = Walk::new(self.root, self.service, &self.stack.entries, at);
+        let logins = Logins::new(self.root, self.service, &self.stack.entries, at);
         let results = |entry: &Entry| match role(entry) {
-            Role::Ours => modules::results_without_set(entry).to_vec(),
-            _ => rules::all(entry),
+            Role::Ours => ours::results_without_set(entry).to_vec(),
+            _ => ours::results(entry),
         };
-        let start = walk::Step::default;
-        if walk.can_succeed(start(), &rules::all) && !walk.can_succeed(start(), &results) {
+        if logins.can_succeed(&ours::results) && !logins.can_succeed(&results) {
             self.add(&entry.place, drafts::locked_out(accounts));
         }
     }

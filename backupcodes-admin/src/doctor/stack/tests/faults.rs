@@ -92,7 +92,7 @@ fn a_refusal_that_counts_for_nothing() {
 fn an_error_of_ours_that_counts_for_nothing() {
     let unix = "auth requisite pam_unix.so\n";
     let line = |control: &str| format!("auth [{control}] pam_backupcodes.so\n");
-    let results: Vec<_> = modules::failures().collect();
+    let results: Vec<_> = ours::failures().collect();
     assert!(results.len() == 29 && results.contains(&"module_unknown"), "{results:?}");
     for result in &results {
         let control = format!("success=ok ignore=ignore {result}=ignore default=bad");

@@ -1,19 +1,19 @@
-//! What modules that ask for nothing say of every ordinary user alike. A jump by such a test is no exception.
+//! What modules that ask for nothing return for every ordinary user alike. A jump by such a test is no exception.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
-use pam_stack::Entry;
+use crate::Entry;
+use crate::files::read;
+use crate::modules::name;
 
-use crate::accounts;
-use crate::doctor::read_small;
-use crate::doctor::stack::modules::name;
-
-/// The greatest uid of people on this host, where /etc/login.defs says nothing else. Directory services go beyond it.
+/// The uids of people on a host, where /etc/login.defs says nothing else: login.defs(5). Directory services go beyond them.
+const UID_MIN: u32 = 1000;
 const UID_MAX: u32 = 60_000;
 
 /// The one result of a module for all ordinary users of a host. `None` where it depends on the user, and for all other modules.
-pub(crate) fn said_of_all(root: &Path, host: &Host, entry: &Entry) -> Option<&'static str> {
+#[must_use]
+pub fn result_for_all(root: &Path, host: &Host, entry: &Entry) -> Option<&'static str> {
     let arguments: Vec<&str> = entry.arguments().iter().map(String::as_str).collect();
     // The caller is root in sshd, and the user in sudo.
     if arguments.contains(&"use_uid") {
@@ -50,7 +50,7 @@ fn has_no_rule(root: &Path, arguments: &[&str]) -> bool {
             drop_ins.map(|file| file.path()).chain(tables).collect()
         }
     };
-    tables.iter().all(|table| match read_small(table) {
+    tables.iter().all(|table| match read(table) {
         Ok(text) => !String::from_utf8_lossy(&text).lines().any(|line| line.trim_start().starts_with('-')),
         Err(error) => error.kind() == ErrorKind::NotFound,
     })
@@ -60,7 +60,7 @@ fn has_no_rule(root: &Path, arguments: &[&str]) -> bool {
 fn of_list(root: &Path, arguments: &[&str]) -> Option<&'static str> {
     let file = value(arguments, "file=")?;
     let sense = value(arguments, "sense=")?;
-    match read_small(&root.join(file.trim_start_matches('/'))) {
+    match read(&root.join(file.trim_start_matches('/'))) {
         Ok(text) if !text.iter().all(u8::is_ascii_whitespace) => None,
         Ok(_) => Some(if sense == "deny" { "success" } else { "auth_err" }),
         Err(_) => Some(if value(arguments, "onerr=") == Some("succeed") { "success" } else { "service_err" }),
@@ -72,7 +72,7 @@ fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
 }
 
 /// What conditions are compared with.
-pub(crate) struct Host {
+pub struct Host {
     /// The stack `other` is that of any service.
     service: Option<String>,
     least_uid: u32,
@@ -82,13 +82,17 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn of(root: &Path, service: &str) -> Self {
-        let read = |file: &str| {
-            String::from_utf8_lossy(&read_small(&root.join(file)).unwrap_or_default()).into_owned()
+    /// The host below a root, for the stack of a service.
+    #[must_use]
+    pub fn of(root: &Path, service: &str) -> Self {
+        let text =
+            |file: &str| String::from_utf8_lossy(&read(&root.join(file)).unwrap_or_default()).into_owned();
+        let (login_defs, passwd) = (text("etc/login.defs"), text("etc/passwd"));
+        let number = |keyword: &str| {
+            login_defs.lines().find_map(|line| line.trim_start().strip_prefix(keyword)?.trim().parse().ok())
         };
-        let (login_defs, passwd) = (read("etc/login.defs"), read("etc/passwd"));
-        let least_uid = accounts::least_uid(&login_defs);
-        let mut least_gid = accounts::least_gid(&login_defs);
+        let least_uid = number("UID_MIN").unwrap_or(UID_MIN);
+        let mut least_gid = number("GID_MIN").unwrap_or(UID_MIN);
         let mut system = vec!["root".to_owned(), "toor".to_owned()];
         for (name, uid, gid) in passwd.lines().filter_map(account) {
             // Some distributions have one group for all people, of a lower number.
@@ -184,9 +188,9 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, first) => first.is_none(),
         (Some((b'*', rest)), None) => matches(rest, text),
-        (Some((b'*', rest)), Some((_, behind))) => matches(rest, text) || matches(pattern, behind),
-        (Some((b'?', rest)), Some((_, behind))) => matches(rest, behind),
-        (Some((wanted, rest)), Some((byte, behind))) => wanted == byte && matches(rest, behind),
+        (Some((b'*', rest)), Some((_, after))) => matches(rest, text) || matches(pattern, after),
+        (Some((b'?', rest)), Some((_, after))) => matches(rest, after),
+        (Some((wanted, rest)), Some((byte, after))) => wanted == byte && matches(rest, after),
         (Some(_), None) => false,
     }
 }

@@ -1,0 +1,321 @@
+//! The files in `/etc/pam.d`, and what libpam makes of them: a stack, with all includes followed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::control::Control;
+use crate::line::{Fault, Line, Lines, is_invisible, lines, words};
+use crate::{Entry, Kind, Place, Stack};
+
+/// The host's own files, and the distribution's for services that are not among these.
+const FOLDERS: [&str; 2] = ["etc/pam.d", "usr/lib/pam.d"];
+
+/// The type of lines for `pam_authenticate`.
+const AUTH: &str = "auth";
+
+/// Words that another file's name follows.
+const INCLUDING: [&str; 3] = ["@include", "include", "substack"];
+
+/// The service that libpam takes for one without `auth` lines.
+const OTHER: &str = "other";
+
+/// libpam follows files that include each other so deep (`PAM_SUBSTACK_MAX_LEVEL`).
+const DEEPEST: usize = 16;
+
+/// No stack of a working host has so many lines: two files that include each other twice would grow to 2^16.
+const LONGEST: usize = 2048;
+
+/// Left behind by editors and package managers: no program starts a service of such a name.
+const LEFT_BEHIND: [&str; 9] =
+    ["~", ".bak", ".old", ".orig", ".swp", ".rpmnew", ".rpmsave", ".rpmorig", ".pacnew"];
+
+/// The PAM files below a root.
+pub struct Files<'a> {
+    root: &'a Path,
+    /// The type of the lines that are taken.
+    wanted: &'static str,
+}
+
+impl<'a> Files<'a> {
+    /// Their `auth` lines.
+    #[must_use]
+    pub const fn below(root: &'a Path) -> Self {
+        Self { root, wanted: AUTH }
+    }
+
+    /// Their `session` lines.
+    #[must_use]
+    pub const fn of_sessions(root: &'a Path) -> Self {
+        Self { root, wanted: "session" }
+    }
+
+    /// Their `account` lines.
+    #[must_use]
+    pub const fn of_accounts(root: &'a Path) -> Self {
+        Self { root, wanted: "account" }
+    }
+
+    /// All services, but those that only stand in for their parts: files that others include and that include none, as
+    /// `common-auth` and `system-auth` do.
+    #[must_use]
+    pub fn services(&self) -> Vec<String> {
+        let names: Vec<String> = self.names().into_iter().collect();
+        let includes = |name: &String| self.find(name).map_or_else(Vec::new, |file| file.includes());
+        let is_part = |name: &String| {
+            includes(name).is_empty() && names.iter().any(|other| includes(other).contains(name))
+        };
+        names.iter().filter(|name| !is_part(name)).cloned().collect()
+    }
+
+    /// The lines of a service itself. `None` without such a file.
+    #[must_use]
+    pub fn stack(&self, service: &str) -> Option<Stack> {
+        let mut stack = Stack::default();
+        let file = self.find(service)?;
+        stack.is_refused = !self.take(&mut stack, &file, Requested::Any, Depth::default());
+        Some(stack)
+    }
+
+    /// What libpam goes through for a service: the lines of `other` where there are none of its own.
+    #[must_use]
+    pub fn effective(&self, service: &str) -> Stack {
+        match self.stack(service) {
+            Some(stack) if stack.is_refused || !stack.entries.is_empty() => stack,
+            _ => self.stack(OTHER).unwrap_or_default(),
+        }
+    }
+
+    /// Lines that are not what they look like, in files that name a module or include such a file, if only in a line that is lost.
+    #[must_use]
+    pub fn faults_around(&self, module: &str) -> Vec<(Place, Fault)> {
+        let names = self.names();
+        let mut files: BTreeMap<&String, File> =
+            names.iter().filter_map(|name| Some((name, self.find(name)?))).collect();
+        let mut found = Vec::new();
+        let mut names_it: Vec<String> = Vec::new();
+        loop {
+            let leads_there = |file: &File| {
+                let includes = file.seeming_includes();
+                file.said().any(|line| line.contains(module))
+                    || includes.iter().any(|name| names_it.contains(name))
+            };
+            let next: Vec<&String> =
+                files.iter().filter(|(_, file)| leads_there(file)).map(|(name, _)| *name).collect();
+            if next.is_empty() {
+                return found;
+            }
+            for (name, file) in next.into_iter().filter_map(|name| Some((name, files.remove(name)?))) {
+                found.extend(file.faults());
+                names_it.extend([name.clone(), file.shown]);
+            }
+        }
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let entries = FOLDERS.iter().filter_map(|folder| fs::read_dir(self.root.join(folder)).ok()).flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let is_left_behind = |name: &String| {
+            name.starts_with(['.', '#'])
+                || LEFT_BEHIND.iter().any(|end| name.ends_with(end))
+                || [".dpkg-", ".ucf-"].iter().any(|part| name.contains(part))
+        };
+        names.filter(|name| !is_left_behind(name)).collect()
+    }
+
+    /// A service's file, or one that a line includes.
+    fn find(&self, name: &str) -> Option<File> {
+        let relative = name.trim_start_matches('/');
+        let candidates: Vec<PathBuf> = match name.starts_with('/') {
+            true => vec![relative.into()],
+            false => FOLDERS.iter().map(|folder| Path::new(folder).join(relative)).collect(),
+        };
+        candidates.into_iter().find_map(|path| {
+            let bytes = read(&self.root.join(&path)).ok()?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Some(File { shown: format!("/{}", path.display()), text })
+        })
+    }
+
+    /// Adds the lines of a file. False where libpam gives the file up.
+    fn take(&self, stack: &mut Stack, file: &File, requested: Requested, depth: Depth) -> bool {
+        let Lines { lines, is_whole, .. } = lines(&file.text);
+        stack.faults.extend(file.faults());
+        for line in &lines {
+            let place = Place { file: file.shown.clone(), line: line.number };
+            if !self.take_line(stack, place, &line.text, requested, depth) {
+                return false;
+            }
+        }
+        is_whole
+    }
+
+    fn take_line(
+        &self,
+        stack: &mut Stack,
+        place: Place,
+        text: &str,
+        requested: Requested,
+        depth: Depth,
+    ) -> bool {
+        let mut words = words(text).into_iter();
+        let first = words.next().unwrap_or_default();
+        let level = depth.substacks;
+        let must_fail = |place, control| Entry { place, level, control, kind: Kind::MustFail };
+        let Some(kind) = Type::of(&first, self.wanted) else {
+            // libpam takes an unknown type for `auth`, the one where a failure matters most.
+            let control = words.next().map_or_else(Control::bad, |word| Control::parse(&word));
+            stack.entries.push(must_fail(place, control));
+            return true;
+        };
+        let (name, inner, is_wanted) = match kind {
+            Type::Include => (words.next(), depth.included(), requested),
+            Type::Other => return true,
+            Type::Wanted => {
+                let Some(word) = words.next() else {
+                    stack.entries.push(must_fail(place, Control::bad()));
+                    return true;
+                };
+                let inner = match word.to_ascii_lowercase().as_str() {
+                    "include" => depth.included(),
+                    "substack" => depth.in_substack(),
+                    _ => {
+                        let control = Control::parse(&word);
+                        let kind = words
+                            .next()
+                            .map(|path| Kind::Module { path, arguments: words.collect() })
+                            .unwrap_or(Kind::MustFail);
+                        stack.entries.push(Entry { place, level, control, kind });
+                        return true;
+                    }
+                };
+                (words.next(), inner, Requested::Wanted)
+            }
+        };
+        if inner.substacks > level {
+            let kind = Kind::Substack;
+            stack.entries.push(Entry { place: place.clone(), level, control: Control::bad(), kind });
+        }
+        let is_near = inner.files < DEEPEST && stack.entries.len() < LONGEST;
+        let included = name.as_deref().filter(|_| is_near).and_then(|name| self.find(name));
+        if included.is_none() {
+            stack.missing.push((place.clone(), name.unwrap_or_default()));
+        }
+        if included.is_some_and(|file| self.take(stack, &file, is_wanted, inner)) {
+            return true;
+        }
+        if matches!((kind, requested), (Type::Include, Requested::Any)) {
+            // Debian's `@include` has no type to make a failing line of.
+            return false;
+        }
+        stack.entries.push(must_fail(place, Control::bad()));
+        true
+    }
+}
+
+/// Which lines are taken of a file: `@include` takes all, `auth include` those of its own type.
+#[derive(Clone, Copy)]
+enum Requested {
+    Any,
+    Wanted,
+}
+
+/// How many files and substacks are around a line.
+#[derive(Clone, Copy, Default)]
+struct Depth {
+    files: usize,
+    substacks: usize,
+}
+
+impl Depth {
+    const fn included(self) -> Self {
+        Self { files: self.files.saturating_add(1), ..self }
+    }
+
+    const fn in_substack(self) -> Self {
+        Self { substacks: self.substacks.saturating_add(1), ..self.included() }
+    }
+}
+
+/// What a line begins with.
+#[derive(Clone, Copy)]
+enum Type {
+    Wanted,
+    /// Of another type: not judged.
+    Other,
+    /// Debian's `@include`
+    Include,
+}
+
+impl Type {
+    fn of(word: &str, wanted: &str) -> Option<Self> {
+        match word.strip_prefix('-').unwrap_or(word).to_ascii_lowercase().as_str() {
+            known if known == wanted => Some(Self::Wanted),
+            AUTH | "account" | "password" | "session" => Some(Self::Other),
+            "@include" => Some(Self::Include),
+            _ => None,
+        }
+    }
+}
+
+/// What a file holds. One that never ends, or is no file, has nothing.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    // To open a pipe without a writer would be to wait for one.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+struct File {
+    shown: String,
+    text: String,
+}
+
+impl File {
+    /// What it includes, for whatever type.
+    fn includes(&self) -> Vec<String> {
+        let of_line = |line: &Line| match words(&line.text).as_slice() {
+            [first, name, ..] if matches!(Type::of(first, AUTH), Some(Type::Include)) => Some(name.clone()),
+            [_, word, name, ..] if ["include", "substack"].contains(&word.to_ascii_lowercase().as_str()) => {
+                Some(name.clone())
+            }
+            _ => None,
+        };
+        lines(&self.text).lines.iter().filter_map(of_line).collect()
+    }
+
+    /// Its lines as a person reads them, without comments.
+    fn said(&self) -> impl Iterator<Item = &str> {
+        self.text.split(['\n', '\r']).map(|line| line.split('#').next().unwrap_or_default())
+    }
+
+    /// What it would include if its lines were what they look like.
+    fn seeming_includes(&self) -> Vec<String> {
+        let is_edge = |char: char| char == '\\' || char == '[' || char == ']' || is_invisible(char);
+        let mut found = Vec::new();
+        for said in self.said() {
+            let words: Vec<&str> = said.split_whitespace().map(|word| word.trim_matches(is_edge)).collect();
+            let pairs = words.iter().zip(words.iter().skip(1));
+            let is_include = |word: &str| INCLUDING.contains(&word.to_ascii_lowercase().as_str());
+            found.extend(pairs.filter(|(word, _)| is_include(word)).map(|(_, name)| (*name).to_owned()));
+        }
+        found
+    }
+
+    /// Its lines that are not what they look like: one that goes on with its own words after a backslash is no such line.
+    fn faults(&self) -> Vec<(Place, Fault)> {
+        let is_lost = |fault: &Fault| match fault {
+            Fault::Joins(Some((_, text))) => {
+                words(text).first().is_some_and(|word| Type::of(word, AUTH).is_some())
+            }
+            _ => true,
+        };
+        let faults = lines(&self.text).faults.into_iter().filter(|(_, fault)| is_lost(fault));
+        faults.map(|(line, fault)| (Place { file: self.shown.clone(), line }, fault)).collect()
+    }
+}
