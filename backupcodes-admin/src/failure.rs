@@ -8,8 +8,6 @@ use backupcodes_core::store::{ReplaceError, StoreError};
 use nix::errno::Errno;
 use rand::rngs::SysError;
 
-use crate::output;
-
 /// How a command ends that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -167,18 +165,6 @@ impl Failure {
                 Self::TooLate
             }
             other => other,
-        }
-    }
-
-    /// A single failure is the command's; of several each is told, and then how many there were.
-    pub(crate) fn report(mut failed: Vec<Self>, total: usize) -> Result<(), Self> {
-        match failed.len() {
-            0 => Ok(()),
-            1 if total == 1 => failed.pop().map_or(Ok(()), Err),
-            count => {
-                failed.iter().for_each(|failure| output::complain(failure));
-                Err(Self::Some { failed: count, total })
-            }
         }
     }
 }

@@ -56,6 +56,18 @@ pub(crate) fn refuse(program: &str, error: &clap::Error) -> ! {
     std::process::exit(2)
 }
 
+/// A single failure is the command's; of several each is told, and then how many there were.
+pub(crate) fn report(mut failed: Vec<Failure>, total: usize) -> Result<(), Failure> {
+    match failed.len() {
+        0 => Ok(()),
+        1 if total == 1 => failed.pop().map_or(Ok(()), Err),
+        count => {
+            failed.iter().for_each(|failure| complain(failure));
+            Err(Failure::Some { failed: count, total })
+        }
+    }
+}
+
 /// One line on standard error. If that fails, the exit status still tells.
 pub(crate) fn complain(what: &dyn Display) {
     complain_as(crate::PROGRAM, what);

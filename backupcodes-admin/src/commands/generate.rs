@@ -56,7 +56,7 @@ pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Fail
         let go_on = run.go_on(&asked, last.as_deref());
         return Err(Failure::Interrupted { over, total, last, go_on });
     }
-    Failure::report(failed, total)?;
+    output::report(failed, total)?;
     finished.map(|()| outcome)
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
             output::complain(&format_args!("{user}: the set is kept: {reason}"));
         });
     }
-    Failure::report(failed, users.len()).map(|()| Outcome::Done)
+    output::report(failed, users.len()).map(|()| Outcome::Done)
 }
 
 fn fate(config: &Config, store: &FileStore, accounts: &Accounts, user: &str) -> Result<Fate, Failure> {

@@ -80,7 +80,7 @@ fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
             "{user} has no backup codes; notices that wait: {due} due, {refused} refused"
         ));
     }
-    Failure::report(failed, users.len()).map(|()| Outcome::Done)
+    output::report(failed, users.len()).map(|()| Outcome::Done)
 }
 
 fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
@@ -109,7 +109,7 @@ fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
     if failed.is_empty() {
         failed.extend(unknown);
     }
-    Failure::report(failed, arguments.users.len()).map(|()| outcome)
+    output::report(failed, arguments.users.len()).map(|()| outcome)
 }
 
 /// What there is to show of one user.
