@@ -280,6 +280,6 @@ mod tests {
 
     #[test]
     fn every_command_and_option_is_in_the_manual_and_no_other() {
-        crate::man::assert_documented(Cli::command(), include_str!("../../man/backupcodes-admin.8"));
+        manual_pages::assert_documented(Cli::command(), include_str!("../../man/backupcodes-admin.8"));
     }
 }

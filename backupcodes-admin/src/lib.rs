@@ -9,9 +9,6 @@ mod delivery;
 mod doctor;
 mod failure;
 mod interrupt;
-#[cfg(test)]
-#[path = "../../tests/man/commands.rs"]
-mod man;
 mod misfiled;
 mod output;
 mod progress;

@@ -324,6 +324,6 @@ mod tests {
 
     #[test]
     fn every_command_and_option_is_in_the_manual_and_no_other() {
-        crate::man::assert_documented(Cli::command(), include_str!("../../man/backupcodes.1"));
+        manual_pages::assert_documented(Cli::command(), include_str!("../../man/backupcodes.1"));
     }
 }

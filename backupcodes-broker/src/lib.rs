@@ -9,9 +9,6 @@ mod connection;
 mod interface;
 mod listener;
 mod log;
-#[cfg(test)]
-#[path = "../../tests/man/commands.rs"]
-mod man;
 mod pam;
 mod renewal;
 
@@ -157,6 +154,6 @@ mod tests {
 
     #[test]
     fn every_command_and_option_is_in_the_manual_and_no_other() {
-        crate::man::assert_documented(Cli::command(), include_str!("../../man/backupcodes-broker.8"));
+        manual_pages::assert_documented(Cli::command(), include_str!("../../man/backupcodes-broker.8"));
     }
 }

@@ -15,12 +15,9 @@ pub mod clock;
 pub mod code;
 pub mod config;
 pub mod file_name;
-mod files;
+pub mod files;
 pub mod hash;
 pub mod mail;
-#[cfg(test)]
-#[path = "../../tests/man/page.rs"]
-mod man;
 #[cfg(feature = "notice")]
 pub mod new_set;
 pub mod origin;

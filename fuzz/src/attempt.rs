@@ -2,10 +2,9 @@ use arbitrary::{Arbitrary, Unstructured};
 use backupcodes_core::clock;
 use backupcodes_core::set::Mail;
 
-// The property is that of the core's tests.
-#[path = "../../backupcodes-core/tests/hostile/mod.rs"]
-pub(crate) mod hostile;
-use hostile::{CODES, Scene, World};
+// The property is that of the unit tests.
+pub(crate) use hostile_sets as hostile;
+use hostile_sets::{CODES, Scene, World};
 
 use crate::time::Clock;
 

@@ -188,7 +188,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::man::tags;
+    use manual_pages::tags;
 
     #[test]
     fn every_return_value_is_in_the_manual_and_no_other() {

@@ -10,9 +10,6 @@ mod broker;
 #[expect(unsafe_code, reason = "the one room for it: libpam, memory by the page, signals and ids")]
 mod ffi;
 mod limits;
-#[cfg(test)]
-#[path = "../../tests/man/page.rs"]
-mod man;
 mod notify;
 mod origin;
 mod reminder;

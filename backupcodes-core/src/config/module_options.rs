@@ -76,7 +76,7 @@ mod tests {
     use std::ffi::CString;
 
     use super::*;
-    use crate::man::{entries, tags};
+    use manual_pages::{entries, tags};
 
     #[test]
     fn arguments_are_read_and_no_other_is_taken() {
@@ -135,7 +135,8 @@ mod tests {
 
         let entries = entries(page);
         let text = |section: &str, tag: Option<&str>| {
-            let is_it = |entry: &&crate::man::Entry| entry.section == section && entry.tag.as_deref() == tag;
+            let is_it =
+                |entry: &&manual_pages::Entry| entry.section == section && entry.tag.as_deref() == tag;
             entries.iter().find(is_it).map(|entry| entry.text.as_str()).unwrap()
         };
         let (none, _) = Options::parse::<&CStr>(&[]);
