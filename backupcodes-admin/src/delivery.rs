@@ -9,6 +9,7 @@ pub(crate) mod process_state;
 mod sendmail;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -22,7 +23,7 @@ use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::mail::outbox::{QueuedNotice, Refusal};
 use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::set::{Mail, SpentRecord};
-use backupcodes_core::store::{FileStore, Store, StoreError};
+use backupcodes_core::store::{FileStore, Store};
 use process_wrap::std::{ProcessSession, StdCommandWrap};
 
 use self::sendmail::Handed;
@@ -158,7 +159,7 @@ impl Delivery<'_> {
         self.store.read(user).unwrap_or_else(|error| self.unreadable(user, &error))
     }
 
-    fn unreadable<T: Default>(&mut self, what: &str, error: &StoreError) -> T {
+    fn unreadable<T: Default>(&mut self, what: &str, error: &dyn Display) -> T {
         if self.tried.insert(Due::Unreadable(what.into())) {
             self.fail(&format!("notices may be due that cannot be read: {error}"));
         }

@@ -2,8 +2,10 @@
 
 use backupcodes_core::account::AccountError;
 use backupcodes_core::config::ConfigError;
+use backupcodes_core::files::FileError;
 use backupcodes_core::hash::{CreateError, HashError};
-use backupcodes_core::protocol::BrokerError;
+use backupcodes_core::protocol::{BrokerError, CallError, ErrorName};
+use backupcodes_core::set::Stale;
 use backupcodes_core::store::{ReplaceError, StoreError};
 use nix::errno::Errno;
 use rand::rngs::SysError;
@@ -38,7 +40,13 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Stale(#[from] Stale),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
     Replace(#[from] ReplaceError),
+    #[error("the sheet cannot be printed ({error}); the old set of {user} is as it was")]
+    NotShown { user: String, error: std::io::Error },
     #[error("{user}: no code of set {set} works: {why}")]
     OfNobody { user: String, set: String, why: String },
     #[error(
@@ -165,6 +173,15 @@ impl Failure {
                 Self::TooLate
             }
             other => other,
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Broker(error) => Self::Broker(error),
+            CallError::Replied { error, .. } => Self::Refused(ErrorName::shortened(error)),
         }
     }
 }

@@ -2,20 +2,22 @@
 
 use std::fmt::Display;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
-use backupcodes_core::protocol::{Broker, BrokerError, INTERFACE, Reply};
+use backupcodes_core::protocol::{
+    Answer, Broker, CallError, CodeState, CodeStatus, Denied, ErrorName, Message, Nothing, OfUser,
+    RenewalStep, Status, Style, Verify, VerifyReply,
+};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use nix::unistd::{User, geteuid};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::commands::{completions, status};
@@ -83,79 +85,6 @@ struct Session {
     directory: PathBuf,
 }
 
-#[derive(Serialize)]
-struct OfUser<'a> {
-    user: &'a str,
-    directory: &'a Path,
-}
-
-#[derive(Serialize)]
-struct Verify<'a> {
-    user: &'a str,
-    directory: &'a Path,
-    answer: &'a str,
-}
-
-#[derive(Serialize)]
-struct Answers<'a> {
-    answers: Vec<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Nothing {}
-
-#[derive(Deserialize)]
-struct Status {
-    set: String,
-    created: String,
-    total: usize,
-    left: usize,
-    low: bool,
-    codes: Vec<UsedCode>,
-}
-
-#[derive(Deserialize)]
-struct UsedCode {
-    number: u8,
-    state: String,
-    time: Option<String>,
-    service: Option<String>,
-    source: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Verdict {
-    accepted: bool,
-    refused: Option<String>,
-}
-
-/// How far a renewal has come.
-#[derive(Deserialize)]
-struct Step {
-    messages: Vec<Message>,
-    sheet: Option<Sheet>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    style: String,
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct Sheet {
-    host: String,
-    set: String,
-    created: String,
-    codes: Vec<String>,
-}
-
-/// The broker's no: an error of its interface.
-struct No {
-    error: String,
-    parameters: Value,
-}
-
 impl Session {
     fn open(cli: &Cli) -> Result<Self, Failure> {
         // Codes pass through here: no core dump may keep them.
@@ -167,79 +96,97 @@ impl Session {
     }
 
     fn status(&mut self) -> Result<Outcome, Failure> {
-        let Self { broker, user, directory } = self;
-        let reply = call(broker, "Status", &OfUser { user, directory })?;
-        let Status { set, created, total, left, low, codes } = match reply {
+        let Status { set, created, total, left, low, codes } = match self.call("Status", &self.of_user()) {
             Ok(status) => status,
-            Err(no) => return self.has_no_set(no),
+            Err(error) => return self.has_no_set(error),
         };
-        let mut lines = status::summary(user, &set, time(&created)?, (left, total), low);
-        for UsedCode { number, state, time, service, source } in codes {
+        let mut lines = status::summary(&self.user, &set, time(&created)?, (left, total), low);
+        for CodeStatus { number, state, time, service, source } in codes {
             let [time, service, source] = [time, service, source].map(Option::unwrap_or_default);
-            lines.push(match state.as_str() {
-                "spent" => Line::of(&format_args!("  code {number} used {time} by {service} from {source}")),
-                "damaged" => Line::of(&format_args!("  code {number} DAMAGED, counts as used")),
-                _ => continue,
+            lines.push(match state {
+                CodeState::Unspent => continue,
+                CodeState::Spent => {
+                    Line::of(&format_args!("  code {number} used {time} by {service} from {source}"))
+                }
+                CodeState::Damaged => Line::of(&format_args!("  code {number} DAMAGED, counts as used")),
             });
         }
         output::print_lines(&lines).map(|()| Outcome::Done)
     }
 
     fn verify(&mut self) -> Result<Outcome, Failure> {
-        let Self { broker, user, directory } = self;
         let answer = terminal::secret("Backup code (it will not be spent): ").map_err(Failure::Input)?;
-        match call(broker, "Verify", &Verify { user, directory, answer: &answer })? {
-            Ok(Verdict { accepted: true, .. }) => {
+        let OfUser { user, directory } = self.of_user();
+        let question = Verify { user, directory, answer: answer.as_str().into() };
+        match self.call("Verify", &question) {
+            Ok(VerifyReply { accepted: true, .. }) => {
                 output::print("The code would be accepted.\n").map(|()| Outcome::Done)
             }
-            Ok(Verdict { refused: Some(wait), .. }) => {
+            Ok(VerifyReply { refused: Some(wait), .. }) => {
                 output::print(&format!("Too many answers were wrong: any code is refused {wait}.\n"))
                     .map(|()| Outcome::No)
             }
             Ok(_) => output::print("The code would be refused.\n").map(|()| Outcome::No),
-            Err(no) => self.has_no_set(no),
+            Err(error) => self.has_no_set(error),
         }
     }
 
     fn renew(&mut self) -> Result<Outcome, Failure> {
-        let Self { broker, user, directory } = self;
-        let mut reply = call(broker, "Renew", &OfUser { user, directory })?;
+        let mut reply = self.call("Renew", &self.of_user());
         let sheet = loop {
-            let Step { messages, sheet } = match reply {
+            let RenewalStep { messages, sheet } = match reply {
                 Ok(step) => step,
-                Err(no) => return denied(no),
+                Err(error) => return denied(error),
             };
             let answers = messages.iter().map(converse).collect::<io::Result<Vec<_>>>();
             let answers = answers.map_err(Failure::Input)?;
             if let Some(sheet) = sheet {
                 break sheet;
             }
-            let answers = answers.iter().flatten().map(|answer| answer.as_str()).collect();
-            reply = call(broker, "Answer", &Answers { answers }).map_err(Failure::in_time)?;
+            let answers = answers.iter().flatten().map(|answer| answer.as_str().into()).collect();
+            reply = match self.call("Answer", &Answer { answers }) {
+                Err(CallError::Broker(error)) => return Err(Failure::from(error).in_time()),
+                reply => reply,
+            };
         };
         let codes =
             sheet.codes.iter().map(|code| Code::parse(code.as_bytes())).collect::<Result<Vec<_>, _>>();
         let codes = codes.map_err(|_| garbled("what is no code"))?;
-        let text = sheet::text(&sheet.host, user, &sheet.set, time(&sheet.created)?, &codes);
+        let text = sheet::text(&sheet.host, &self.user, &sheet.set, time(&sheet.created)?, &codes);
         output::write(|out| out.write_all(text.as_bytes())).map_err(Failure::NotRenewed)?;
-        // Now that it is there, and not before, it takes the place of the old one.
-        match call::<_, Value>(broker, "Keep", &Nothing {}) {
-            Ok(Ok(_)) => {
+        // Now that the user has the sheet, and not before, its set replaces the old one.
+        match self.call::<_, Nothing>("Keep", &Nothing {}) {
+            Ok(Nothing {}) => {
                 output::tell("These codes work from now on, and those of an older sheet do not.");
                 Ok(Outcome::Done)
             }
-            Ok(Err(No { error, .. })) => Err(match error.as_str() {
-                "Unflushed" => Failure::Unflushed,
-                "Changed" => Failure::Overtaken,
-                _ => Failure::NotKept(error),
+            Err(CallError::Broker(error)) => {
+                Err(Failure::Unsure { set: sheet.set, failure: Box::new(error.into()) })
+            }
+            Err(CallError::Replied { error, .. }) => Err(match ErrorName::of(&error) {
+                Some(ErrorName::Unflushed) => Failure::Unflushed,
+                Some(ErrorName::Changed) => Failure::Overtaken,
+                _ => Failure::NotKept(ErrorName::shortened(error)),
             }),
-            Err(failure) => Err(Failure::Unsure { set: sheet.set, failure: Box::new(failure) }),
         }
     }
 
-    fn has_no_set(&self, no: No) -> Result<Outcome, Failure> {
-        if no.error != "NoSet" {
-            return Err(no.into());
+    /// The user's name, and where this program's configuration has the sets.
+    fn of_user(&self) -> OfUser<'static> {
+        OfUser { user: self.user.clone().into(), directory: Some(self.directory.clone().into()) }
+    }
+
+    fn call<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        parameters: &P,
+    ) -> Result<R, CallError> {
+        self.broker.call(method, parameters, PATIENCE)
+    }
+
+    fn has_no_set(&self, error: CallError) -> Result<Outcome, Failure> {
+        if error.name() != Some(ErrorName::NoSet) {
+            return Err(error.into());
         }
         output::complain_as(
             PROGRAM,
@@ -249,31 +196,12 @@ impl Session {
     }
 }
 
-/// A reply, or the error that the broker replies with.
-fn call<P: Serialize, R: DeserializeOwned>(
-    broker: &mut Broker,
-    method: &str,
-    parameters: &P,
-) -> Result<Result<R, No>, Failure> {
-    let Reply { error, parameters } = broker.exchange::<_, Value>(method, parameters, PATIENCE)?;
-    let parameters = parameters.unwrap_or_default();
-    if let Some(error) = error {
-        let directory = parameters.get("directory").and_then(Value::as_str);
-        if let other @ BrokerError::OtherDirectory { .. } = broker.refused(&error, directory) {
-            return Err(other.into());
-        }
-        let error = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.')).unwrap_or(&error);
-        return Ok(Err(No { error: error.into(), parameters }));
-    }
-    serde_json::from_value(parameters).map(Ok).map_err(garbled)
-}
-
 /// Shows a message, and gets the answer where it is a prompt.
 fn converse(message: &Message) -> io::Result<Option<Zeroizing<String>>> {
-    match message.style.as_str() {
-        "prompt_echo_off" => terminal::secret(&message.text).and_then(unless_interrupted),
-        "prompt_echo_on" => terminal::line(&message.text).and_then(unless_interrupted),
-        _ => {
+    match message.style {
+        Style::PromptEchoOff => terminal::secret(&message.text).and_then(unless_interrupted),
+        Style::PromptEchoOn => terminal::line(&message.text).and_then(unless_interrupted),
+        Style::TextInfo | Style::ErrorMsg => {
             output::tell(&message.text);
             Ok(None)
         }
@@ -285,17 +213,16 @@ fn unless_interrupted(answer: Zeroizing<String>) -> io::Result<Option<Zeroizing<
     if answer.contains('\u{3}') { Err(io::ErrorKind::Interrupted.into()) } else { Ok(Some(answer)) }
 }
 
-fn denied(no: No) -> Result<Outcome, Failure> {
-    if no.error != "Denied" {
-        return Err(Failure::Broken(no.error));
+fn denied(error: CallError) -> Result<Outcome, Failure> {
+    let messages = error.parameters().map(|Denied { messages }| messages).unwrap_or_default();
+    match error {
+        CallError::Broker(error) => return Err(error.into()),
+        CallError::Replied { error, .. } if ErrorName::of(&error) != Some(ErrorName::Denied) => {
+            return Err(Failure::Broken(ErrorName::shortened(error)));
+        }
+        CallError::Replied { .. } => {}
     }
-    let said: Vec<Message> = no
-        .parameters
-        .get("messages")
-        .cloned()
-        .map_or(Ok(Vec::new()), serde_json::from_value)
-        .map_err(garbled)?;
-    said.iter().for_each(|message| output::tell(&message.text));
+    messages.iter().for_each(|message| output::tell(&message.text));
     output::complain_as(
         PROGRAM,
         &"refused; your codes are as they were, but for one that was asked for and typed",
@@ -309,12 +236,6 @@ fn time(text: &str) -> Result<Time, Failure> {
 
 fn garbled(reason: impl Display) -> Failure {
     Failure::Garbled(reason.to_string())
-}
-
-impl From<No> for Failure {
-    fn from(no: No) -> Self {
-        Self::Refused(no.error)
-    }
 }
 
 #[cfg(test)]

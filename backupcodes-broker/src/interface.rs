@@ -1,26 +1,31 @@
 //! The methods of `org.backupcodes.Broker`. The text beside this file says what they are for.
 
+use std::borrow::Cow;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use backupcodes_core::account::{Account, AccountError};
+use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::origin::{Origin, counter_of_unknown_user, normalized_host};
-use backupcodes_core::protocol::INTERFACE;
+use backupcodes_core::protocol::{
+    Answer, Check, CheckReply, CodeState, CodeStatus, Denied, ErrorName, HasSet, HasSetReply, INTERFACE,
+    Message, Nothing, OfUser, OtherDirectory, Status, Style, Unavailable, Verdict, Verify, VerifyReply,
+};
 use backupcodes_core::set::State;
-use backupcodes_core::store::{FileStore, Store, StoreError};
-use backupcodes_core::verify::{Accepted, Refusal, has_no_set};
+use backupcodes_core::store::{FileStore, Store};
 use backupcodes_core::verify::{Denial, Level, Login, Outcome, Process};
-use serde::Deserialize;
+use backupcodes_core::verify::{Refusal, has_no_set};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use varlink::{Call, CallTrait, Interface, Reply};
 
 use crate::caller::{Caller, For};
+use crate::error::{Error, MethodResult};
 use crate::log::log;
 use crate::renewal::Renewal;
 
@@ -37,71 +42,11 @@ pub(crate) struct Methods {
     has_warned: AtomicBool,
 }
 
-/// An error of the interface.
-pub(crate) enum Error {
-    NoSet,
-    NotYours,
-    /// The caller means the sets of another one than this.
-    OtherDirectory,
-    /// Why, for root and the log.
-    Unavailable(String),
-    /// What PAM said.
-    Denied(Value),
-    /// Not even asked: why, for the log, and what is said.
-    Throttled {
-        reason: String,
-        messages: Value,
-    },
-    OutOfTurn,
-    Changed,
-    /// Why, for the log.
-    Unflushed(String),
-    /// The varlink error for parameters that are none.
-    Parameters(String),
-}
-
-pub(crate) type MethodResult = Result<Value, Error>;
-
 /// What failures of callers that are not root are counted by, whatever service they say they are: it must not be theirs to
 /// make others wait.
 const COUNTED_AS: &str = "broker";
 /// What delivers notices.
 const DELIVERS: &str = "/usr/sbin/backupcodes-admin";
-
-// What is typed stands in the memory of this process, which serves nobody else and is left behind by no core dump.
-#[derive(Deserialize)]
-struct OfUser {
-    user: String,
-    directory: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct HasSet {
-    user: String,
-    directory: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Answers {
-    answers: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Verify {
-    user: String,
-    directory: Option<PathBuf>,
-    answer: String,
-}
-
-#[derive(Deserialize)]
-struct Check {
-    user: String,
-    directory: PathBuf,
-    answer: String,
-    service: String,
-    host: Option<String>,
-    tty: Option<String>,
-}
 
 impl Methods {
     /// With the configuration, and the file that it is from where that is not the usual one.
@@ -117,6 +62,7 @@ impl Methods {
     }
 
     fn check(&self, parameters: Value) -> MethodResult {
+        // The user's code is in the memory of this process, which serves no other caller and leaves no core dump.
         let Check { user, directory, answer, service, host, tty } = read(parameters)?;
         let account = match self.acts_for(&user, Some(&directory))? {
             For::Account(account) => Some(account),
@@ -130,30 +76,30 @@ impl Methods {
         };
         let origin = Origin {
             user: account.as_ref().map(|account| account.name.clone()),
-            service,
+            service: service.into_owned(),
             // Whoever is not root is on this host.
-            host: host.filter(|_| is_root).map(normalized_host),
-            tty: tty.unwrap_or_default(),
+            host: host.filter(|_| is_root).map(Cow::into_owned).map(normalized_host),
+            tty: tty.unwrap_or_default().into_owned(),
             counted_as,
         };
         let login = Login { config: &self.config, account: account.as_ref(), origin: &origin };
-        Ok(match login.attempt(answer.as_bytes(), &ThisProcess) {
-            Ok(Accepted { number, left, .. }) => {
+        let reply = match login.attempt(answer.as_bytes(), &ThisProcess) {
+            Ok(accepted) => {
                 if self.config.notify.spawn {
                     self.start_delivery();
                 }
-                json!({ "verdict": "accepted", "number": number.get(), "left": left })
+                CheckReply::accepted(&accepted)
             }
-            Err(Denial { answer, level, reason }) => {
+            Err(Denial { outcome, level, reason }) => {
                 log(level, &reason);
-                let verdict = match answer {
-                    Outcome::Refused => "refused",
-                    Outcome::UserUnknown => "user_unknown",
-                    Outcome::Unavailable => "unavailable",
-                };
-                json!({ "verdict": verdict })
+                CheckReply::denied(match outcome {
+                    Outcome::Refused => Verdict::Refused,
+                    Outcome::UserUnknown => Verdict::UserUnknown,
+                    Outcome::Unavailable => Verdict::Unavailable,
+                })
             }
-        })
+        };
+        reply_with(&reply)
     }
 
     fn has_set(&self, parameters: Value) -> MethodResult {
@@ -161,35 +107,35 @@ impl Methods {
         let For::Account(account) = self.acts_for(&user, Some(&directory))? else {
             return Err(Error::NoSet);
         };
-        Ok(json!({ "has_set": !has_no_set(&self.store(), &account)? }))
+        reply_with(&HasSetReply { has_set: !has_no_set(&self.store(), &account)? })
     }
 
     fn status(&self, parameters: Value) -> MethodResult {
         let account = self.account(parameters)?;
         let set = self.store().read(&account.name)?.ok_or(Error::NoSet)?;
         set.label.judge_owner(&account)?;
-        let codes: Vec<_> = set
-            .entries()
-            .map(|(number, entry)| match &entry.state {
-                State::Unspent(_) => json!({ "number": number.get(), "state": "unspent" }),
-                State::Damaged => json!({ "number": number.get(), "state": "damaged" }),
-                State::Spent(mark) => json!({
-                    "number": number.get(),
-                    "state": "spent",
-                    "time": mark.time.to_string(),
-                    "service": mark.service,
-                    "source": mark.source,
-                }),
-            })
-            .collect();
-        Ok(json!({
-            "set": set.label.set,
-            "created": set.label.created.to_string(),
-            "total": set.total(),
-            "left": set.left(),
-            "low": set.left() <= self.config.codes.low,
-            "codes": codes,
-        }))
+        let codes = set.entries().map(|(number, entry)| {
+            let (state, record) = match &entry.state {
+                State::Unspent(_) => (CodeState::Unspent, None),
+                State::Damaged => (CodeState::Damaged, None),
+                State::Spent(record) => (CodeState::Spent, Some(record)),
+            };
+            CodeStatus {
+                number: number.get(),
+                state,
+                time: record.map(|record| record.time.to_string()),
+                service: record.map(|record| record.service.clone()),
+                source: record.map(|record| record.source.clone()),
+            }
+        });
+        reply_with(&Status {
+            codes: codes.collect(),
+            total: set.total(),
+            left: set.left(),
+            low: set.left() <= self.config.codes.low,
+            created: set.label.created.to_string(),
+            set: set.label.set,
+        })
     }
 
     fn verify(&self, parameters: Value) -> MethodResult {
@@ -205,15 +151,16 @@ impl Methods {
             counted_as: None,
         };
         let login = Login { config: &self.config, account: Some(&account), origin: &origin };
-        match login.verify(answer.as_bytes(), &ThisProcess) {
-            Ok(()) => Ok(json!({ "accepted": true })),
-            Err(Refusal::NoSet) => Err(Error::NoSet),
-            Err(Refusal::Throttled(_, wait)) => Ok(json!({ "accepted": false, "refused": wait.to_string() })),
+        let (accepted, refused) = match login.verify(answer.as_bytes(), &ThisProcess) {
+            Ok(()) => (true, None),
+            Err(Refusal::NoSet) => return Err(Error::NoSet),
+            Err(Refusal::Throttled(_, wait)) => (false, Some(wait.to_string())),
             Err(refusal @ (Refusal::Store(_) | Refusal::Hash(_) | Refusal::Uncounted(_))) => {
-                Err(Error::Unavailable(refusal.to_string()))
+                return Err(Error::Unavailable(refusal.to_string()));
             }
-            Err(_) => Ok(json!({ "accepted": false })),
-        }
+            Err(_) => (false, None),
+        };
+        reply_with(&VerifyReply { accepted, refused })
     }
 
     fn renew(&self, parameters: Value) -> MethodResult {
@@ -224,23 +171,24 @@ impl Methods {
         }
         let (begun, reply) = Renewal::begin(&self.config, self.conf.as_deref(), account, self.caller)?;
         *self.renewal() = Some(begun);
-        Ok(reply)
+        reply_with(&reply)
     }
 
     fn answer(&self, parameters: Value) -> MethodResult {
-        let Answers { answers } = read(parameters)?;
+        let Answer { answers } = read(parameters)?;
+        let answers = answers.into_iter().map(Cow::into_owned).collect();
         let mut renewal = self.renewal();
         let (gone_on, reply) = renewal.take().ok_or(Error::OutOfTurn)?.answer(&self.config, answers)?;
         *renewal = Some(gone_on);
-        Ok(reply)
+        reply_with(&reply)
     }
 
     fn keep(&self) -> MethodResult {
         let kept = self.renewal().take().ok_or(Error::OutOfTurn)?.keep(&self.config);
-        if self.config.notify.spawn && matches!(kept, Ok(_) | Err(Error::Unflushed(_))) {
+        if self.config.notify.spawn && matches!(kept, Ok(()) | Err(Error::Unflushed(_))) {
             self.start_delivery();
         }
-        kept
+        kept.and_then(|()| reply_with(&Nothing {}))
     }
 
     fn renewal(&self) -> MutexGuard<'_, Option<Renewal>> {
@@ -287,14 +235,13 @@ impl Methods {
         }
     }
 
-    fn reply(&self, outcome: MethodResult) -> Reply {
-        let own = |name: &str, parameters| Reply::error(format!("{INTERFACE}.{name}"), parameters);
-        match outcome {
-            Ok(parameters) => Reply::parameters(Some(parameters)),
-            Err(Error::NoSet) => own("NoSet", None),
+    fn reply(&self, result: MethodResult) -> Reply {
+        let (name, parameters) = match result {
+            Ok(parameters) => return Reply::parameters(Some(parameters)),
+            Err(Error::NoSet) => (ErrorName::NoSet, None),
             Err(Error::NotYours) => {
                 self.warn_once(&format!("uid {} asked for another account", self.caller.uid()));
-                own("NotYours", None)
+                (ErrorName::NotYours, None)
             }
             Err(Error::OtherDirectory) => {
                 let directory = self.config.directory.display();
@@ -302,7 +249,8 @@ impl Methods {
                     "uid {} asked about sets in another directory than {directory}; its own log says which",
                     self.caller.uid()
                 ));
-                own("OtherDirectory", Some(json!({ "directory": self.config.directory })))
+                let directory = directory.to_string();
+                (ErrorName::OtherDirectory, serde_json::to_value(OtherDirectory { directory }).ok())
             }
             Err(Error::Unavailable(reason)) => {
                 // Root's questions cost a login each; others' could fill the log.
@@ -310,23 +258,28 @@ impl Methods {
                     log(Level::Error, &reason);
                 }
                 let reason = Some(reason).filter(|_| self.caller.is_root());
-                own("Unavailable", Some(json!({ "reason": reason })))
+                (ErrorName::Unavailable, serde_json::to_value(Unavailable { reason }).ok())
             }
-            Err(Error::Denied(messages)) => own("Denied", Some(json!({ "messages": messages }))),
-            Err(Error::Throttled { reason, messages }) => {
+            Err(Error::Denied(messages)) => {
+                (ErrorName::Denied, serde_json::to_value(Denied { messages }).ok())
+            }
+            Err(Error::Throttled { reason, text }) => {
                 self.warn_once(&reason);
-                own("Denied", Some(json!({ "messages": messages })))
+                let messages = vec![Message { style: Style::ErrorMsg, text }];
+                (ErrorName::Denied, serde_json::to_value(Denied { messages }).ok())
             }
-            Err(Error::OutOfTurn) => own("OutOfTurn", None),
-            Err(Error::Changed) => own("Changed", None),
+            Err(Error::OutOfTurn) => (ErrorName::OutOfTurn, None),
+            Err(Error::Changed) => (ErrorName::Changed, None),
             Err(Error::Unflushed(reason)) => {
                 log(Level::Critical, &reason);
-                own("Unflushed", None)
+                (ErrorName::Unflushed, None)
             }
             Err(Error::Parameters(parameter)) => {
-                Reply::error("org.varlink.service.InvalidParameter", Some(json!({ "parameter": parameter })))
+                let parameters = Some(json!({ "parameter": parameter }));
+                return Reply::error("org.varlink.service.InvalidParameter", parameters);
             }
-        }
+        };
+        Reply::error(format!("{INTERFACE}.{}", name.short()), parameters)
     }
 }
 
@@ -377,19 +330,11 @@ impl Process for ThisProcess {
     }
 }
 
+fn reply_with(reply: &impl Serialize) -> MethodResult {
+    serde_json::to_value(reply).map_err(|error| Error::Unavailable(error.to_string()))
+}
+
 fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Error> {
     // Without serde's sentence, which repeats what was sent.
     serde_json::from_value(parameters).map_err(|_| Error::Parameters("parameters".into()))
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<AccountError> for Error {
-    fn from(error: AccountError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
 }

@@ -6,11 +6,13 @@
 
 mod caller;
 mod connection;
+mod conversation;
+mod error;
 mod interface;
 mod listener;
 mod log;
-mod pam;
 mod renewal;
+mod service;
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;

@@ -5,22 +5,22 @@ use std::path::Path;
 
 use backupcodes_core::account::Account;
 use backupcodes_core::clock;
-use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::new_set::{NewSet, Old};
+use backupcodes_core::protocol::{RenewalStep, Sheet};
 use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
 use backupcodes_core::throttle::permit::WithPermit;
 use backupcodes_core::throttle::{Key, Throttle};
 use backupcodes_core::verify::Level;
 use nix::errno::Errno;
-use serde_json::{Value, json};
 
 use crate::caller::Caller;
-use crate::interface::{Error, MethodResult};
+use crate::conversation::{Conversation, Step};
+use crate::error::Error;
 use crate::log::log;
-use crate::pam::{Conversation, Step, judge_service};
+use crate::service::judge_service;
 
 /// What renewals are counted by: those that fail may try passwords, and those that succeed send mail.
 const COUNTED_AS: &str = "renewal";
@@ -52,7 +52,7 @@ impl Renewal {
         conf: Option<&Path>,
         account: Account,
         caller: Caller,
-    ) -> Result<(Self, Value), Error> {
+    ) -> Result<(Self, RenewalStep), Error> {
         judge_service(conf).map_err(Error::Unavailable)?;
         has_room(config)?;
         count(config, &account)?;
@@ -70,7 +70,7 @@ impl Renewal {
     ///
     /// # Errors
     /// [`Error`]: it is at its end.
-    pub(crate) fn answer(self, config: &Config, answers: Vec<String>) -> Result<(Self, Value), Error> {
+    pub(crate) fn answer(self, config: &Config, answers: Vec<String>) -> Result<(Self, RenewalStep), Error> {
         let Self { account, old, stage } = self;
         let Stage::Asked { conversation, prompts } = stage else { return Err(Error::OutOfTurn) };
         if answers.len() != prompts {
@@ -87,12 +87,13 @@ impl Renewal {
     ///
     /// # Errors
     /// [`Error`]: the old set is as it was, but where the error says otherwise.
-    pub(crate) fn keep(self, config: &Config) -> MethodResult {
+    pub(crate) fn keep(self, config: &Config) -> Result<(), Error> {
         let Self { account, old, stage } = self;
         let Stage::Made(new) = stage else { return Err(Error::OutOfTurn) };
         let store = FileStore::new(&config.directory);
         let writer = Writer::of_this_host(config, &notice::host_name());
-        let put = new.put(&store, &account, old.expected(), &writer, &mut || Ok(()));
+        let put =
+            new.prepare(&store, &account, old.expected()).and_then(|prepared| prepared.put_in_place(&writer));
         let user = &account.name;
         match put {
             Ok(()) | Err(ReplaceError::Unflushed(_)) => {
@@ -108,7 +109,7 @@ impl Renewal {
         if let Err(error) = Throttle::new(config).clear_all_but(user, COUNTED_AS) {
             log(Level::Warning, &format!("the failures of {user} are still counted: {error}"));
         }
-        Ok(json!({}))
+        Ok(())
     }
 
     fn go_on(
@@ -116,28 +117,30 @@ impl Renewal {
         account: Account,
         old: Old,
         conversation: Conversation,
-    ) -> Result<(Self, Value), Error> {
+    ) -> Result<(Self, RenewalStep), Error> {
         let user = &account.name;
         let (messages, result) = match conversation.next() {
             Step::Asked(messages) => {
                 let prompts = messages.iter().filter(|message| message.is_prompt()).count();
                 let stage = Stage::Asked { conversation, prompts };
-                return Ok((Self { account, old, stage }, json!({ "messages": messages })));
+                return Ok((Self { account, old, stage }, RenewalStep { messages, sheet: None }));
             }
             Step::Ended(messages, result) => (messages, result),
         };
         if let Err(reason) = result {
             log(Level::Notice, &format!("a renewal of {user} is refused: {reason}"));
-            return Err(Error::Denied(json!(messages)));
+            return Err(Error::Denied(messages));
         }
         let mut memory = WithPermit::new(config, HeapMemory::default());
         let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)
             .map_err(|error| Error::Unavailable(error.to_string()))?;
-        let codes: Vec<_> = new.codes.iter().map(Code::for_sheet).collect();
-        let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
-        let host = notice::host_name();
-        let sheet = json!({ "host": host, "set": new.label.set, "created": new.label.created.to_string(), "codes": codes });
-        let reply = json!({ "messages": messages, "sheet": sheet });
+        let sheet = Sheet {
+            host: notice::host_name(),
+            set: new.label.set.clone(),
+            created: new.label.created.to_string(),
+            codes: new.codes.iter().map(|code| code.for_sheet().to_string()).collect(),
+        };
+        let reply = RenewalStep { messages, sheet: Some(sheet) };
         Ok((Self { account, old, stage: Stage::Made(new) }, reply))
     }
 }
@@ -173,6 +176,6 @@ fn count(config: &Config, account: &Account) -> Result<(), Error> {
     let (user, before) = (&account.name, counted.before);
     Err(Error::Throttled {
         reason: format!("a renewal of {user} is refused {wait}, after {before} others"),
-        messages: json!([{ "style": "error_msg", "text": format!("Too many renewals: refused {wait}.") }]),
+        text: format!("Too many renewals: refused {wait}."),
     })
 }

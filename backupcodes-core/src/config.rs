@@ -19,9 +19,12 @@ use crate::code::{CodeNumber, LONGEST_SECRET, SHORTEST_SECRET};
 use crate::files::trust::{ShownPath, Untrusted};
 use crate::hash::Cost;
 use crate::mail::address;
-use crate::throttle::MOST_COUNTED;
-use crate::throttle::permit::MOST_PERMITS;
 use crate::toml_value::read;
+
+/// The most failures that are counted: a counter never takes more than one page of a tmpfs.
+pub const MOST_COUNTED: u32 = 4096;
+/// The most hash permits, each of which is a file.
+pub const MOST_PERMITS: u32 = 1024;
 
 /// All that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,7 +260,7 @@ mod tests {
     use toml::de::DeTable;
 
     use super::*;
-    use crate::man::{entries, examples};
+    use manual_pages::{entries, examples};
 
     const PAGE: &str = include_str!("../../man/backupcodes.conf.5");
 

@@ -10,7 +10,7 @@ use crate::hash::{CodeHash, CreateError, Memory};
 use crate::mail::notice::{Event, Writer};
 use crate::mail::outbox::QueuedNotice;
 use crate::set::{CodeSet, Label};
-use crate::store::{Expected, ReplaceError, Store, StoreError};
+use crate::store::{Expected, Prepared, ReplaceError, Store, StoreError};
 
 /// A new set, not yet in place.
 pub struct NewSet {
@@ -45,21 +45,19 @@ impl NewSet {
         Ok(Self { label, codes, file })
     }
 
-    /// Puts the set in the place of what is `expected` there. `announce` shows the codes when all is ready and nothing has
-    /// changed yet; notices are in the outbox before anything changes.
+    /// Prepares to replace what is `expected` with this set: the codes may be shown now, and nothing has changed until
+    /// [`PreparedSet::put_in_place`].
     ///
     /// # Errors
-    /// [`ReplaceError`]: the old set is as it was, but where the error says otherwise.
-    pub fn put(
-        &self,
-        store: &dyn Store,
-        account: &Account,
+    /// [`ReplaceError`]: the old set is as it was.
+    pub fn prepare<'a, S: Store>(
+        &'a self,
+        store: &'a S,
+        account: &'a Account,
         expected: Expected<'_>,
-        writer: &Writer<'_>,
-        announce: &mut dyn FnMut() -> std::io::Result<()>,
-    ) -> Result<(), ReplaceError> {
-        let mut notices = |last: Option<&CodeSet>| self.notices(writer, last, account);
-        store.replace(&account.name, expected, Some(&self.file), announce, &mut notices)
+    ) -> Result<PreparedSet<'a, S>, ReplaceError> {
+        let replacement = store.prepare(&account.name, expected, Some(&self.file))?;
+        Ok(PreparedSet { new: self, account, replacement })
     }
 
     /// What is told of the new set, and of the one that it replaces as it is in the end.
@@ -85,6 +83,24 @@ impl NewSet {
     }
 }
 
+/// A new set for which all is ready. Dropping it leaves the old set as it was.
+pub struct PreparedSet<'a, S: Store + 'a> {
+    new: &'a NewSet,
+    account: &'a Account,
+    replacement: S::Prepared<'a>,
+}
+
+impl<S: Store> PreparedSet<'_, S> {
+    /// Replaces the old set. Notices of that are in the outbox before anything changes.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the old set is as it was, unless the error says otherwise.
+    pub fn put_in_place(self, writer: &Writer<'_>) -> Result<(), ReplaceError> {
+        let Self { new, account, replacement } = self;
+        replacement.commit(|last| new.notices(writer, last, account))
+    }
+}
+
 /// What a new set of an account would replace.
 pub struct Old(Result<CodeSet, Expected<'static>>);
 
@@ -93,7 +109,7 @@ impl Old {
     ///
     /// # Errors
     /// It may not be replaced.
-    pub fn find(store: &dyn Store, account: &Account) -> Result<Self, StoreError> {
+    pub fn find(store: &impl Store, account: &Account) -> Result<Self, StoreError> {
         match store.read(&account.name) {
             Ok(old) => Ok(Self(old.ok_or(Expected::Nothing))),
             Err(error) if error.can_be_replaced() => Ok(Self(Err(Expected::Unusable))),

@@ -1,230 +1,329 @@
-//! The broker's client, for processes that cannot reach the store themselves: varlink, which is JSON with a NUL behind each
-//! message, over a UNIX socket.
+//! What programs and the broker say to each other: the parameters and replies of the varlink interface
+//! `org.backupcodes.Broker`. The text of that interface, in the broker, says what each method does.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
-use std::time::Duration;
+mod client;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, send, socket,
-};
-use nix::unistd::geteuid;
-use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
-use crate::config::Config;
-use crate::files::lock::{Deadline, PAUSE};
-use crate::files::trust::ShownPath;
-use crate::visible::shown;
+pub use self::client::{Broker, BrokerError, CallError};
+use crate::code::CodeNumber;
+use crate::store::Accepted;
 
 /// The varlink interface.
 pub const INTERFACE: &str = "org.backupcodes.Broker";
-/// The most bytes of a message, either way: that of a set of 31 long codes has some 4 KiB.
+/// The most bytes of a message, either way. One with a set of 31 long codes has about 4 KiB.
 pub const LARGEST: usize = 16 << 10;
 
-/// A connection to the broker.
-pub struct Broker {
-    path: PathBuf,
-    /// Where sets are, by the configuration here. What is asked names it.
-    directory: PathBuf,
-    socket: OwnedFd,
-    /// What has come behind the last message.
-    rest: Zeroizing<Vec<u8>>,
+/// Parameters of `HasSet`.
+#[derive(Serialize, Deserialize)]
+pub struct HasSet<'a> {
+    /// The account, or a user who does not exist.
+    pub user: Cow<'a, str>,
+    /// The directory of the sets in the caller's configuration.
+    pub directory: Cow<'a, Path>,
 }
 
-/// The broker gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
-    /// It is not there.
-    #[error(
-        "{path}: no broker ({errno}), which programs need that are not root or see the sets read-only; expected its socket: \
-         systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
-    )]
-    Absent {
-        /// The socket.
-        path: ShownPath,
-        /// What the system said.
-        errno: Errno,
-    },
-    /// It is somebody else's.
-    #[error("{path}: the broker runs with uid {uid}; expected root; see who owns its directory")]
-    NotRoot {
-        /// The socket.
-        path: ShownPath,
-        /// Whose it is.
-        uid: u32,
-    },
-    /// It does not answer.
-    #[error("{path}: the broker does not answer ({errno}); see its log: journalctl -u backupcodes-broker")]
-    Silent {
-        /// The socket.
-        path: ShownPath,
-        /// What the system said.
-        errno: Errno,
-    },
-    /// What it said is no answer.
-    #[error("{path}: not an answer of the broker ({reason}); are module and broker of one version?")]
-    Garbled {
-        /// The socket.
-        path: ShownPath,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// It has the sets of another directory, and so can say nothing about those here.
-    #[error(
-        "{path}: the broker looks for sets in {theirs}, this program in {ours}; expected one directory: give both the same file \
-         (conf= of the module, --config of programs), or set `broker` in this one's to the socket of another broker"
-    )]
-    OtherDirectory {
-        /// The socket.
-        path: ShownPath,
-        /// The broker's directory.
-        theirs: String,
-        /// The directory of the configuration here.
-        ours: ShownPath,
-    },
-    /// It refused the call.
-    #[error("the broker says {error}; see its log")]
-    Refused {
-        /// The varlink error.
-        error: String,
-    },
+/// Reply of `HasSet`.
+#[derive(Serialize, Deserialize)]
+pub struct HasSetReply {
+    /// `false`: it is proven that the user has no set.
+    pub has_set: bool,
 }
 
-#[derive(Serialize)]
-struct Call<'a, P> {
-    method: String,
-    parameters: &'a P,
+/// Parameters of `Check`.
+#[derive(Serialize, Deserialize)]
+pub struct Check<'a> {
+    /// As in [`HasSet`].
+    pub user: Cow<'a, str>,
+    /// As in [`HasSet`].
+    pub directory: Cow<'a, Path>,
+    /// What the user typed.
+    pub answer: Cow<'a, str>,
+    /// The PAM service.
+    pub service: Cow<'a, str>,
+    /// The remote host, believed if the caller is root.
+    pub host: Option<Cow<'a, str>>,
+    /// The terminal.
+    pub tty: Option<Cow<'a, str>>,
 }
 
-/// What the broker replies.
-#[derive(Deserialize)]
-pub struct Reply<P> {
-    /// The varlink error, if it is one.
-    pub error: Option<String>,
-    /// What it has to say, or more about the error.
-    pub parameters: Option<P>,
+/// Reply of `Check`.
+#[derive(Serialize, Deserialize)]
+pub struct CheckReply {
+    verdict: Verdict,
+    /// The number of an accepted code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u8>,
+    /// How many codes are left after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<usize>,
 }
 
-impl Broker {
-    /// Connects to the broker of a configuration, which runs as root, or as this user.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
-    pub fn connect(config: &Config, patience: Duration) -> Result<Self, BrokerError> {
-        let path = config.broker.as_path();
-        let absent = |errno| BrokerError::Absent { path: path.into(), errno };
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(absent)?;
-        let address = UnixAddr::new(path).map_err(absent)?;
-        let deadline = Deadline::after(patience);
-        // EAGAIN: so many others are waiting for it that there is no place in its queue.
-        while let Err(errno) = connect(socket.as_raw_fd(), &address) {
-            if errno != Errno::EAGAIN || !deadline.wait(PAUSE) {
-                return Err(absent(errno));
-            }
-        }
-        let uid = getsockopt(&socket, PeerCredentials).map_err(absent)?.uid();
-        if uid != 0 && uid != geteuid().as_raw() {
-            return Err(BrokerError::NotRoot { path: path.into(), uid });
-        }
-        let directory = config.directory.clone();
-        Ok(Self { path: path.into(), directory, socket, rest: Zeroizing::default() })
-    }
+/// What became of a checked code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is spent, and the login may be accepted.
+    Accepted,
+    /// It is not accepted.
+    Refused,
+    /// The user database has no such account.
+    UserUnknown,
+    /// Nothing is known: the broker's log says why.
+    Unavailable,
+}
 
-    /// Calls a method, and waits for its reply, be it an error.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
-    pub fn exchange<P: Serialize, R: DeserializeOwned>(
-        &mut self,
-        method: &str,
-        parameters: &P,
-        patience: Duration,
-    ) -> Result<Reply<R>, BrokerError> {
-        // As large as it can get, so that no piece of it is left behind where it grew.
-        let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
-        let call = Call { method: format!("{INTERFACE}.{method}"), parameters };
-        serde_json::to_writer(&mut *message, &call).map_err(|error| self.garbled(&error))?;
-        message.push(0);
-        self.send(&message, patience)?;
-        let reply = self.receive(patience)?;
-        serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))
-    }
-
-    /// The error that the broker has replied with, and the directory that may stand in its parameters.
+impl CheckReply {
+    /// The reply for a code that was spent.
     #[must_use]
-    pub fn refused(&self, error: &str, directory: Option<&str>) -> BrokerError {
-        let name = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.'));
-        match (name, directory) {
-            (Some("OtherDirectory"), Some(theirs)) => BrokerError::OtherDirectory {
-                path: self.path.as_path().into(),
-                theirs: shown(theirs),
-                ours: self.directory.as_path().into(),
-            },
-            _ => BrokerError::Refused { error: shown(error) },
+    pub const fn accepted(accepted: &Accepted) -> Self {
+        let (number, left) = (accepted.number().get(), accepted.left());
+        Self { verdict: Verdict::Accepted, number: Some(number), left: Some(left) }
+    }
+
+    /// The reply for any other.
+    #[must_use]
+    pub const fn denied(verdict: Verdict) -> Self {
+        Self { verdict, number: None, left: None }
+    }
+
+    /// What the broker has accepted.
+    ///
+    /// # Errors
+    /// The verdict, if it is another one. A reply that accepts no code in particular counts as [`Verdict::Unavailable`].
+    pub fn into_accepted(self) -> Result<Accepted, Verdict> {
+        match (self.verdict, self.number.and_then(CodeNumber::new), self.left) {
+            (Verdict::Accepted, Some(number), Some(left)) => Ok(Accepted::by_broker(number, left)),
+            (Verdict::Accepted, ..) => Err(Verdict::Unavailable),
+            (verdict, ..) => Err(verdict),
+        }
+    }
+}
+
+/// Parameters of `Status` and `Renew`.
+#[derive(Serialize, Deserialize)]
+pub struct OfUser<'a> {
+    /// The account.
+    pub user: Cow<'a, str>,
+    /// As in [`HasSet`].
+    pub directory: Option<Cow<'a, Path>>,
+}
+
+/// Reply of `Status`.
+#[derive(Serialize, Deserialize)]
+pub struct Status {
+    /// The id of the set.
+    pub set: String,
+    /// When it was made, as RFC 3339.
+    pub created: String,
+    /// How many codes it had then.
+    pub total: usize,
+    /// How many of them can still be used.
+    pub left: usize,
+    /// Whether these are few, by the host's configuration.
+    pub low: bool,
+    /// All codes of the set.
+    pub codes: Vec<CodeStatus>,
+}
+
+/// What became of a code of a set.
+#[derive(Serialize, Deserialize)]
+pub struct CodeStatus {
+    /// Its number.
+    pub number: u8,
+    /// Whether it can be used.
+    pub state: CodeState,
+    /// When it was used, as RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// By which PAM service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// From where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// Whether a code can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeState {
+    /// It can.
+    Unspent,
+    /// It was used.
+    Spent,
+    /// Its entry is damaged and counts as used.
+    Damaged,
+}
+
+/// Parameters of `Verify`.
+#[derive(Serialize, Deserialize)]
+pub struct Verify<'a> {
+    /// The account.
+    pub user: Cow<'a, str>,
+    /// As in [`HasSet`].
+    pub directory: Option<Cow<'a, Path>>,
+    /// What the user typed.
+    pub answer: Cow<'a, str>,
+}
+
+/// Reply of `Verify`.
+#[derive(Serialize, Deserialize)]
+pub struct VerifyReply {
+    /// Whether the code would be accepted.
+    pub accepted: bool,
+    /// Until when any code is refused, after too many failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// Parameters of `Answer`.
+#[derive(Serialize, Deserialize)]
+pub struct Answer<'a> {
+    /// One for each prompt of the last messages, in their order.
+    pub answers: Vec<Cow<'a, str>>,
+}
+
+/// Reply of `Renew` and `Answer`.
+#[derive(Serialize, Deserialize)]
+pub struct RenewalStep {
+    /// What PAM modules say and ask.
+    pub messages: Vec<Message>,
+    /// The new set, when PAM has accepted the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<Sheet>,
+}
+
+/// What a PAM module says or asks.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    /// Whether it is a prompt.
+    pub style: Style,
+    /// Its text.
+    pub text: String,
+}
+
+impl Message {
+    /// Whether it wants an answer.
+    #[must_use]
+    pub const fn is_prompt(&self) -> bool {
+        matches!(self.style, Style::PromptEchoOff | Style::PromptEchoOn)
+    }
+}
+
+/// Styles of messages, as PAM names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// A prompt whose answer is not shown.
+    PromptEchoOff,
+    /// A prompt whose answer is shown.
+    PromptEchoOn,
+    /// A text.
+    TextInfo,
+    /// An error.
+    ErrorMsg,
+}
+
+/// A new set, to be shown once.
+#[derive(Serialize, Deserialize)]
+pub struct Sheet {
+    /// The host that takes its codes.
+    pub host: String,
+    /// The id of the set.
+    pub set: String,
+    /// When it was made, as RFC 3339.
+    pub created: String,
+    /// Its codes as the sheet shows them, in the order of their numbers.
+    pub codes: Vec<String>,
+}
+
+/// Parameters of `Keep`, and its reply.
+#[derive(Serialize, Deserialize)]
+pub struct Nothing {}
+
+/// The errors of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorName {
+    /// The account has no set.
+    NoSet,
+    /// The caller may not act for this account.
+    NotYours,
+    /// The broker has the sets of another directory.
+    OtherDirectory,
+    /// Nothing is known.
+    Unavailable,
+    /// PAM refused the renewal.
+    Denied,
+    /// Nothing was asked, or something else.
+    OutOfTurn,
+    /// Somebody else has replaced the set since the renewal began.
+    Changed,
+    /// The new set is in place, but a power cut may bring the old one back.
+    Unflushed,
+}
+
+impl ErrorName {
+    const ALL: [Self; 8] = [
+        Self::NoSet,
+        Self::NotYours,
+        Self::OtherDirectory,
+        Self::Unavailable,
+        Self::Denied,
+        Self::OutOfTurn,
+        Self::Changed,
+        Self::Unflushed,
+    ];
+
+    /// The name without that of the interface.
+    #[must_use]
+    pub const fn short(self) -> &'static str {
+        match self {
+            Self::NoSet => "NoSet",
+            Self::NotYours => "NotYours",
+            Self::OtherDirectory => "OtherDirectory",
+            Self::Unavailable => "Unavailable",
+            Self::Denied => "Denied",
+            Self::OutOfTurn => "OutOfTurn",
+            Self::Changed => "Changed",
+            Self::Unflushed => "Unflushed",
         }
     }
 
-    fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), BrokerError> {
-        let deadline = Deadline::after(patience);
-        while !message.is_empty() {
-            // No SIGPIPE in a host that is not ours.
-            match send(self.socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
-                Ok(sent) => message = message.get(sent..).unwrap_or_default(),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, deadline)?,
-                Err(errno) => return Err(self.silent(errno)),
-            }
-        }
-        Ok(())
+    /// The error of this interface that a reply names.
+    #[must_use]
+    pub fn of(error: &str) -> Option<Self> {
+        let short = error.strip_prefix(INTERFACE)?.strip_prefix('.')?;
+        Self::ALL.into_iter().find(|name| name.short() == short)
     }
 
-    /// One message, without the NUL.
-    fn receive(&mut self, patience: Duration) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
-        let deadline = Deadline::after(patience);
-        loop {
-            if let Some(end) = self.rest.iter().position(|&byte| byte == 0) {
-                let message = Zeroizing::new(self.rest.get(..end).unwrap_or_default().to_vec());
-                self.rest.drain(..=end);
-                return Ok(message);
-            }
-            let mut piece = Zeroizing::new([0; 4096]);
-            match recv(self.socket.as_raw_fd(), piece.as_mut_slice(), MsgFlags::empty()) {
-                Ok(0) => return Err(self.silent(Errno::ECONNRESET)),
-                Ok(length) if self.rest.len().saturating_add(length) <= LARGEST => {
-                    // At once, so that no piece of it is left behind where it grew.
-                    let room = LARGEST.saturating_sub(self.rest.len());
-                    self.rest.reserve_exact(room);
-                    self.rest.extend_from_slice(piece.get(..length).unwrap_or_default());
-                }
-                Ok(_) => return Err(self.garbled(&format_args!("more than {LARGEST} bytes"))),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLIN, deadline)?,
-                Err(errno) => return Err(self.silent(errno)),
-            }
-        }
+    /// A varlink error as people read it: those of this interface without its name.
+    #[must_use]
+    pub fn shortened(error: String) -> String {
+        Self::of(&error).map_or(error, |name| name.short().into())
     }
+}
 
-    fn wait(&self, what: PollFlags, deadline: Deadline) -> Result<(), BrokerError> {
-        let left = deadline.left();
-        let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.socket.as_fd(), what)], timeout) {
-            Ok(0) if left.is_zero() => Err(self.silent(Errno::ETIMEDOUT)),
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(self.silent(errno)),
-        }
-    }
+/// Parameters of [`ErrorName::OtherDirectory`].
+#[derive(Serialize, Deserialize)]
+pub struct OtherDirectory {
+    /// The broker's directory.
+    pub directory: String,
+}
 
-    fn silent(&self, errno: Errno) -> BrokerError {
-        BrokerError::Silent { path: self.path.as_path().into(), errno }
-    }
+/// Parameters of [`ErrorName::Denied`].
+#[derive(Serialize, Deserialize)]
+pub struct Denied {
+    /// What PAM said last.
+    pub messages: Vec<Message>,
+}
 
-    fn garbled(&self, reason: &dyn std::fmt::Display) -> BrokerError {
-        BrokerError::Garbled { path: self.path.as_path().into(), reason: shown(&reason.to_string()) }
-    }
+/// Parameters of [`ErrorName::Unavailable`].
+#[derive(Serialize, Deserialize)]
+pub struct Unavailable {
+    /// Why, if the caller is root.
+    pub reason: Option<String>,
 }

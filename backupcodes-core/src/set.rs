@@ -2,20 +2,18 @@
 //!
 //! Spending overwrites one entry in place, so reading keeps where in the file each entry stands.
 
+mod label;
 mod spent_record;
 
 use std::fmt::Display;
 
-use rand::TryCryptoRng;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use self::label::{Label, Stale};
 pub use self::spent_record::{Mail, SpentRecord};
-use crate::account::Account;
-use crate::clock::Time;
 use crate::code::CodeNumber;
 use crate::hash::{CodeHash, Cost};
-use crate::store::StoreError;
 use crate::toml_value::{Value, one_line, read};
 
 /// The only format there is so far.
@@ -24,51 +22,6 @@ const FORMAT: u32 = 1;
 const KEYS: [&str; 8] = ["format", "set", "user", "uid", "created", "email", "codes", "durable"];
 /// The number of no inode: it is not known whether the set's name is on stable storage.
 const NOT_KNOWN: u64 = 0;
-
-/// What is known of a set beside its codes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Label {
-    /// Eight random hexadecimal digits, printed on the sheet, so that sheets can be told apart.
-    pub set: String,
-    /// The account's name.
-    pub user: String,
-    /// The account's uid when the set was made: an account re-created under the name inherits nothing.
-    pub uid: u32,
-    /// When the set was made.
-    pub created: Time,
-    /// Where notices go.
-    pub email: Vec<String>,
-}
-
-impl Label {
-    /// A label with a random set id.
-    ///
-    /// # Errors
-    /// The random number generator's own.
-    pub fn new<R: TryCryptoRng>(
-        account: &Account,
-        created: Time,
-        email: Vec<String>,
-        rng: &mut R,
-    ) -> Result<Self, R::Error> {
-        let set = format!("{:08x}", rng.try_next_u32()?);
-        Ok(Self { set, user: account.name.clone(), uid: account.uid, created, email })
-    }
-}
-
-impl Label {
-    /// Whether the set is this account's, by name and uid.
-    ///
-    /// # Errors
-    /// [`StoreError::Stale`].
-    pub fn judge_owner(&self, account: &Account) -> Result<(), StoreError> {
-        if (&self.user, self.uid) == (&account.name, account.uid) {
-            return Ok(());
-        }
-        let Self { set, user, uid, .. } = self.clone();
-        Err(StoreError::Stale { set, user, uid, account: account.clone() })
-    }
-}
 
 /// A set as it was read.
 #[derive(Clone)]
@@ -351,6 +304,7 @@ fn field<T: Value>(table: &DeTable<'_>, key: &str) -> Result<T, BadSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Account;
     use rand::rngs::SysRng;
 
     fn label(user: &str) -> Label {

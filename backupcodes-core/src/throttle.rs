@@ -20,20 +20,19 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
-use crate::config::{Config, Rules};
+use crate::config::{Config, MOST_COUNTED, Rules};
+use crate::files::FileError;
 use crate::files::directory::Directory;
 use crate::files::lock::Deadline;
+use crate::files::lock::PATIENCE;
 use crate::files::stat::{Stat, changed, stat};
 use crate::files::trust::Requirement;
-use crate::store::{PATIENCE, StoreError};
 
 use self::in_flight::InFlight;
 pub use self::key::{Key, LOCAL};
 use self::key::{KeyFile, folder_name, open_key, place_of};
 pub use self::wait::Wait;
 
-/// The most failures that are counted: a key never takes more than one page of a tmpfs.
-pub const MOST_COUNTED: u32 = 4096;
 /// How often it is looked what became of others: a hash takes longer.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The folder in the runtime directory.
@@ -52,7 +51,7 @@ pub struct Counted {
     /// Why it is refused, whatever the answer is.
     pub refused: Option<Wait>,
     /// The file that counts, or why there is none.
-    place: Result<(Directory, String), StoreError>,
+    place: Result<(Directory, String), FileError>,
     /// Where it has a byte of its own.
     in_flight: Option<InFlight>,
 }
@@ -93,7 +92,7 @@ impl Throttle {
     ///
     /// # Errors
     /// It could not be counted, and so must not be looked at.
-    pub fn count(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
+    pub fn count(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, FileError> {
         match self.count_one(key, now) {
             Err(error) if error.is_full() && self.rules.most == 0 => {
                 Ok(Counted { before: 0, refused: None, place: Err(error), in_flight: None })
@@ -102,13 +101,13 @@ impl Throttle {
         }
     }
 
-    fn count_one(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, StoreError> {
+    fn count_one(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, FileError> {
         let deadline = Deadline::after(PATIENCE);
         loop {
             let folder = Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
             let KeyFile { fd, stat, name } = open_key(&folder, key, self.rules.most == 0)?;
             let path = folder.path_of(&name);
-            let failed = StoreError::system(&path, "count in");
+            let failed = FileError::system(&path, "count in");
             let seen = count_of(&stat);
             let Some(short) = u16::try_from(seen).ok().filter(|_| seen < MOST_COUNTED) else {
                 // Long enough; only its time is new.
@@ -161,7 +160,7 @@ impl Throttle {
     ///
     /// # Errors
     /// Something could not be removed.
-    pub fn clear(&self, user: &str) -> Result<usize, StoreError> {
+    pub fn clear(&self, user: &str) -> Result<usize, FileError> {
         let Some(folder) = self.find(user)? else { return Ok(0) };
         let names = folder.names()?;
         names.iter().try_for_each(|name| folder.remove(name))?;
@@ -172,7 +171,7 @@ impl Throttle {
     ///
     /// # Errors
     /// Something could not be removed.
-    pub fn clear_all_but(&self, user: &str, service: &str) -> Result<(), StoreError> {
+    pub fn clear_all_but(&self, user: &str, service: &str) -> Result<(), FileError> {
         let Some(folder) = self.find(user)? else { return Ok(()) };
         let names = folder.names()?;
         names.iter().filter(|name| place_of(name).0 != service).try_for_each(|name| folder.remove(name))
@@ -182,7 +181,7 @@ impl Throttle {
     ///
     /// # Errors
     /// They cannot be read or trusted.
-    pub fn throttled(&self, user: &str, now: SystemTime) -> Result<Vec<Throttled>, StoreError> {
+    pub fn throttled(&self, user: &str, now: SystemTime) -> Result<Vec<Throttled>, FileError> {
         let Some(folder) = self.find(user)? else { return Ok(Vec::new()) };
         let mut throttled = Vec::new();
         for name in folder.names()? {
@@ -202,18 +201,18 @@ impl Throttle {
     ///
     /// # Errors
     /// They cannot be read or trusted.
-    pub fn counted(&self) -> Result<CountedUsers, StoreError> {
+    pub fn counted(&self) -> Result<CountedUsers, FileError> {
         let names = self.find_all()?.map_or_else(|| Ok(Vec::new()), |all| all.names())?;
         Ok(CountedUsers(names.into_iter().collect()))
     }
 
     /// The folder of a user, where there is one.
-    fn find(&self, user: &str) -> Result<Option<Directory>, StoreError> {
+    fn find(&self, user: &str) -> Result<Option<Directory>, FileError> {
         let Some(all) = self.find_all()? else { return Ok(None) };
         all.find_inner(&folder_name(Some(user)))
     }
 
-    fn find_all(&self) -> Result<Option<Directory>, StoreError> {
+    fn find_all(&self) -> Result<Option<Directory>, FileError> {
         let Some(runtime) = Directory::find_runtime(&self.runtime)? else { return Ok(None) };
         runtime.find_inner(FOLDER)
     }
@@ -224,7 +223,7 @@ impl Counted {
     ///
     /// # Errors
     /// They stay, or this attempt was never counted.
-    pub fn clear(self) -> Result<(), StoreError> {
+    pub fn clear(self) -> Result<(), FileError> {
         let (folder, name) = self.place?;
         let removed = folder.remove(&name);
         // Those who wait for this verdict look whether the counter is gone.

@@ -5,14 +5,14 @@ mod judge;
 
 use std::fmt::Display;
 
-pub use self::judge::{Accepted, Match, Refusal, Request, has_no_set, judge};
+pub use self::judge::{Match, Refusal, Request, has_no_set, judge};
 use crate::account::Account;
 use crate::clock;
 use crate::config::Config;
 use crate::hash::Memory;
 use crate::origin::Origin;
 use crate::set::SpentRecord;
-use crate::store::{FileStore, StoreError};
+use crate::store::{Accepted, FileStore, StoreError};
 use crate::throttle::permit::WithPermit;
 use crate::throttle::{Counted, Throttle};
 
@@ -30,7 +30,7 @@ pub struct Login<'a> {
 #[derive(Debug)]
 pub struct Denial {
     /// What the application is told.
-    pub answer: Outcome,
+    pub outcome: Outcome,
     /// The weight of the line.
     pub level: Level,
     /// The line, which may say that a code was right: it is for nobody's eyes but an administrator's.
@@ -93,7 +93,7 @@ impl Login<'_> {
         drop(memory);
         let (found, counted) = judged.map_err(|refusal| refused(&refusal, origin))?;
         let accepted = self.spend(found, &counted, process)?;
-        let Accepted { number, set, left } = &accepted;
+        let (number, left, set) = (accepted.number(), accepted.left(), accepted.set().unwrap_or("?"));
         process.log(Level::Notice, &format!("accepted code {number} of set {set}, {left} left; {origin}"));
         if let Err(error) = counted.clear() {
             process.log(
@@ -152,7 +152,7 @@ impl Login<'_> {
             let reason = format!(
                 "refused: code {number} was right but could not be spent, and may be lost: {error}; {origin}"
             );
-            Denial { answer: Outcome::Refused, level: Level::Critical, reason }
+            Denial { outcome: Outcome::Refused, level: Level::Critical, reason }
         };
         process
             .shielded(|| found.spend(&record))
@@ -162,7 +162,7 @@ impl Login<'_> {
 }
 
 fn refused(refusal: &Refusal, origin: &Origin) -> Denial {
-    let (answer, level) = match refusal {
+    let (outcome, level) = match refusal {
         Refusal::Malformed
         | Refusal::NoSuchNumber(_)
         | Refusal::Spent(..)
@@ -175,5 +175,5 @@ fn refused(refusal: &Refusal, origin: &Origin) -> Denial {
         Refusal::Throttled(..) => (Outcome::Refused, Level::Warning),
         Refusal::Uncounted(_) | Refusal::Store(_) | Refusal::Hash(_) => (Outcome::Unavailable, Level::Error),
     };
-    Denial { answer, level, reason: format!("refused: {refusal}; {origin}") }
+    Denial { outcome, level, reason: format!("refused: {refusal}; {origin}") }
 }

@@ -119,7 +119,7 @@ impl Owner {
         let new = NewSet::make(config, 1, &account, Vec::new(), &mut HeapMemory::default()).ok().unwrap();
         let old = Old::find(&store, &account).unwrap();
         let writer = Writer::of_this_host(config, "host");
-        new.put(&store, &account, old.expected(), &writer, &mut || Ok(())).unwrap();
+        new.prepare(&store, &account, old.expected()).unwrap().put_in_place(&writer).unwrap();
         let file = fs::read(config.directory.join(format!("{name}.toml"))).unwrap();
         Self {
             name: name.into(),

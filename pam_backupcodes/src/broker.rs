@@ -1,109 +1,73 @@
-//! Asks the broker, where this process cannot work with the store itself.
+//! Asks the broker, where this process cannot work with the sets itself.
 
 use std::time::Duration;
 
-use backupcodes_core::code::CodeNumber;
 use backupcodes_core::config::Config;
-use backupcodes_core::origin::Origin;
-use backupcodes_core::protocol::{Broker, BrokerError, Reply};
-use backupcodes_core::verify::Accepted;
-use backupcodes_core::verify::{Denial, Level, Outcome};
-use serde::{Deserialize, Serialize};
+use backupcodes_core::protocol::{
+    Broker, BrokerError, CallError, Check, CheckReply, HasSet, HasSetReply, Verdict,
+};
+use backupcodes_core::store::Accepted;
+use backupcodes_core::verify::{Denial, Level, Login, Outcome};
 
-/// How long a verdict is waited for: longer than the broker may wait for a permit and for a lock.
+/// How long the module waits for a verdict: longer than the broker may wait for a permit and for a lock.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A look waits for nothing.
+/// How long it waits where the broker waits for nothing.
 const SHORT: Duration = Duration::from_secs(5);
 
-#[derive(Serialize)]
-struct OfUser<'a> {
-    user: &'a str,
-    directory: &'a str,
-}
-
-#[derive(Serialize)]
-struct Check<'a> {
-    user: &'a str,
-    directory: &'a str,
-    answer: &'a str,
-    service: &'a str,
-    host: Option<&'a str>,
-    tty: &'a str,
-}
-
-/// What either question is replied to with, or an error: one type, for the module's size.
-#[derive(Deserialize)]
-struct Told {
-    has_set: Option<bool>,
-    verdict: Option<String>,
-    number: Option<u8>,
-    left: Option<usize>,
-    directory: Option<String>,
-}
-
-/// Whether somebody listens there.
+/// Whether a broker listens.
 ///
 /// # Errors
-/// Nobody does, or nobody to trust.
-pub(crate) fn is_there(config: &Config) -> Result<(), BrokerError> {
+/// None does, or none to trust.
+pub(crate) fn find(config: &Config) -> Result<(), BrokerError> {
     Broker::connect(config, SHORT).map(drop)
 }
 
 /// Whether the broker has proof that the user has no set.
 ///
 /// # Errors
-/// It has the sets of another directory. Whatever else is wrong shows in the attempt.
-pub(crate) fn has_no_set(config: &Config, user: &str) -> Result<bool, BrokerError> {
-    let question = OfUser { user, directory: &config.directory.to_string_lossy() };
-    match ask(config, "HasSet", &question, SHORT) {
-        Ok(Told { has_set, .. }) => Ok(has_set == Some(false)),
-        Err(error @ BrokerError::OtherDirectory { .. }) => Err(error),
+/// It has the sets of another directory. Any other fault shows in the attempt.
+pub(crate) fn has_no_set(login: &Login<'_>) -> Result<bool, BrokerError> {
+    let question = HasSet { user: user(login).into(), directory: login.config.directory.as_path().into() };
+    let reply = Broker::connect(login.config, SHORT)
+        .map_err(CallError::from)
+        .and_then(|mut broker| broker.call("HasSet", &question, SHORT));
+    match reply {
+        Ok(HasSetReply { has_set }) => Ok(!has_set),
+        Err(CallError::Broker(error @ BrokerError::OtherDirectory { .. })) => Err(error),
         Err(_) => Ok(false),
     }
 }
 
-/// Has the answer judged, and its code spent.
+/// Has the response judged, and its code spent.
 ///
 /// # Errors
-/// The answer is not accepted. Why stands in the broker's log.
-pub(crate) fn attempt(
-    config: &Config,
-    user: &str,
-    answer: &[u8],
-    origin: &Origin,
-) -> Result<Accepted, Denial> {
-    let unavailable = |error: BrokerError| Denial {
-        answer: Outcome::Unavailable,
-        level: Level::Error,
-        reason: format!("{error}; {origin}"),
+/// [`Denial`]: it is not accepted. The broker's log says why.
+pub(crate) fn check(login: &Login<'_>, response: &[u8]) -> Result<Accepted, Denial> {
+    let Login { config, origin, .. } = *login;
+    let question = Check {
+        user: user(login).into(),
+        directory: config.directory.as_path().into(),
+        // What is not text is no code.
+        answer: std::str::from_utf8(response).unwrap_or_default().into(),
+        service: origin.service.as_str().into(),
+        host: origin.host.as_deref().map(Into::into),
+        tty: Some(origin.tty.as_str().into()),
     };
-    let no =
-        |answer, level| Err(Denial { answer, level, reason: format!("refused by the broker; {origin}") });
-    let Origin { service, host, tty, .. } = origin;
-    // What is no text is no code.
-    let answer = std::str::from_utf8(answer).unwrap_or_default();
-    let directory = &config.directory.to_string_lossy();
-    let check = Check { user, directory, answer, service, host: host.as_deref(), tty };
-    let Told { verdict, number, left, .. } = ask(config, "Check", &check, PATIENCE).map_err(unavailable)?;
-    match (verdict.as_deref(), number.and_then(CodeNumber::new), left) {
-        (Some("accepted"), Some(number), Some(left)) => Ok(Accepted { number, set: String::new(), left }),
-        (Some("refused"), ..) => no(Outcome::Refused, Level::Debug),
-        (Some("user_unknown"), ..) => no(Outcome::UserUnknown, Level::Debug),
-        _ => no(Outcome::Unavailable, Level::Error),
-    }
+    let denied = |outcome, level, reason| Denial { outcome, level, reason };
+    let reply: CheckReply = Broker::connect(config, PATIENCE)
+        .map_err(CallError::from)
+        .and_then(|mut broker| broker.call("Check", &question, PATIENCE))
+        .map_err(|error| denied(Outcome::Unavailable, Level::Error, format!("{error}; {origin}")))?;
+    reply.into_accepted().map_err(|verdict| {
+        let (outcome, level) = match verdict {
+            Verdict::Refused => (Outcome::Refused, Level::Debug),
+            Verdict::UserUnknown => (Outcome::UserUnknown, Level::Debug),
+            Verdict::Accepted | Verdict::Unavailable => (Outcome::Unavailable, Level::Error),
+        };
+        denied(outcome, level, format!("refused by the broker; {origin}"))
+    })
 }
 
-fn ask(
-    config: &Config,
-    method: &str,
-    question: &impl Serialize,
-    patience: Duration,
-) -> Result<Told, BrokerError> {
-    let mut broker = Broker::connect(config, patience)?;
-    let Reply { error, parameters } = broker.exchange::<_, Told>(method, question, patience)?;
-    match (error, parameters) {
-        (None, Some(told)) => Ok(told),
-        (None, None) => Err(broker.refused("nothing", None)),
-        (Some(error), told) => Err(broker.refused(&error, told.and_then(|told| told.directory).as_deref())),
-    }
+fn user<'a>(login: &Login<'a>) -> &'a str {
+    login.account.map_or("", |account| &account.name)
 }

@@ -1,15 +1,17 @@
-//! `pam_backupcodes.so`: a PAM module that takes each backup code of a user once.
+//! `pam_backupcodes.so`: a PAM module that accepts each backup code of a user once.
 //!
-//! [`ffi`] is the C side, and the only place with unsafe code; [`attempt`] is the way of one login through the rules
-//! of `backupcodes-core`, with the answer that [`answer`] gets; [`reminder`] is what the user reads at the start of a
-//! session.
+//! Arrows go down: [`entry`] is what libpam calls; [`authenticate`] and [`session`] are the two calls that do something, with
+//! [`response`], [`broker`], [`delivery`] and [`reminder`]; [`handle`] is the PAM handle, safe to use; [`sys`] has all unsafe
+//! code.
 
-mod answer;
-mod attempt;
+mod authenticate;
 mod broker;
-#[expect(unsafe_code, reason = "the one room for it: libpam, memory by the page, signals and ids")]
-mod ffi;
-mod limits;
-mod notify;
-mod origin;
+mod delivery;
+mod denial;
+mod entry;
+mod handle;
 mod reminder;
+mod response;
+mod session;
+#[expect(unsafe_code, reason = "the one room for it: libpam, memory by the page, signals and ids")]
+mod sys;

@@ -1,57 +1,29 @@
-//! What the user reads at the start of a session: which code was used, and how many are left.
+//! What the user reads after a login by code: which code was used, and how many are left.
 //!
-//! sshd shows what is said in the session, and may lose what is said in the authentication, of which it carries nothing
-//! over but PAM's environment. So the authentication leaves a variable there, which is removed before the session has it.
+//! sshd shows what is said in the session, and may lose what is said during authentication, of which it keeps only the PAM
+//! environment. So the authentication leaves a variable there, and the session removes it before the user's programs see it.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use backupcodes_core::code::CodeNumber;
-use backupcodes_core::config::Config;
-use backupcodes_core::config::module_options::Options;
-use backupcodes_core::store::{FileStore, Store};
-use backupcodes_core::verify::Accepted;
-use backupcodes_core::verify::Level;
-use pam::constants::{PAM_SILENT, PAM_TEXT_INFO, PamFlag};
-use pam::module::PamHandle;
+use backupcodes_core::store::Accepted;
 
-use crate::attempt::{Denial, account, converse};
-use crate::ffi::{log, set_variable, variable};
+use crate::handle::Handle;
 
-/// Number of the code, and how many are left.
+/// The number of the code, and how many are left.
 const USED: &CStr = c"BACKUPCODES_USED";
 
 /// Leaves word of an accepted code for the session.
-pub(crate) fn leave(pamh: &mut PamHandle, accepted: &Accepted) {
-    let Accepted { number, left, .. } = accepted;
-    if let Ok(variable) = CString::new(format!("{}={number} {left}", USED.to_string_lossy())) {
-        // Without it the session says nothing of the code.
-        let _ = set_variable(pamh, &variable);
-    }
+pub(crate) fn leave(handle: &mut Handle<'_>, accepted: &Accepted) {
+    let (number, left) = (accepted.number(), accepted.left());
+    handle.set_variable(&format!("{}={number} {left}", USED.to_string_lossy()));
 }
 
-/// Takes that word back, and says what it was.
-pub(crate) fn forget(pamh: &mut PamHandle) -> Option<String> {
-    let used = variable(pamh, USED)?;
-    // What cannot be removed is not ours to mend.
-    let _ = set_variable(pamh, USED);
-    Some(used)
-}
-
-/// Says at the start of a session what there is to say. Nothing of it can fail a login.
-pub(crate) fn open_session(pamh: &mut PamHandle, arguments: &[&CStr], flags: PamFlag) {
-    let used = forget(pamh);
-    let (options, usable) = Options::parse(arguments);
-    if let Err(reason) = usable {
-        log(pamh, Level::Error, &reason);
-    }
-    if options.quiet || flags & PAM_SILENT != 0 {
-        return;
-    }
-    match text(pamh, &options, used.as_deref().and_then(read)) {
-        Ok(Some(text)) => drop(converse(pamh, PAM_TEXT_INFO, &text)),
-        Ok(None) => {}
-        Err(reason) => log(pamh, Level::Error, &format!("no reminder of codes left: {reason}")),
-    }
+/// Removes that word, and returns what it said.
+pub(crate) fn take(handle: &mut Handle<'_>) -> Option<(CodeNumber, usize)> {
+    let used = handle.variable(USED)?;
+    handle.set_variable(&USED.to_string_lossy());
+    read(&used)
 }
 
 fn read(variable: &str) -> Option<(CodeNumber, usize)> {
@@ -59,31 +31,15 @@ fn read(variable: &str) -> Option<(CodeNumber, usize)> {
     Some((CodeNumber::new(number.parse().ok()?)?, left.parse().ok()?))
 }
 
-fn text(
-    pamh: &mut PamHandle,
-    options: &Options,
-    used: Option<(CodeNumber, usize)>,
-) -> Result<Option<String>, String> {
-    let config = Config::load(options.conf.as_deref()).map_err(|error| error.to_string())?;
-    let low = config.codes.low;
-    if let Some((number, left)) = used {
-        return Ok(Some(after_use(number, left, low)));
-    }
-    let account = account(pamh).map_err(|Denial(_, _, reason)| reason)?;
-    let store = FileStore::new(&config.directory);
-    let Some(account) = account.filter(|_| !store.wants_broker()) else { return Ok(None) };
-    let set = store.read(&account.name).map_err(|error| error.to_string())?;
-    let own = set.filter(|set| set.label.judge_owner(&account).is_ok());
-    Ok(own
-        .map(|set| set.left())
-        .filter(|&left| left <= low)
-        .map(|left| format!("{}.{ADVICE}", codes_left(left))))
-}
-
-/// What is said when a code was accepted, now or at the start of the session.
+/// What is said when a code was accepted, at once or at the start of the session.
 pub(crate) fn after_use(number: CodeNumber, left: usize, low: usize) -> String {
     let advice = if left <= low { ADVICE } else { "" };
     format!("Backup code {number} was accepted, and is used up. {}.{advice}", codes_left(left))
+}
+
+/// What is said to a user who has few codes left.
+pub(crate) fn few_left(left: usize) -> String {
+    format!("{}.{ADVICE}", codes_left(left))
 }
 
 const ADVICE: &str = " Get a new set soon: ask your administrator.";

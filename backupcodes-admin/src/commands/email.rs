@@ -31,7 +31,7 @@ pub(crate) fn run(
     if !addresses.is_empty() {
         let told = writer.recipients(user, addresses);
         let mut new_ones = told.clone();
-        let mut letters = |set: &CodeSet| {
+        let letters = |set: &CodeSet| {
             let before = writer.recipients(user, &set.label.email);
             new_ones.retain(|to| !before.contains(to));
             let old = writer.addresses(user, &set.label.email);
@@ -49,7 +49,7 @@ pub(crate) fn run(
             }
             letters
         };
-        if store.readdress(user, addresses, &mut letters)? {
+        if store.readdress(user, addresses, letters)? {
             store.outbox().send_on(user, &told, &new_ones)?;
         }
     }

@@ -242,7 +242,7 @@ impl Put<'_, '_> {
     fn take(&mut self, made: Made) -> ControlFlow<()> {
         let Made { planned: Planned { account, old }, new } = made;
         let put = new.map_err(Failure::from).and_then(|new| self.put(&account, &old, &new));
-        if let Err(Failure::Replace(ReplaceError::Announce(..))) = &put {
+        if let Err(Failure::NotShown { .. }) = &put {
             // The next one would fare no better.
             self.run.ended.borrow_mut().is_cut_off |= self.sheets.is_stream();
         }
@@ -257,13 +257,11 @@ impl Put<'_, '_> {
     fn put(&mut self, account: &Account, old: &Old, new: &NewSet) -> Result<(), Failure> {
         let (run, host) = (self.run, self.sheets.host.clone());
         let writer = Writer::of_this_host(run.config, &host);
-        let mut is_shown = false;
-        let mut announce = || {
-            run.progress.beside(|| self.sheets.show(new))?;
-            is_shown = true;
-            Ok(())
-        };
-        match new.put(&run.store, account, old.expected(), &writer, &mut announce) {
+        let user = || account.name.clone();
+        let prepared = new.prepare(&run.store, account, old.expected())?;
+        let shown = run.progress.beside(|| self.sheets.show(new));
+        shown.map_err(|error| Failure::NotShown { user: user(), error })?;
+        match prepared.put_in_place(&writer) {
             Ok(()) => {
                 // The set is good all the same.
                 let complaints = [forget(run.config, &account.name), run.superseded(account)];
@@ -273,13 +271,10 @@ impl Put<'_, '_> {
                 Ok(())
             }
             Err(error @ ReplaceError::Unflushed(_)) => Err(error.into()),
-            Err(error) if is_shown => Err(match self.sheets.withdraw(new) {
-                Some(sheet) => {
-                    Failure::SheetIsDead { user: account.name.clone(), error: error.into(), sheet }
-                }
+            Err(error) => Err(match self.sheets.withdraw(new) {
+                Some(sheet) => Failure::SheetIsDead { user: user(), error: error.into(), sheet },
                 None => error.into(),
             }),
-            Err(error) => Err(error.into()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::notice::{self, Writer};
-use backupcodes_core::store::{Expected, FileStore, Store};
+use backupcodes_core::store::{Expected, FileStore, Prepared, Store};
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
@@ -58,8 +58,8 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
     let mut purged = Vec::new();
     for (user, set) in gone {
         // Whoever the letters of uses are for may still have the address.
-        let mut letters = |last: Option<&_>| last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
-        match store.replace(&user, Expected::Set(&set), None, &mut || Ok(()), &mut letters) {
+        let letters = |last: Option<&_>| last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
+        match store.prepare(&user, Expected::Set(&set), None).and_then(|prepared| prepared.commit(letters)) {
             Ok(()) => {
                 failed.extend(Throttle::new(config).clear(&user).err().map(Failure::from));
                 purged.push(user);

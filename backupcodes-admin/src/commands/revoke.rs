@@ -4,7 +4,7 @@ use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::notice::{self, Event, Writer};
 use backupcodes_core::set::CodeSet;
-use backupcodes_core::store::{Expected, FileStore, Store};
+use backupcodes_core::store::{Expected, FileStore, Prepared, Store};
 use serde::Serialize;
 
 use crate::accounts::name_of_set;
@@ -34,14 +34,14 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
     };
     if let Some((_, set)) = &old {
         let expected = set.as_deref().map_or(Expected::Unusable, Expected::Set);
-        let mut letters = |last: Option<&CodeSet>| {
+        let letters = |last: Option<&CodeSet>| {
             let Some(set) = last else { return Vec::new() };
             let mut letters = writer.of_due_uses(set);
             let event = Event::Revoked { lost: set.left() };
             letters.extend(writer.notices(&set.label, &set.label.email, clock::now(), event));
             letters
         };
-        store.replace(user, expected, None, &mut || Ok(()), &mut letters)?;
+        store.prepare(user, expected, None)?.commit(letters)?;
     }
     // They would wait for whoever has the name next.
     if let Some(complaint) = forget(config, user) {

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::config::Config;
+use backupcodes_core::files::FileError;
 use backupcodes_core::mail::outbox::Outbox;
-use backupcodes_core::store::{FileStore, StoreError};
+use backupcodes_core::store::FileStore;
 
 use super::finding::{Finding, Level, some_of};
 
@@ -39,7 +40,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             }
         }
         // Of a directory that cannot be read, others have told.
-        Err(StoreError::NoDirectory(_)) => {}
+        Err(FileError::NoDirectory(_)) => {}
         Err(error) => findings.push(Finding::of_error(Level::Error, "outbox", &error)),
     }
     findings
@@ -63,7 +64,7 @@ fn sendmail(command: &[String]) -> Option<Finding> {
 }
 
 /// Users with a letter that should be gone, and those with one that was refused.
-fn notices(outbox: &Outbox) -> Result<(Vec<String>, Vec<String>), StoreError> {
+fn notices(outbox: &Outbox) -> Result<(Vec<String>, Vec<String>), FileError> {
     let [mut late, mut refused] = [BTreeSet::new(), BTreeSet::new()];
     for name in outbox.names()? {
         let Some(letter) = outbox.read(&name)? else { continue };

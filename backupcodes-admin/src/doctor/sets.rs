@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use backupcodes_core::account::Account;
 use backupcodes_core::clock::Time;
 use backupcodes_core::config::Config;
+use backupcodes_core::files::FileError;
 use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, StoreError};
 use backupcodes_core::throttle::Throttle;
@@ -197,8 +198,11 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
             Ok(Some(set)) => set,
             Ok(None) => continue,
             Err(error) => {
-                let check =
-                    if matches!(error, StoreError::Busy { .. }) { "lock-held" } else { "set-unreadable" };
+                let check = if matches!(error, StoreError::File(FileError::Busy { .. })) {
+                    "lock-held"
+                } else {
+                    "set-unreadable"
+                };
                 found.findings.push(Finding::of_error(Level::Error, check, &error));
                 continue;
             }

@@ -13,10 +13,10 @@ use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use rustix::fs::RawDir;
 
+use crate::files::FileError;
 use crate::files::lock::{Deadline, Locked, lock};
 use crate::files::stat::{Stat, errno, stat_in};
 use crate::files::trust::{self, CAREFUL, Requirement};
-use crate::store::StoreError;
 
 /// How files in here are made.
 const FILE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
@@ -32,16 +32,16 @@ impl Directory {
     ///
     /// # Errors
     /// It is not there, or not to be trusted.
-    pub(crate) fn of_sets(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn of_sets(path: &Path) -> Result<Self, FileError> {
         Self::open(AT_FDCWD, path, path, Requirement::PrivateDirectory)?
-            .ok_or_else(|| StoreError::NoDirectory(path.into()))
+            .ok_or_else(|| FileError::NoDirectory(path.into()))
     }
 
     /// The runtime directory, which everyone may enter: the broker's socket is in it.
     ///
     /// # Errors
     /// It is not to be trusted, or cannot be made.
-    pub(crate) fn runtime(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn runtime(path: &Path) -> Result<Self, FileError> {
         Self::open_or_make(AT_FDCWD, path, path, Requirement::PublicDirectory, 0o755)
     }
 
@@ -49,7 +49,7 @@ impl Directory {
     ///
     /// # Errors
     /// It is not to be trusted.
-    pub(crate) fn find_runtime(path: &Path) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn find_runtime(path: &Path) -> Result<Option<Self>, FileError> {
         Self::open(AT_FDCWD, path, path, Requirement::PublicDirectory)
     }
 
@@ -57,7 +57,7 @@ impl Directory {
     ///
     /// # Errors
     /// It is not to be trusted, or cannot be made.
-    pub(crate) fn inner(&self, name: &str) -> Result<Self, StoreError> {
+    pub(crate) fn inner(&self, name: &str) -> Result<Self, FileError> {
         Self::open_or_make(
             &self.fd,
             Path::new(name),
@@ -71,7 +71,7 @@ impl Directory {
     ///
     /// # Errors
     /// It is not to be trusted.
-    pub(crate) fn find_inner(&self, name: &str) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn find_inner(&self, name: &str) -> Result<Option<Self>, FileError> {
         Self::open(&self.fd, Path::new(name), &self.path_of(name), Requirement::PrivateDirectory)
     }
 
@@ -81,7 +81,7 @@ impl Directory {
         name: &Path,
         path: &Path,
         kind: Requirement,
-    ) -> Result<Option<Self>, StoreError> {
+    ) -> Result<Option<Self>, FileError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         // Behind a link, a slash at the end would be followed for all that.
         let name: PathBuf = name.components().collect();
@@ -91,7 +91,7 @@ impl Directory {
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
                 return Err(kind.refuse_no_directory(parent.as_fd(), &name, path).into());
             }
-            Err(errno) => return Err(StoreError::system(path, "open")(errno)),
+            Err(errno) => return Err(FileError::system(path, "open")(errno)),
         };
         kind.judge(path, &fd)?;
         Ok(Some(Self { fd, path: path.into() }))
@@ -103,12 +103,12 @@ impl Directory {
         path: &Path,
         kind: Requirement,
         mode: u32,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, FileError> {
         if let Some(found) = Self::open(&parent, name, path, kind)? {
             return Ok(found);
         }
         let mode = Mode::from_bits_truncate(mode);
-        let failed = StoreError::system(path, "make");
+        let failed = FileError::system(path, "make");
         let is_ours = match mkdirat(&parent, name, mode) {
             Ok(()) => true,
             // Another login was faster.
@@ -132,7 +132,7 @@ impl Directory {
         name: &str,
         flags: OFlag,
         kind: Requirement,
-    ) -> Result<Option<(OwnedFd, Stat)>, StoreError> {
+    ) -> Result<Option<(OwnedFd, Stat)>, FileError> {
         match self.file(name, flags) {
             Err(Errno::ENOENT) => Ok(None),
             opened => self.judged(name, kind, opened).map(Some),
@@ -148,7 +148,7 @@ impl Directory {
         name: &str,
         flags: OFlag,
         kind: Requirement,
-    ) -> Result<(OwnedFd, Stat), StoreError> {
+    ) -> Result<(OwnedFd, Stat), FileError> {
         self.judged(name, kind, self.make_file(name, flags))
     }
 
@@ -157,11 +157,11 @@ impl Directory {
         name: &str,
         kind: Requirement,
         opened: Result<OwnedFd, Errno>,
-    ) -> Result<(OwnedFd, Stat), StoreError> {
+    ) -> Result<(OwnedFd, Stat), FileError> {
         let path = self.path_of(name);
         let fd = opened.map_err(|errno| match errno {
             Errno::ELOOP => kind.refuse(&path, "a symbolic link").into(),
-            errno => StoreError::system(&path, "open")(errno),
+            errno => FileError::system(&path, "open")(errno),
         })?;
         let stat = kind.judge(&path, &fd)?;
         Ok((fd, stat))
@@ -201,8 +201,8 @@ impl Directory {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub(crate) fn names(&self) -> Result<Vec<String>, StoreError> {
-        let failed = StoreError::system(&self.path, "list");
+    pub(crate) fn names(&self) -> Result<Vec<String>, FileError> {
+        let failed = FileError::system(&self.path, "list");
         let flags = CAREFUL | OFlag::O_DIRECTORY;
         let fd = openat(&self.fd, ".", flags, Mode::empty()).map_err(&failed)?;
         let mut names = Vec::new();
@@ -222,7 +222,7 @@ impl Directory {
     ///
     /// # Errors
     /// It is held by another for too long.
-    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Locked, StoreError> {
+    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Locked, FileError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY;
         lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
     }
@@ -231,19 +231,19 @@ impl Directory {
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+    pub(crate) fn flush(&self) -> Result<(), FileError> {
         fsync(&self.fd).map_err(self.failed("flush"))
     }
 
-    pub(crate) fn failed(&self, action: &'static str) -> impl Fn(Errno) -> StoreError {
-        StoreError::system(&self.path, action)
+    pub(crate) fn failed(&self, action: &'static str) -> impl Fn(Errno) -> FileError {
+        FileError::system(&self.path, action)
     }
 
     /// Gives a file in here another name, and takes the place of what has it.
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn rename(&self, old: &str, new: &str) -> Result<(), StoreError> {
+    pub(crate) fn rename(&self, old: &str, new: &str) -> Result<(), FileError> {
         renameat(&self.fd, old, &self.fd, new).map_err(self.failed("rename a file in"))
     }
 
@@ -251,10 +251,10 @@ impl Directory {
     ///
     /// # Errors
     /// It cannot be removed.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), FileError> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(StoreError::system(&self.path_of(name), "remove")(errno)),
+            Err(errno) => Err(FileError::system(&self.path_of(name), "remove")(errno)),
         }
     }
 }
@@ -270,7 +270,7 @@ impl<'a> NewFile<'a> {
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn write(directory: &'a Directory, name: &'a str, text: &str) -> Result<Self, StoreError> {
+    pub(crate) fn write(directory: &'a Directory, name: &'a str, text: &str) -> Result<Self, FileError> {
         directory.remove(name)?;
         let flags = OFlag::O_WRONLY | OFlag::O_EXCL;
         let fd = directory.make_file(name, flags).map_err(directory.failed("make a file in"))?;
@@ -282,11 +282,16 @@ impl<'a> NewFile<'a> {
         Ok(new)
     }
 
+    /// Leaves the file where it is, for a later rename or removal.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+
     /// Puts it in the place of what has this name. The directory is to be flushed after that.
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn rename(self, name: &str) -> Result<(), StoreError> {
+    pub(crate) fn rename(self, name: &str) -> Result<(), FileError> {
         self.directory.rename(self.name, name)
     }
 }

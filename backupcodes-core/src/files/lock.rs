@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::FlockArg;
 
-use crate::store::StoreError;
+use crate::files::FileError;
 
+/// How long a lock is waited for: longer than 64 flushes of a slow disk, shorter than sshd's LoginGraceTime.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries: a spend holds the lock for about one flush.
 pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 
@@ -28,12 +30,12 @@ impl Deadline {
     /// Waits a moment, if there is time left.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] where there is none.
-    pub(crate) fn pause(self, path: &Path) -> Result<(), StoreError> {
+    /// [`FileError::Busy`] where there is none.
+    pub(crate) fn pause(self, path: &Path) -> Result<(), FileError> {
         if self.wait(PAUSE) {
             Ok(())
         } else {
-            Err(StoreError::Busy { path: path.into(), seconds: self.patience.as_secs() })
+            Err(FileError::Busy { path: path.into(), seconds: self.patience.as_secs() })
         }
     }
 
@@ -75,10 +77,10 @@ impl Drop for Locked {
 /// host.) It is polled, so that no signal of the host has to end the wait.
 ///
 /// # Errors
-/// [`StoreError::Busy`] after the deadline, or what the system says.
-pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result<Locked, StoreError> {
+/// [`FileError::Busy`] after the deadline, or what the system says.
+pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result<Locked, FileError> {
     loop {
-        file = match try_lock(file).map_err(StoreError::system(path, "lock"))? {
+        file = match try_lock(file).map_err(FileError::system(path, "lock"))? {
             Ok(locked) => return Ok(locked),
             Err(file) => file,
         };

@@ -8,11 +8,12 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use crate::clock::precise;
+use crate::files::FileError;
 use crate::files::directory::Directory;
+use crate::files::lock::PATIENCE;
 use crate::files::lock::{Deadline, Locked, try_lock};
 use crate::files::stat::{Stat, changed, same, stat};
 use crate::files::trust::Requirement;
-use crate::store::{PATIENCE, StoreError};
 
 /// A delivery that has not gone on for so long stands still: it is stopped or frozen.
 const STANDSTILL: Duration = Duration::from_secs(5 * 60);
@@ -32,14 +33,14 @@ impl DeliveryLock {
     ///
     /// # Errors
     /// The runtime directory cannot be used.
-    pub fn acquire(runtime: &Path) -> Result<Option<Self>, StoreError> {
+    pub fn acquire(runtime: &Path) -> Result<Option<Self>, FileError> {
         let deadline = Deadline::after(PATIENCE);
         let directory = Directory::runtime(runtime)?.inner(FOLDER)?;
         let path = directory.path_of(NAME);
         loop {
             let (fd, stat) = directory.find_or_make_file(NAME, OFlag::O_RDWR, Requirement::Counter)?;
             let is_named = || directory.stat(NAME).is_ok_and(|now| same(&now, &stat));
-            match try_lock(fd).map_err(StoreError::system(&path, "lock"))? {
+            match try_lock(fd).map_err(FileError::system(&path, "lock"))? {
                 Ok(file) if is_named() => {
                     let lock = Self { file };
                     if lock.touch() {

@@ -19,10 +19,10 @@ use rand::rngs::SysRng;
 
 use crate::clock::{Time, precise};
 use crate::file_name::{escaped, unescaped};
+use crate::files::FileError;
 use crate::files::directory::{Directory, NewFile};
 use crate::files::stat;
 use crate::files::trust::{self, Requirement};
-use crate::store::StoreError;
 
 /// The outbox, in the directory of the sets.
 const FOLDER: &str = "outbox";
@@ -105,7 +105,7 @@ impl Outbox {
     ///
     /// # Errors
     /// They cannot be written: none of them stays.
-    pub fn put(&self, notices: &[QueuedNotice]) -> Result<Queued<'_>, StoreError> {
+    pub fn put(&self, notices: &[QueuedNotice]) -> Result<Queued<'_>, FileError> {
         let mut queued = Queued { outbox: self, names: Vec::new() };
         if notices.is_empty() {
             return Ok(queued);
@@ -144,7 +144,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The outbox cannot be read.
-    pub fn names(&self) -> Result<Vec<String>, StoreError> {
+    pub fn names(&self) -> Result<Vec<String>, FileError> {
         let Some(directory) = self.find()? else { return Ok(Vec::new()) };
         let mut names = directory.names()?;
         names.retain(|name| user_of(name).is_some_and(|(_, kind)| kind != REFUSED));
@@ -155,7 +155,7 @@ impl Outbox {
     ///
     /// # Errors
     /// It cannot be read, or is none.
-    pub fn read(&self, name: &str) -> Result<Option<QueuedNotice>, StoreError> {
+    pub fn read(&self, name: &str) -> Result<Option<QueuedNotice>, FileError> {
         let Some((path, text)) = self.text(name)? else { return Ok(None) };
         let notice = || {
             let (user, kind) = user_of(name)?;
@@ -176,7 +176,7 @@ impl Outbox {
     ///
     /// # Errors
     /// It cannot be removed: it would be sent again.
-    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+    pub fn remove(&self, name: &str) -> Result<(), FileError> {
         let Some(directory) = self.find()? else { return Ok(()) };
         directory.remove(name)?;
         directory.flush()
@@ -189,7 +189,7 @@ impl Outbox {
     ///
     /// # Errors
     /// It cannot be renamed: it is as it was.
-    pub fn refuse(&self, name: &str, now: Time) -> Result<Refused, StoreError> {
+    pub fn refuse(&self, name: &str, now: Time) -> Result<Refused, FileError> {
         let directory = Directory::of_sets(&self.sets)?.inner(FOLDER)?;
         let (notice, days) = match refused_days(name) {
             None => (name, 0),
@@ -208,7 +208,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The outbox cannot be read or written. What was not sent on is still there.
-    pub fn send_on(&self, user: &str, addresses: &[String], new: &[String]) -> Result<(), StoreError> {
+    pub fn send_on(&self, user: &str, addresses: &[String], new: &[String]) -> Result<(), FileError> {
         let prefix = prefix(user);
         // Each recipient had a message of its own, which the new ones need not get twice.
         let mut told = HashSet::new();
@@ -235,7 +235,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The outbox cannot be read.
-    pub fn waiting(&self) -> Result<BTreeMap<String, Waiting>, StoreError> {
+    pub fn waiting(&self) -> Result<BTreeMap<String, Waiting>, FileError> {
         let mut users: BTreeMap<_, Waiting> = BTreeMap::new();
         for name in self.find()?.map_or_else(|| Ok(Vec::new()), |directory| directory.names())? {
             let Some((user, kind)) = user_of(&name) else { continue };
@@ -254,7 +254,7 @@ impl Outbox {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn refusal(&self, user: &str) -> Result<Option<Refusal>, StoreError> {
+    pub fn refusal(&self, user: &str) -> Result<Option<Refusal>, FileError> {
         let Some((_, text)) = self.text(&(prefix(user) + REFUSED))? else { return Ok(None) };
         let mut lines = text.splitn(3, '\n');
         let mut line = || lines.next().unwrap_or_default().to_owned();
@@ -266,7 +266,7 @@ impl Outbox {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn note_refusal(&self, user: &str, refusal: &Refusal) -> Result<(), StoreError> {
+    pub fn note_refusal(&self, user: &str, refusal: &Refusal) -> Result<(), FileError> {
         let Refusal { time, to, said } = refusal;
         let directory = Directory::of_sets(&self.sets)?.inner(FOLDER)?;
         let name = prefix(user) + REFUSED;
@@ -277,22 +277,22 @@ impl Outbox {
     ///
     /// # Errors
     /// It cannot be removed.
-    pub fn forget_refusal(&self, user: &str) -> Result<(), StoreError> {
+    pub fn forget_refusal(&self, user: &str) -> Result<(), FileError> {
         let Some(directory) = self.find()? else { return Ok(()) };
         directory.remove(&(prefix(user) + REFUSED))
     }
 
-    fn find(&self) -> Result<Option<Directory>, StoreError> {
+    fn find(&self) -> Result<Option<Directory>, FileError> {
         Directory::of_sets(&self.sets)?.find_inner(FOLDER)
     }
 
-    fn text(&self, name: &str) -> Result<Option<(PathBuf, String)>, StoreError> {
+    fn text(&self, name: &str) -> Result<Option<(PathBuf, String)>, FileError> {
         let Some(directory) = self.find()? else { return Ok(None) };
         let Some((fd, _)) = directory.find_file(name, OFlag::O_RDONLY, Requirement::QueuedNotice)? else {
             return Ok(None);
         };
         let path = directory.path_of(name);
-        let bytes = trust::read(fd.as_fd()).map_err(StoreError::system(&path, "read"))?;
+        let bytes = trust::read(fd.as_fd()).map_err(FileError::system(&path, "read"))?;
         Ok(Some((path, String::from_utf8_lossy(&bytes).into_owned())))
     }
 }
@@ -328,7 +328,7 @@ fn user_of(name: &str) -> Option<(String, &str)> {
     Some((unescaped(user)?, kind))
 }
 
-fn new_name(directory: &Directory, notice: &QueuedNotice) -> Result<String, StoreError> {
+fn new_name(directory: &Directory, notice: &QueuedNotice) -> Result<String, FileError> {
     let random = SysRng.try_next_u64().map_err(|_| directory.failed("name a file in")(Errno::EIO))?;
     let refused = if notice.is_refused { format!("{REFUSED_LETTER}0") } else { String::new() };
     Ok(format!("{}{:010x}-{random:016x}{refused}", prefix(&notice.user), notice.time.seconds()))
@@ -372,10 +372,10 @@ fn changed(directory: &Directory, name: &str) -> Option<SystemTime> {
     directory.stat(name).ok().map(|stat| stat::changed(&stat))
 }
 
-fn set_changed(directory: &Directory, name: &str, now: Time) -> Result<(), StoreError> {
+fn set_changed(directory: &Directory, name: &str, now: Time) -> Result<(), FileError> {
     let time = TimeSpec::from_duration(Duration::from_secs(now.seconds()));
     utimensat(&directory.fd, name, &time, &time, UtimensatFlags::NoFollowSymlink)
-        .map_err(StoreError::system(&directory.path_of(name), "set the time of"))
+        .map_err(FileError::system(&directory.path_of(name), "set the time of"))
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use nix::fcntl::OFlag;
 
 use crate::file_name::{escaped, unescaped};
+use crate::files::FileError;
 use crate::files::directory::Directory;
 use crate::files::stat::Stat;
 use crate::files::trust::Requirement;
-use crate::store::StoreError;
 
 /// What is counted together.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ pub(super) struct KeyFile {
 
 /// Opens the key's file, or makes it. Where there are too many, a new one takes the place of the one that costs least to lose;
 /// where none may go, some share one.
-pub(super) fn open_key(folder: &Directory, key: Key<'_>, may_go: bool) -> Result<KeyFile, StoreError> {
+pub(super) fn open_key(folder: &Directory, key: Key<'_>, may_go: bool) -> Result<KeyFile, FileError> {
     let source = key.source.map_or_else(|| HERE.into(), |source| escaped(source, SOURCE));
     let name = format!("{}@{source}", escaped(key.service, SERVICE));
     // Locks of readers need one that can be read.
@@ -87,7 +87,7 @@ pub(super) fn open_key(folder: &Directory, key: Key<'_>, may_go: bool) -> Result
 }
 
 /// Whether there is room for one more key, made if need be: the fewest failures go first, and of these the oldest.
-fn has_room(folder: &Directory, may_go: bool) -> Result<bool, StoreError> {
+fn has_room(folder: &Directory, may_go: bool) -> Result<bool, FileError> {
     let mut names = folder.names()?;
     names.retain(|name| ![OTHER, OTHER_HERE].contains(&name.as_str()));
     // More than one, where others came at the same time.

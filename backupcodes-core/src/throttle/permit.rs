@@ -12,18 +12,16 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{SysconfVar, getpid, sysconf};
 
-use crate::config::Config;
+use crate::config::{Config, MOST_PERMITS};
 use crate::files::directory::Directory;
+use crate::files::lock::PATIENCE;
 use crate::files::lock::{Deadline, Locked, try_lock};
 use crate::hash::{Memory, OutOfMemory};
-use crate::store::PATIENCE;
 
 /// Between two looks at the permits: a hash takes some ten milliseconds. In a storm it grows, for looking costs as well.
 const FIRST_PAUSE: Duration = Duration::from_millis(8);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 const FOLDER: &str = "hash-permits";
-/// The most permits, each of which is a file.
-pub const MOST_PERMITS: u32 = 1024;
 
 /// Memory for a hash that is had only with a permit. Both are given back when this is dropped.
 pub struct WithPermit<M> {

@@ -8,7 +8,7 @@ use crate::code::{Code, CodeNumber, Malformed};
 use crate::hash::{CodeHash, Cost, HashError, Memory};
 use crate::set::SpentRecord;
 use crate::set::{CodeSet, State};
-use crate::store::{SpendError, Store, StoreError};
+use crate::store::{Accepted, SpendError, Store, StoreError};
 use crate::throttle::Wait;
 
 /// Who asks, and from where.
@@ -66,17 +66,6 @@ pub struct Match<'a, S: ?Sized> {
     user: &'a str,
     number: CodeNumber,
     hash: CodeHash,
-}
-
-/// A code was spent and may be accepted.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// Which code of the set.
-    pub number: CodeNumber,
-    /// The id of the set.
-    pub set: String,
-    /// How many codes are left.
-    pub left: usize,
 }
 
 /// Hashes and compares: one run of Argon2id, whatever the answer is and whatever the store holds. `count` is called
@@ -140,8 +129,7 @@ impl<S: Store + ?Sized> Match<'_, S> {
     /// # Errors
     /// A [`SpendError`]: the code must not be accepted, and may be spent all the same.
     pub fn spend(self, record: &SpentRecord) -> Result<Accepted, SpendError> {
-        let set = self.store.spend(self.user, self.number, &self.hash, record)?;
-        Ok(Accepted { number: self.number, left: set.left(), set: set.label.set })
+        self.store.spend(self.user, self.number, &self.hash, record)
     }
 }
 
@@ -154,7 +142,7 @@ fn own_set<'a>(
 ) -> Result<(&'a str, CodeSet), Refusal> {
     let account = account.ok_or(Refusal::NoUser)?;
     let set = own_or_proven_none(store, account)?.ok_or(Refusal::NoSet)?;
-    set.label.judge_owner(account)?;
+    set.label.judge_owner(account).map_err(StoreError::from)?;
     Ok((&account.name, set))
 }
 
@@ -171,7 +159,7 @@ mod tests {
     use super::*;
     use crate::hash::{HeapMemory, OutOfMemory};
     use crate::set::Label;
-    use crate::store::{Expected, FileStore};
+    use crate::store::{Expected, FileStore, Prepared, ReplaceError};
     use argon2::Block;
     use rand::rngs::SysRng;
     use std::os::unix::fs::PermissionsExt;
@@ -215,13 +203,9 @@ mod tests {
             let hashes: Vec<_> = self.codes.iter().map(hash).collect();
             let label = Label::new(&self.account, record().time, vec![], &mut SysRng).unwrap();
             self.store()
-                .replace(
-                    "alice",
-                    expected,
-                    Some(&CodeSet::render(&label, &hashes)),
-                    &mut || Ok(()),
-                    &mut |_| vec![],
-                )
+                .prepare("alice", expected, Some(&CodeSet::render(&label, &hashes)))
+                .unwrap()
+                .commit(|_| vec![])
                 .unwrap();
         }
 
@@ -254,7 +238,7 @@ mod tests {
         let code = world.codes[1].for_sheet();
         let (verdict, runs) = world.attempt(Some(&world.account), code.as_bytes());
         let accepted = verdict.unwrap();
-        assert_eq!((accepted.number.get(), accepted.left, runs.len()), (2, 2, 1));
+        assert_eq!((accepted.number().get(), accepted.left(), runs.len()), (2, 2, 1));
         let (verdict, _) = world.attempt(Some(&world.account), code.as_bytes());
         assert!(
             matches!(verdict, Err(Refusal::Spent(number, read)) if number.get() == 2 && read == record())
@@ -316,6 +300,11 @@ mod tests {
     struct Renaming<'a>(FileStore, &'a Account);
 
     impl Store for Renaming<'_> {
+        type Prepared<'a>
+            = <FileStore as Store>::Prepared<'a>
+        where
+            Self: 'a;
+
         fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
             self.0.read(user)
         }
@@ -331,19 +320,17 @@ mod tests {
             number: CodeNumber,
             hash: &CodeHash,
             record: &SpentRecord,
-        ) -> Result<CodeSet, SpendError> {
+        ) -> Result<Accepted, SpendError> {
             self.0.spend(user, number, hash, record)
         }
 
-        fn replace(
+        fn prepare(
             &self,
             user: &str,
             expected: Expected<'_>,
             new: Option<&str>,
-            announce: &mut dyn FnMut() -> std::io::Result<()>,
-            letters: &mut dyn FnMut(Option<&CodeSet>) -> Vec<crate::mail::outbox::QueuedNotice>,
-        ) -> Result<(), crate::store::ReplaceError> {
-            self.0.replace(user, expected, new, announce, letters)
+        ) -> Result<Self::Prepared<'_>, ReplaceError> {
+            self.0.prepare(user, expected, new)
         }
     }
 

@@ -14,9 +14,9 @@ use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CodeHash, Cost, HeapMemory};
 use backupcodes_core::set::{CodeSet, Label, State};
 use backupcodes_core::set::{Mail, SpentRecord};
-use backupcodes_core::store::FileStore;
+use backupcodes_core::store::{Accepted, FileStore};
 use backupcodes_core::throttle::{Key, Throttle};
-use backupcodes_core::verify::{Accepted, Refusal, Request, judge};
+use backupcodes_core::verify::{Refusal, Request, judge};
 
 /// Codes of each set.
 pub const CODES: usize = 4;
@@ -159,10 +159,10 @@ impl World {
             );
             let set = CodeSet::parse(std::str::from_utf8(&after).unwrap()).ok().unwrap();
             assert!(
-                matches!(&set.entry(accepted.number).unwrap().state, State::Spent(read) if read.time == record.time)
+                matches!(&set.entry(accepted.number()).unwrap().state, State::Spent(read) if read.time == record.time)
             );
             assert!(
-                matches!(self.attempt(scene, &answer), Err(Refusal::Spent(number, _)) if number == accepted.number)
+                matches!(self.attempt(scene, &answer), Err(Refusal::Spent(number, _)) if number == accepted.number())
             );
         }
         spent.len() - before_all

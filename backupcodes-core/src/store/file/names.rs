@@ -10,8 +10,8 @@ use nix::fcntl::readlinkat;
 use nix::unistd::symlinkat;
 
 use crate::file_name::{escaped, unescaped};
+use crate::files::FileError;
 use crate::files::directory::Directory;
-use crate::store::StoreError;
 
 /// A link that gets its name by a rename. Only who holds the directory's lock may touch it.
 const NEW: &str = ".uid";
@@ -26,10 +26,10 @@ const LONGEST: usize = 1000;
 ///
 /// # Errors
 /// The link cannot be read, or does not name all of them, so that nothing is known.
-pub(super) fn of_uid(directory: &Directory, uid: u32) -> Result<Vec<String>, StoreError> {
+pub(super) fn of_uid(directory: &Directory, uid: u32) -> Result<Vec<String>, FileError> {
     let names = listed(directory, uid)?;
     if names.iter().any(|name| name == MORE) {
-        return Err(StoreError::system(&directory.path_of(&link(uid)), "list all names of the uid")(
+        return Err(FileError::system(&directory.path_of(&link(uid)), "list all names of the uid")(
             Errno::E2BIG,
         ));
     }
@@ -37,12 +37,12 @@ pub(super) fn of_uid(directory: &Directory, uid: u32) -> Result<Vec<String>, Sto
 }
 
 /// As they stand in the link.
-fn listed(directory: &Directory, uid: u32) -> Result<Vec<String>, StoreError> {
+fn listed(directory: &Directory, uid: u32) -> Result<Vec<String>, FileError> {
     let link = link(uid);
     let target = match readlinkat(&directory.fd, link.as_str()) {
         Ok(target) => target,
         Err(Errno::ENOENT) => OsString::new(),
-        Err(errno) => return Err(StoreError::system(&directory.path_of(&link), "read the link")(errno)),
+        Err(errno) => return Err(FileError::system(&directory.path_of(&link), "read the link")(errno)),
     };
     Ok(target.to_string_lossy().split(BETWEEN).filter(|name| !name.is_empty()).map(String::from).collect())
 }
@@ -51,7 +51,7 @@ fn listed(directory: &Directory, uid: u32) -> Result<Vec<String>, StoreError> {
 ///
 /// # Errors
 /// The system's.
-pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), StoreError> {
+pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), FileError> {
     let (mut names, name) = (listed(directory, uid)?, escaped(name, usize::MAX));
     if names.contains(&name) {
         return Ok(());
@@ -64,7 +64,7 @@ pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), Sto
 ///
 /// # Errors
 /// The system's.
-pub(super) fn remove(directory: &Directory, uid: u32, name: &str) -> Result<(), StoreError> {
+pub(super) fn remove(directory: &Directory, uid: u32, name: &str) -> Result<(), FileError> {
     // What a crash has left of a link goes in any case.
     directory.remove(NEW)?;
     let (mut names, name) = (listed(directory, uid)?, escaped(name, usize::MAX));
@@ -75,7 +75,7 @@ pub(super) fn remove(directory: &Directory, uid: u32, name: &str) -> Result<(), 
     write(directory, uid, names)
 }
 
-fn write(directory: &Directory, uid: u32, mut names: Vec<String>) -> Result<(), StoreError> {
+fn write(directory: &Directory, uid: u32, mut names: Vec<String>) -> Result<(), FileError> {
     let text = |names: &[String]| names.join(&BETWEEN.to_string());
     if text(&names).len() > LONGEST {
         // Dozens of names of one uid: none of them proves that there is no other.

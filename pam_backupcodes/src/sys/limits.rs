@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-use crate::ffi::in_each_child;
+use super::fork::in_each_child;
 
 /// Limits that are in the way are lifted, as far as they may be, until this is dropped.
 pub(crate) struct LimitsLifted;
@@ -28,7 +28,7 @@ const NEEDED: [(Resource, Needed); 2] = [
 static LIMITS: Limits = Limits {
     is_busy: AtomicBool::new(false),
     threads: AtomicU32::new(0),
-    knows_forks: AtomicBool::new(false),
+    watches_forks: AtomicBool::new(false),
     lifted: [const { Lifted::none() }; 2],
 };
 
@@ -37,7 +37,7 @@ struct Limits {
     is_busy: AtomicBool,
     /// So many are in here.
     threads: AtomicU32,
-    knows_forks: AtomicBool,
+    watches_forks: AtomicBool,
     lifted: [Lifted; 2],
 }
 
@@ -62,9 +62,9 @@ impl Drop for LimitsLifted {
 }
 
 /// Comes early: a fork that has begun before it gives nothing back.
-pub(crate) fn know_forks() {
+pub(crate) fn watch_forks() {
     LIMITS.alone(|limits| {
-        if !limits.knows_forks.swap(true, SeqCst) {
+        if !limits.watches_forks.swap(true, SeqCst) {
             in_each_child(forked);
         }
     });

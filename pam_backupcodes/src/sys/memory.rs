@@ -1,4 +1,4 @@
-//! Memory by the page.
+//! Memory by the page, and whether there is any.
 
 use std::ptr::NonNull;
 
@@ -65,6 +65,18 @@ impl Drop for Mapping {
         // SAFETY: start and length are those of a mapping that is ours, and no reference to it is left.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
     }
+}
+
+/// Whether there is memory for an attempt beside its hash. Where it is missing the attempt must not go on: Rust ends the
+/// process for a small piece that cannot be had, and whoever starts su may limit its memory.
+pub(crate) fn has_memory() -> bool {
+    // Enough for a set of 31 codes, and a piece that libc keeps when it is freed.
+    const ATTEMPT: usize = 64 << 10;
+    let mut room = Vec::<u8>::new();
+    let is_there = room.try_reserve_exact(ATTEMPT).is_ok();
+    // A compiler leaves out memory that nobody looks at.
+    std::hint::black_box(&mut room);
+    is_there
 }
 
 #[cfg(test)]

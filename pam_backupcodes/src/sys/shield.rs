@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-use crate::limits::LimitsLifted;
+use super::limits::LimitsLifted;
 
 /// Runs `f` where whoever started the host process cannot get at it, and gives back all that was changed.
 ///
@@ -133,7 +133,7 @@ mod tests {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let limits =
             || [Resource::RLIMIT_FSIZE, Resource::RLIMIT_NOFILE].map(|resource| getrlimit(resource).unwrap());
-        crate::limits::know_forks();
+        super::super::limits::watch_forks();
         let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
         setrlimit(Resource::RLIMIT_FSIZE, 1 << 10, hard).unwrap();
         let before = limits();

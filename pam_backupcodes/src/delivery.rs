@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::ffi::{shielded_from_caller, start_detached};
+use crate::sys::{shielded_from_caller, start_detached};
 
 /// What delivers.
 const PROGRAM: &str = "/usr/sbin/backupcodes-admin";

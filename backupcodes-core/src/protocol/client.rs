@@ -1,0 +1,264 @@
+//! A connection to the broker, for processes that cannot reach the store themselves: varlink, which is JSON messages that end
+//! with a NUL, over a UNIX socket.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, send, socket,
+};
+use nix::unistd::geteuid;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{ErrorName, INTERFACE, LARGEST, OtherDirectory};
+use crate::config::Config;
+use crate::files::lock::{Deadline, PAUSE};
+use crate::files::trust::ShownPath;
+use crate::visible::shown;
+
+/// A connection to the broker.
+pub struct Broker {
+    path: PathBuf,
+    /// Where sets are, by the configuration here. What is asked names it.
+    directory: PathBuf,
+    socket: OwnedFd,
+    /// What has come behind the last message.
+    rest: Zeroizing<Vec<u8>>,
+}
+
+/// The broker gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// It is not there.
+    #[error(
+        "{path}: no broker ({errno}), which programs need that are not root or see the sets read-only; expected its socket: \
+         systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
+    )]
+    Absent {
+        /// The socket.
+        path: ShownPath,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// It is somebody else's.
+    #[error("{path}: the broker runs with uid {uid}; expected root; see who owns its directory")]
+    NotRoot {
+        /// The socket.
+        path: ShownPath,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// It does not answer.
+    #[error("{path}: the broker does not answer ({errno}); see its log: journalctl -u backupcodes-broker")]
+    Silent {
+        /// The socket.
+        path: ShownPath,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// What it said is no answer.
+    #[error("{path}: not an answer of the broker ({reason}); are module and broker of one version?")]
+    Garbled {
+        /// The socket.
+        path: ShownPath,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It has the sets of another directory, and so can say nothing about those here.
+    #[error(
+        "{path}: the broker looks for sets in {theirs}, this program in {ours}; expected one directory: give both the same file \
+         (conf= of the module, --config of programs), or set `broker` in this one's to the socket of another broker"
+    )]
+    OtherDirectory {
+        /// The socket.
+        path: ShownPath,
+        /// The broker's directory.
+        theirs: String,
+        /// The directory of the configuration here.
+        ours: ShownPath,
+    },
+}
+
+/// A call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The broker gave no answer.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The broker replied with an error.
+    #[error("the broker says {error}; see its log", error = shown(.error))]
+    Replied {
+        /// The varlink error.
+        error: String,
+        /// The whole reply.
+        reply: Zeroizing<Vec<u8>>,
+    },
+}
+
+impl CallError {
+    /// The error of the interface that the broker replied with.
+    #[must_use]
+    pub fn name(&self) -> Option<ErrorName> {
+        match self {
+            Self::Replied { error, .. } => ErrorName::of(error),
+            Self::Broker(_) => None,
+        }
+    }
+
+    /// The parameters of that error, if they are such ones.
+    #[must_use]
+    pub fn parameters<P: DeserializeOwned>(&self) -> Option<P> {
+        match self {
+            Self::Replied { reply, .. } => parameters_of(reply).ok(),
+            Self::Broker(_) => None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Call<'a, P> {
+    method: String,
+    parameters: &'a P,
+}
+
+#[derive(Deserialize)]
+struct ErrorOf {
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ParametersOf<P> {
+    parameters: P,
+}
+
+fn parameters_of<P: DeserializeOwned>(reply: &[u8]) -> serde_json::Result<P> {
+    serde_json::from_slice(reply).map(|ParametersOf { parameters }| parameters)
+}
+
+impl Broker {
+    /// Connects to the broker of a configuration, which runs as root, or as this user.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub fn connect(config: &Config, patience: Duration) -> Result<Self, BrokerError> {
+        let path = config.broker.as_path();
+        let absent = |errno| BrokerError::Absent { path: path.into(), errno };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(absent)?;
+        let address = UnixAddr::new(path).map_err(absent)?;
+        let deadline = Deadline::after(patience);
+        // EAGAIN: so many others are waiting for it that there is no place in its queue.
+        while let Err(errno) = connect(socket.as_raw_fd(), &address) {
+            if errno != Errno::EAGAIN || !deadline.wait(PAUSE) {
+                return Err(absent(errno));
+            }
+        }
+        let uid = getsockopt(&socket, PeerCredentials).map_err(absent)?.uid();
+        if uid != 0 && uid != geteuid().as_raw() {
+            return Err(BrokerError::NotRoot { path: path.into(), uid });
+        }
+        let directory = config.directory.clone();
+        Ok(Self { path: path.into(), directory, socket, rest: Zeroizing::default() })
+    }
+
+    /// Calls a method and waits for its reply.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn call<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        parameters: &P,
+        patience: Duration,
+    ) -> Result<R, CallError> {
+        // As large as it can get, so that no piece of it stays behind where it grew.
+        let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
+        let call = Call { method: format!("{INTERFACE}.{method}"), parameters };
+        serde_json::to_writer(&mut *message, &call).map_err(|error| self.garbled(&error))?;
+        message.push(0);
+        self.send(&message, patience)?;
+        let reply = self.receive(patience)?;
+        let ErrorOf { error } = serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
+        match error {
+            None => Ok(parameters_of(&reply).map_err(|error| self.garbled(&error))?),
+            Some(error) => Err(self.replied(error, reply)),
+        }
+    }
+
+    fn replied(&self, error: String, reply: Zeroizing<Vec<u8>>) -> CallError {
+        if ErrorName::of(&error) == Some(ErrorName::OtherDirectory) {
+            if let Ok(OtherDirectory { directory }) = parameters_of(&reply) {
+                return CallError::Broker(BrokerError::OtherDirectory {
+                    path: self.path.as_path().into(),
+                    theirs: shown(&directory),
+                    ours: self.directory.as_path().into(),
+                });
+            }
+        }
+        CallError::Replied { error, reply }
+    }
+
+    fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), BrokerError> {
+        let deadline = Deadline::after(patience);
+        while !message.is_empty() {
+            // No SIGPIPE in a host that is not ours.
+            match send(self.socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
+                Ok(sent) => message = message.get(sent..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, deadline)?,
+                Err(errno) => return Err(self.silent(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One message, without the NUL.
+    fn receive(&mut self, patience: Duration) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
+        let deadline = Deadline::after(patience);
+        loop {
+            if let Some(end) = self.rest.iter().position(|&byte| byte == 0) {
+                let message = Zeroizing::new(self.rest.get(..end).unwrap_or_default().to_vec());
+                self.rest.drain(..=end);
+                return Ok(message);
+            }
+            let mut piece = Zeroizing::new([0; 4096]);
+            match recv(self.socket.as_raw_fd(), piece.as_mut_slice(), MsgFlags::empty()) {
+                Ok(0) => return Err(self.silent(Errno::ECONNRESET)),
+                Ok(length) if self.rest.len().saturating_add(length) <= LARGEST => {
+                    // At once, so that no piece of it is left behind where it grew.
+                    let room = LARGEST.saturating_sub(self.rest.len());
+                    self.rest.reserve_exact(room);
+                    self.rest.extend_from_slice(piece.get(..length).unwrap_or_default());
+                }
+                Ok(_) => return Err(self.garbled(&format_args!("more than {LARGEST} bytes"))),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLIN, deadline)?,
+                Err(errno) => return Err(self.silent(errno)),
+            }
+        }
+    }
+
+    fn wait(&self, what: PollFlags, deadline: Deadline) -> Result<(), BrokerError> {
+        let left = deadline.left();
+        let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.socket.as_fd(), what)], timeout) {
+            Ok(0) if left.is_zero() => Err(self.silent(Errno::ETIMEDOUT)),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(self.silent(errno)),
+        }
+    }
+
+    fn silent(&self, errno: Errno) -> BrokerError {
+        BrokerError::Silent { path: self.path.as_path().into(), errno }
+    }
+
+    fn garbled(&self, reason: &dyn std::fmt::Display) -> BrokerError {
+        BrokerError::Garbled { path: self.path.as_path().into(), reason: shown(&reason.to_string()) }
+    }
+}

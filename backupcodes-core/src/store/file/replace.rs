@@ -1,0 +1,176 @@
+//! A new set, or none, instead of the one that a user has; and the same set with other addresses.
+
+use std::os::fd::OwnedFd;
+
+use nix::sys::stat::SFlag;
+
+use super::set_file::{SetFile, name_of, parse_new};
+use super::{FileStore, names};
+use crate::files::directory::{Directory, NewFile};
+use crate::files::lock::{Deadline, Locked, PATIENCE};
+use crate::files::trust::Requirement;
+use crate::mail::outbox::QueuedNotice;
+use crate::set::CodeSet;
+use crate::store::{Expected, Prepared, ReplaceError, StoreError};
+
+/// A file that becomes a set by a rename. Only a process that holds the directory's lock may touch it: one name is enough, and
+/// the next replacement removes what a crash has left. No set can have this name.
+pub(super) const NEW: &str = ".new";
+
+/// A replacement under the lock of the directory. The new file is written and flushed, and has its name yet to come.
+pub struct Replacement<'a> {
+    store: &'a FileStore,
+    user: String,
+    directory: Directory,
+    _locked: Locked,
+    old: Old,
+    /// The uid of the new set; `None` removes the old one.
+    uid: Option<u32>,
+}
+
+impl<'a> Replacement<'a> {
+    pub(super) fn prepare(
+        store: &'a FileStore,
+        user: &str,
+        expected: Expected<'_>,
+        new: Option<&str>,
+    ) -> Result<Self, ReplaceError> {
+        let deadline = Deadline::after(PATIENCE);
+        let directory = store.open()?;
+        let locked = directory.lock(deadline)?;
+        let old = Old::find(&directory, user, deadline)?;
+        if old.seen() != expected {
+            return Err(ReplaceError::Changed { user: user.into() });
+        }
+        let bad = |reason| ReplaceError::Unreadable(reason, user.into());
+        let uid = new.map(parse_new).transpose().map_err(bad)?.map(|set| set.label.uid);
+        if let Some(text) = new {
+            NewFile::write(&directory, NEW, text)?.keep();
+        }
+        Ok(Self { store, user: user.into(), directory, _locked: locked, old, uid })
+    }
+}
+
+impl Prepared for Replacement<'_> {
+    fn commit(
+        mut self,
+        notices: impl FnOnce(Option<&CodeSet>) -> Vec<QueuedNotice>,
+    ) -> Result<(), ReplaceError> {
+        // A login that holds this lock is about to spend a code of the old set: it does so before the set's end, or never.
+        let locked = self.old.file.take().map(|file| file.lock(Deadline::after(PATIENCE))).transpose()?;
+        let Self { store, user, directory, uid, .. } = &self;
+        let last = match locked.as_ref().map(SetFile::read) {
+            // What is not a set reports no use.
+            Some(Err(error)) if error.can_be_replaced() => None,
+            last => last.transpose()?,
+        };
+        let outbox = store.outbox();
+        let queued = outbox.put(&notices(last.as_ref()))?;
+        // Before the set: no set may exist that cannot be found by its uid.
+        uid.map_or(Ok(()), |uid| names::add(directory, uid, user)).inspect_err(|_| queued.withdraw())?;
+        let changed = match uid {
+            Some(_) => directory.rename(NEW, &name_of(user)),
+            None => directory.remove(&name_of(user)),
+        };
+        changed.inspect_err(|_| queued.withdraw())?;
+        if let Some(last) = last.map(|last| last.label.uid).filter(|last| Some(*last) != *uid) {
+            // If the name stays listed, no set is found under it.
+            let _ = names::remove(directory, last, user);
+        }
+        make_durable(directory, user)
+    }
+}
+
+impl Drop for Replacement<'_> {
+    fn drop(&mut self) {
+        // After the rename this finds nothing.
+        let _ = self.uid.map(|_| self.directory.remove(NEW));
+    }
+}
+
+impl FileStore {
+    /// Gives the user's set other addresses. `notices` makes notices of the set as it is in the end; they are in the outbox
+    /// before it changes. `false` where the user has no set.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the set is as it was, unless the error says otherwise.
+    pub fn readdress(
+        &self,
+        user: &str,
+        email: &[String],
+        notices: impl FnOnce(&CodeSet) -> Vec<QueuedNotice>,
+    ) -> Result<bool, ReplaceError> {
+        let deadline = Deadline::after(PATIENCE);
+        let directory = self.open()?;
+        let _locked = directory.lock(deadline)?;
+        let Some(file) = directory.find(user, deadline)? else { return Ok(false) };
+        // From now on no code is spent in the old file.
+        let file = file.lock(deadline)?;
+        let bad = |reason| ReplaceError::Unreadable(reason, user.into());
+        let text = CodeSet::readdress(&file.text()?, email).map_err(bad)?;
+        parse_new(&text).map_err(bad)?;
+        let new = NewFile::write(&directory, NEW, &text)?;
+        let outbox = self.outbox();
+        let set = file.read()?;
+        let queued = outbox.put(&notices(&set))?;
+        // A set from a backup may not be listed.
+        names::add(&directory, set.label.uid, user).inspect_err(|_| queued.withdraw())?;
+        new.rename(&name_of(user)).inspect_err(|_| queued.withdraw())?;
+        make_durable(&directory, user)?;
+        Ok(true)
+    }
+}
+
+/// Flushes what was done to a user's name, and lets the set record it.
+pub(super) fn make_durable(directory: &Directory, user: &str) -> Result<(), ReplaceError> {
+    directory.flush().map_err(|error| ReplaceError::Unflushed(error.into()))?;
+    // If that cannot be written, the next login flushes once more.
+    if let Ok(Some(file)) = directory.find(user, Deadline::after(PATIENCE)) {
+        let _ = file.read().map(|set| file.record_durable(directory, &set));
+    }
+    Ok(())
+}
+
+/// What a replacement finds under the user's name.
+struct Old {
+    /// A file that can be locked, whatever it holds.
+    file: Option<SetFile<OwnedFd>>,
+    set: Option<String>,
+    exists: bool,
+}
+
+impl Old {
+    /// A file that cannot be used as a set may be replaced. One that cannot be looked at, or a directory, may not.
+    fn find(directory: &Directory, user: &str, deadline: Deadline) -> Result<Self, StoreError> {
+        let file = match directory.find(user, deadline).map_err(StoreError::from) {
+            Ok(None) => return Ok(Self { file: None, set: None, exists: false }),
+            Ok(file) => file,
+            Err(error) if error.can_be_replaced() => None,
+            Err(error) => return Err(error),
+        };
+        let name = name_of(user);
+        if directory
+            .stat(&name)
+            .is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits())
+        {
+            let found = "a directory, which must be removed by hand first";
+            let untrusted = Requirement::PrivateFile.refuse(&directory.path.join(name), found);
+            return Err(StoreError::File(untrusted.into()));
+        }
+        let set = match file.as_ref().map(SetFile::read) {
+            Some(Ok(set)) => Some(set.label.set),
+            None => None,
+            Some(Err(error)) if error.can_be_replaced() => None,
+            Some(Err(error)) => return Err(error),
+        };
+        Ok(Self { file, set, exists: true })
+    }
+
+    fn seen(&self) -> Expected<'_> {
+        match &self.set {
+            Some(set) => Expected::Set(set),
+            None if self.exists => Expected::Unusable,
+            None => Expected::Nothing,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What is written into a set where it is: the record of a spent code, and that its notice was delivered.
+
+use super::FileStore;
+use crate::code::CodeNumber;
+use crate::files::lock::{Deadline, PATIENCE};
+use crate::hash::CodeHash;
+use crate::set::{Mail, SpentRecord};
+use crate::store::{Accepted, SpendError, StoreError};
+
+impl FileStore {
+    /// Spends a code: overwrites its hash, which must still be there, with the record.
+    ///
+    /// # Errors
+    /// [`SpendError`]: the code must not be accepted. It may be spent all the same.
+    pub(super) fn spend_in_place(
+        &self,
+        user: &str,
+        number: CodeNumber,
+        hash: &CodeHash,
+        record: &SpentRecord,
+    ) -> Result<Accepted, SpendError> {
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            let directory = self.open()?;
+            let file = directory.find(user, deadline)?.ok_or(SpendError::Taken)?.lock(deadline)?;
+            if !file.is_still_named_in(&directory)? {
+                deadline.pause(&file.path)?;
+                continue;
+            }
+            let mut set = file.read()?;
+            let start = set.spend(number, hash, record).ok_or(SpendError::Taken)?;
+            // While this process holds the lock, no other file takes the name.
+            if !set.is_durable(file.stat.st_ino) {
+                directory.flush()?;
+                file.record_durable(&directory, &set);
+            }
+            file.overwrite(&directory, start, &record.over(hash.phc().len()))?;
+            return Ok(Accepted { number, left: set.left(), set: Some(set.label.set) });
+        }
+    }
+
+    /// Marks the use of a code as notified, in place and on stable storage. `false` where its notice is no longer due.
+    ///
+    /// This takes no lock: a user may freeze a delivery that they started, which would lock everyone out of the set. Nobody
+    /// else writes these three bytes of this file. A file that replaces it at this moment may still say that the notice is
+    /// due; then the notice goes out twice.
+    ///
+    /// # Errors
+    /// The set cannot be read or written.
+    pub fn mark_notified(
+        &self,
+        user: &str,
+        number: CodeNumber,
+        record: &SpentRecord,
+        mail: Mail,
+    ) -> Result<bool, StoreError> {
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            let directory = self.open()?;
+            let Some(file) = directory.find(user, deadline)? else { return Ok(false) };
+            let Some(start) = file.read()?.mark_notified(number, record, mail) else { return Ok(false) };
+            file.overwrite(&directory, start, mail.word())?;
+            if file.is_still_named_in(&directory)? {
+                return Ok(true);
+            }
+            deadline.pause(&file.path)?;
+        }
+    }
+}

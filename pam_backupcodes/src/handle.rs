@@ -1,0 +1,111 @@
+//! The PAM handle of one call, as the rest of the module uses it: the conversation, items, variables and the log.
+
+use std::ffi::{CStr, CString};
+
+use backupcodes_core::account::Account;
+use backupcodes_core::origin::{Origin, counter_of_unknown_user, normalized_host};
+use backupcodes_core::verify::Level;
+use pam::constants::PamMessageStyle;
+use pam::constants::PamResultCode::{PAM_CONV_ERR, PAM_SYSTEM_ERR};
+use pam::conv::Conv;
+use pam::items::{AuthTok, Item, RHost, Service, Tty, User};
+use pam::module::{PamHandle, PamResult};
+use pam::secret::SecretBytes;
+
+use crate::denial::Denial;
+use crate::sys::libpam;
+
+/// What libpam gave the module for one call.
+pub(crate) struct Handle<'a>(&'a mut PamHandle);
+
+impl<'a> Handle<'a> {
+    pub(crate) fn of(pamh: &'a mut PamHandle) -> Self {
+        Self(pamh)
+    }
+
+    /// Shows `text` to the user, or asks for a response.
+    ///
+    /// # Errors
+    /// What the application says.
+    pub(crate) fn converse(&self, style: PamMessageStyle, text: &str) -> PamResult<Option<SecretBytes>> {
+        self.0.get_item::<Conv<'_>>()?.ok_or(PAM_CONV_ERR)?.send(style, text)
+    }
+
+    /// What another module has asked for: PAM_AUTHTOK.
+    pub(crate) fn first_pass(&self) -> Option<SecretBytes> {
+        self.0.get_item::<AuthTok<'_>>().ok().flatten().map(|token| token.to_owned_secret())
+    }
+
+    /// Forwards a response to the next module as PAM_AUTHTOK, or leaves that module nothing.
+    ///
+    /// # Errors
+    /// libpam cannot set the item.
+    pub(crate) fn forward(&mut self, response: Option<&[u8]>) -> Result<(), Denial> {
+        libpam::set_authtok(self.0, response).map_err(Denial::not_forwarded)
+    }
+
+    /// The account that logs in, or `None` where it does not exist. Every call asks for the name, since the application may
+    /// change it between calls.
+    ///
+    /// # Errors
+    /// The application does not say the name, or the user database cannot be read.
+    pub(crate) fn account(&mut self) -> Result<Option<Account>, Denial> {
+        let name = match self.0.get_user(None) {
+            Ok(name) => name,
+            // A name that is not UTF-8 is no account's here.
+            Err(PAM_SYSTEM_ERR) if matches!(self.0.get_item::<User<'_>>(), Ok(Some(_))) => return Ok(None),
+            Err(code) => return Err(Denial::no_conversation("name", code)),
+        };
+        Account::by_name(&name).map_err(Denial::unavailable)
+    }
+
+    /// Where the login comes from, as the application says.
+    pub(crate) fn origin(&self, account: Option<&Account>) -> Origin {
+        let (host, service) = (self.item::<RHost<'_>>(), self.item::<Service<'_>>());
+        Origin {
+            user: account.map(|account| account.name.clone()),
+            counted_as: account
+                .is_none()
+                .then(|| counter_of_unknown_user(&service, &self.item::<User<'_>>())),
+            service,
+            host: Some(host).filter(|host| !is_this_host(host)).map(normalized_host),
+            tty: self.item::<Tty<'_>>(),
+        }
+    }
+
+    /// Sets a variable of the PAM environment, `NAME=value`, which sshd carries from the authentication to the session. A name
+    /// alone removes the variable.
+    pub(crate) fn set_variable(&mut self, name_value: &str) {
+        if let Ok(name_value) = CString::new(name_value) {
+            // Without the variable the session only has no reminder.
+            let _ = libpam::set_variable(self.0, &name_value);
+        }
+    }
+
+    /// The value of a variable of the PAM environment.
+    pub(crate) fn variable(&mut self, name: &CStr) -> Option<String> {
+        libpam::variable(self.0, name)
+    }
+
+    /// Writes one line to the log.
+    pub(crate) fn log(&self, level: Level, line: &str) {
+        libpam::log(self.0, level, line);
+    }
+
+    fn item<'b, T>(&'b self) -> String
+    where
+        T: Item<'b> + std::ops::Deref<Target = &'b CStr>,
+    {
+        let item = self.0.get_item::<T>().ok().flatten();
+        item.map_or_else(String::new, |item| item.to_string_lossy().into_owned())
+    }
+}
+
+/// sudo and display managers say the name of the host itself.
+fn is_this_host(host: &str) -> bool {
+    let is_own_name = || {
+        nix::unistd::gethostname()
+            .is_ok_and(|name| name.to_str().is_some_and(|name| name.eq_ignore_ascii_case(host)))
+    };
+    host.is_empty() || host.eq_ignore_ascii_case("localhost") || is_own_name()
+}
