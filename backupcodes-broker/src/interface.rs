@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
-use backupcodes_core::hash::HeapMemory;
+use backupcodes_core::hash::{HeapMemory, Memory};
 use backupcodes_core::origin::{Origin, counter_of_unknown_user, normalized_host};
 use backupcodes_core::protocol::{
     Answer, Check, CheckReply, CodeState, CodeStatus, Denied, ErrorName, HasSet, HasSetReply, INTERFACE,
@@ -319,10 +319,13 @@ impl Interface for Methods {
 struct ThisProcess;
 
 impl Process for ThisProcess {
-    type Memory = HeapMemory;
+    fn memory(&self) -> Box<dyn Memory> {
+        Box::<HeapMemory>::default()
+    }
 
-    fn shielded<T>(&self, f: impl FnOnce() -> T) -> Result<T, String> {
-        Ok(f())
+    fn shielded(&self, f: &mut dyn FnMut()) -> Result<(), String> {
+        f();
+        Ok(())
     }
 
     fn log(&self, level: Level, line: &str) {

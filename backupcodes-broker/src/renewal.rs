@@ -131,7 +131,7 @@ impl Renewal {
             log(Level::Notice, &format!("a renewal of {user} is refused: {reason}"));
             return Err(Error::Denied(messages));
         }
-        let mut memory = WithPermit::new(config, HeapMemory::default());
+        let mut memory = WithPermit::new(config, Box::<HeapMemory>::default());
         let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         let sheet = Sheet {

@@ -66,16 +66,23 @@ pub enum Level {
 /// What an attempt needs of the process that it runs in.
 pub trait Process {
     /// Memory for one hash.
-    type Memory: Memory + Default;
+    fn memory(&self) -> Box<dyn Memory>;
 
-    /// Runs `f` where whoever started the process cannot get at it.
+    /// Runs `f` where the user who started the process can neither stop it nor make it fail.
     ///
     /// # Errors
     /// The process cannot be shielded, in words for the log. `f` may have run all the same.
-    fn shielded<T>(&self, f: impl FnOnce() -> T) -> Result<T, String>;
+    fn shielded(&self, f: &mut dyn FnMut()) -> Result<(), String>;
 
     /// Writes a line to the log.
     fn log(&self, level: Level, line: &str);
+}
+
+/// [`Process::shielded`] for what gives a result.
+fn shielded<T>(process: &dyn Process, f: impl FnOnce() -> T) -> Result<T, String> {
+    let (mut f, mut result) = (Some(f), None);
+    process.shielded(&mut || result = f.take().map(|f| f()))?;
+    result.ok_or_else(|| "a step of the attempt did not run; please report this bug".into())
 }
 
 impl Login<'_> {
@@ -83,11 +90,11 @@ impl Login<'_> {
     ///
     /// # Errors
     /// [`No`]: the answer must not be accepted.
-    pub fn attempt<P: Process>(&self, answer: &[u8], process: &P) -> Result<Accepted, Denial> {
+    pub fn attempt(&self, answer: &[u8], process: &dyn Process) -> Result<Accepted, Denial> {
         let Self { config, account, origin } = *self;
         let store = FileStore::new(&config.directory);
         let request = Request { account, answer, cost: config.hash.cost };
-        let mut memory = WithPermit::new(config, P::Memory::default());
+        let mut memory = WithPermit::new(config, process.memory());
         let judged = judge(&store, request, || self.count(process), &mut memory);
         // Neither memory nor permit is kept while the set is locked.
         drop(memory);
@@ -108,10 +115,10 @@ impl Login<'_> {
     ///
     /// # Errors
     /// [`Refusal`], which says why it would not be.
-    pub fn verify<P: Process>(&self, answer: &[u8], process: &P) -> Result<(), Refusal> {
+    pub fn verify(&self, answer: &[u8], process: &dyn Process) -> Result<(), Refusal> {
         let store = FileStore::new(&self.config.directory);
         let request = Request { account: self.account, answer, cost: self.config.hash.cost };
-        let mut memory = WithPermit::new(self.config, P::Memory::default());
+        let mut memory = WithPermit::new(self.config, process.memory());
         let (_, counted) = judge(&store, request, || self.count(process), &mut memory)?;
         // It was no failure.
         let _ = counted.clear();
@@ -126,10 +133,9 @@ impl Login<'_> {
     }
 
     /// Counts the attempt where it cannot be disturbed: a file size limit of the caller's is no way around it.
-    fn count<P: Process>(&self, process: &P) -> Result<Counted, Refusal> {
+    fn count(&self, process: &dyn Process) -> Result<Counted, Refusal> {
         let throttle = Throttle::new(self.config);
-        let counted = process
-            .shielded(|| throttle.count(self.origin.key(), clock::precise()))
+        let counted = shielded(process, || throttle.count(self.origin.key(), clock::precise()))
             .map_err(Refusal::Uncounted)?
             .map_err(|error| Refusal::Uncounted(error.to_string()))?;
         match counted.refused {
@@ -139,11 +145,11 @@ impl Login<'_> {
     }
 
     /// A spend that fails is answered like a wrong code: who can make it fail must not learn that the code was right.
-    fn spend<P: Process>(
+    fn spend(
         &self,
         found: Match<'_, FileStore>,
         counted: &Counted,
-        process: &P,
+        process: &dyn Process,
     ) -> Result<Accepted, Denial> {
         let Self { origin, .. } = self;
         let number = found.number();
@@ -154,8 +160,7 @@ impl Login<'_> {
             );
             Denial { outcome: Outcome::Refused, level: Level::Critical, reason }
         };
-        process
-            .shielded(|| found.spend(&record))
+        shielded(process, || found.spend(&record))
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))
     }

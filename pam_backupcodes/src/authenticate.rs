@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use backupcodes_core::config::Config;
 use backupcodes_core::config::module_options::Options;
+use backupcodes_core::hash::Memory;
 use backupcodes_core::origin::Origin;
 use backupcodes_core::store::{Accepted, FileStore};
 use backupcodes_core::verify::{Level, Login, Process};
@@ -139,9 +140,11 @@ impl Access {
 struct ThisProcess<'a>(&'a Handle<'a>);
 
 impl Process for ThisProcess<'_> {
-    type Memory = FreshMemory;
+    fn memory(&self) -> Box<dyn Memory> {
+        Box::<FreshMemory>::default()
+    }
 
-    fn shielded<T>(&self, f: impl FnOnce() -> T) -> Result<T, String> {
+    fn shielded(&self, f: &mut dyn FnMut()) -> Result<(), String> {
         shielded_from_caller(f)
     }
 

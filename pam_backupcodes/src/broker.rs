@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use backupcodes_core::config::Config;
-use backupcodes_core::protocol::{
-    Broker, BrokerError, CallError, Check, CheckReply, HasSet, HasSetReply, Verdict,
-};
+use backupcodes_core::protocol::{Broker, BrokerError, CallError, Check, HasSet, Verdict};
 use backupcodes_core::store::Accepted;
 use backupcodes_core::verify::{Denial, Level, Login, Outcome};
 
@@ -30,9 +28,9 @@ pub(crate) fn has_no_set(login: &Login<'_>) -> Result<bool, BrokerError> {
     let question = HasSet { user: user(login).into(), directory: login.config.directory.as_path().into() };
     let reply = Broker::connect(login.config, SHORT)
         .map_err(CallError::from)
-        .and_then(|mut broker| broker.call("HasSet", &question, SHORT));
+        .and_then(|mut broker| broker.has_set(&question, SHORT));
     match reply {
-        Ok(HasSetReply { has_set }) => Ok(!has_set),
+        Ok(has_set) => Ok(!has_set),
         Err(CallError::Broker(error @ BrokerError::OtherDirectory { .. })) => Err(error),
         Err(_) => Ok(false),
     }
@@ -54,9 +52,9 @@ pub(crate) fn check(login: &Login<'_>, response: &[u8]) -> Result<Accepted, Deni
         tty: Some(origin.tty.as_str().into()),
     };
     let denied = |outcome, level, reason| Denial { outcome, level, reason };
-    let reply: CheckReply = Broker::connect(config, PATIENCE)
+    let reply = Broker::connect(config, PATIENCE)
         .map_err(CallError::from)
-        .and_then(|mut broker| broker.call("Check", &question, PATIENCE))
+        .and_then(|mut broker| broker.check(&question, PATIENCE))
         .map_err(|error| denied(Outcome::Unavailable, Level::Error, format!("{error}; {origin}")))?;
     reply.into_accepted().map_err(|verdict| {
         let (outcome, level) = match verdict {

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{ErrorName, INTERFACE, LARGEST, OtherDirectory};
+use super::{Check, CheckReply, ErrorName, HasSet, HasSetReply, INTERFACE, LARGEST, OtherDirectory};
 use crate::config::Config;
 use crate::files::lock::{Deadline, PAUSE};
 use crate::files::trust::ShownPath;
@@ -167,6 +167,22 @@ impl Broker {
         Ok(Self { path: path.into(), directory, socket, rest: Zeroizing::default() })
     }
 
+    /// Whether the user has a set, or it is not proven that there is none.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn has_set(&mut self, question: &HasSet<'_>, patience: Duration) -> Result<bool, CallError> {
+        self.call("HasSet", question, patience).map(|HasSetReply { has_set }| has_set)
+    }
+
+    /// Has a code checked and spent.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn check(&mut self, question: &Check<'_>, patience: Duration) -> Result<CheckReply, CallError> {
+        self.call("Check", question, patience)
+    }
+
     /// Calls a method and waits for its reply.
     ///
     /// # Errors
@@ -181,12 +197,22 @@ impl Broker {
         let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
         let call = Call { method: format!("{INTERFACE}.{method}"), parameters };
         serde_json::to_writer(&mut *message, &call).map_err(|error| self.garbled(&error))?;
+        let reply = self.exchange(message, patience)?;
+        Ok(parameters_of(&reply).map_err(|error| self.garbled(&error))?)
+    }
+
+    /// Sends a message and waits for a reply that is no error.
+    fn exchange(
+        &mut self,
+        mut message: Zeroizing<Vec<u8>>,
+        patience: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, CallError> {
         message.push(0);
         self.send(&message, patience)?;
         let reply = self.receive(patience)?;
         let ErrorOf { error } = serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
         match error {
-            None => Ok(parameters_of(&reply).map_err(|error| self.garbled(&error))?),
+            None => Ok(reply),
             Some(error) => Err(self.replied(error, reply)),
         }
     }

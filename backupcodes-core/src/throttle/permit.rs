@@ -24,22 +24,22 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 const FOLDER: &str = "hash-permits";
 
 /// Memory for a hash that is had only with a permit. Both are given back when this is dropped.
-pub struct WithPermit<M> {
-    memory: M,
+pub struct WithPermit {
+    memory: Box<dyn Memory>,
     permits: Permits,
     held: Option<Locked>,
 }
 
-impl<M: Memory> WithPermit<M> {
+impl WithPermit {
     /// `memory`, for as many runs at one time as the configuration says.
-    pub fn new(config: &Config, memory: M) -> Self {
+    pub fn new(config: &Config, memory: Box<dyn Memory>) -> Self {
         let permits =
             Permits { runtime: config.runtime_directory.clone(), count: count(config.hash.concurrent) };
         Self { memory, permits, held: None }
     }
 }
 
-impl<M: Memory> Memory for WithPermit<M> {
+impl Memory for WithPermit {
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
         if self.held.is_none() {
             self.held = self.permits.take();
@@ -114,7 +114,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..24 {
                 scope.spawn(|| {
-                    let mut memory = WithPermit::new(&config, HeapMemory::default());
+                    let mut memory = WithPermit::new(&config, Box::<HeapMemory>::default());
                     memory.blocks(8).unwrap();
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     Deadline::after(PATIENCE).wait(Duration::from_millis(30));
@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn who_has_waited_long_enough_goes_ahead() {
         let (_folder, config) = config(1);
-        let mut first = WithPermit::new(&config, HeapMemory::default());
+        let mut first = WithPermit::new(&config, Box::<HeapMemory>::default());
         first.blocks(8).unwrap();
         first.blocks(16).unwrap();
         let start = Instant::now();
-        let mut second = WithPermit::new(&config, HeapMemory::default());
+        let mut second = WithPermit::new(&config, Box::<HeapMemory>::default());
         second.blocks(8).unwrap();
         assert!(second.held.is_none() && (5.0..6.0).contains(&start.elapsed().as_secs_f32()));
         drop(first);
@@ -146,7 +146,7 @@ mod tests {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         std::fs::write(folder.path().join("run"), "").unwrap();
         let start = Instant::now();
-        let mut memory = WithPermit::new(&config, HeapMemory::default());
+        let mut memory = WithPermit::new(&config, Box::<HeapMemory>::default());
         assert!(memory.blocks(8).is_ok() && memory.held.is_none() && start.elapsed().as_secs() < 1);
     }
 
