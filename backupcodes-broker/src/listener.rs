@@ -122,7 +122,7 @@ pub(crate) fn wait(time: Duration) {
 struct Clients(Mutex<HashMap<u32, usize>>);
 
 /// A connection that is counted until this is dropped.
-struct Place(Arc<Clients>, u32);
+struct Admission(Arc<Clients>, u32);
 
 impl Clients {
     fn has_account(&self, caller: Caller) -> bool {
@@ -131,7 +131,7 @@ impl Clients {
             || User::from_uid(caller.uid().into()).is_ok_and(|account| account.is_some())
     }
 
-    fn enter(this: &Arc<Self>, caller: Caller) -> Option<Place> {
+    fn enter(this: &Arc<Self>, caller: Caller) -> Option<Admission> {
         let uid = caller.uid();
         let mut counts = this.counts();
         if !caller.is_root() {
@@ -143,7 +143,7 @@ impl Clients {
         let count = counts.entry(uid).or_default();
         *count = count.saturating_add(1);
         drop(counts);
-        Some(Place(Arc::clone(this), uid))
+        Some(Admission(Arc::clone(this), uid))
     }
 
     fn count(&self) -> usize {
@@ -155,7 +155,7 @@ impl Clients {
     }
 }
 
-impl Drop for Place {
+impl Drop for Admission {
     fn drop(&mut self) {
         let mut counts = self.0.counts();
         if let Some(count) = counts.get_mut(&self.1) {

@@ -12,7 +12,7 @@ use backupcodes_core::new_set::{NewSet, Old};
 use backupcodes_core::protocol::{RenewalStep, Sheet};
 use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
 use backupcodes_core::throttle::permit::WithPermit;
-use backupcodes_core::throttle::{Key, Throttle};
+use backupcodes_core::throttle::{Counter, Throttle};
 use backupcodes_core::verify::Level;
 use nix::errno::Errno;
 
@@ -170,7 +170,7 @@ fn has_room(config: &Config) -> Result<(), Error> {
 /// Counts a renewal before it begins, or many at one time would be a way to try passwords. Where it succeeds it stays counted: each sends
 /// notices, and without end they would fill the outbox.
 fn count(config: &Config, account: &Account) -> Result<(), Error> {
-    let key = Key { user: Some(&account.name), service: COUNTED_AS, source: None };
+    let key = Counter { user: Some(&account.name), service: COUNTED_AS, source: None };
     let counted = Throttle::new(config).count(key, clock::precise())?;
     let Some(wait) = counted.refused else { return Ok(()) };
     let (user, before) = (&account.name, counted.before);

@@ -11,6 +11,7 @@ pub use self::files::PassedOver;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use toml::de::DeValue;
@@ -70,10 +71,10 @@ pub struct Hash {
 pub struct Rules {
     /// Failures in a row that cost nothing.
     pub free: u32,
-    /// Seconds to wait after the next one, doubled by each further one.
-    pub first_delay: u32,
-    /// Most seconds to wait.
-    pub longest_delay: u32,
+    /// How long the next one makes wait, doubled by each further one. Whole seconds.
+    pub first_delay: Duration,
+    /// The longest wait. Whole seconds.
+    pub longest_delay: Duration,
     /// Failures after which the key is closed, at most 4096; 0: never.
     pub most: u32,
 }
@@ -123,7 +124,7 @@ impl Default for Hash {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { free: 5, first_delay: 1, longest_delay: 60, most: 0 }
+        Self { free: 5, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(60), most: 0 }
     }
 }
 
@@ -227,7 +228,9 @@ impl Config {
         let Rules { first_delay, longest_delay, most, .. } = throttle;
         if first_delay > longest_delay {
             return Err(format!(
-                "throttle.first_delay is {first_delay}; expected at most longest_delay, {longest_delay}"
+                "throttle.first_delay is {}; expected at most longest_delay, {}",
+                first_delay.as_secs(),
+                longest_delay.as_secs()
             ));
         }
         within("throttle.most", *most, 0, MOST_COUNTED)?;

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::throttle::{Key, LOCAL};
+use crate::throttle::{Counter, LOCAL};
 use crate::visible::is_hidden;
 
 /// Where an attempt comes from.
@@ -41,9 +41,9 @@ impl Origin {
 
     /// What failures from here are counted by.
     #[must_use]
-    pub fn key(&self) -> Key<'_> {
+    pub fn counter(&self) -> Counter<'_> {
         let service = self.counted_as.as_ref().unwrap_or(&self.service);
-        Key { user: self.user.as_deref(), service, source: self.host.as_deref() }
+        Counter { user: self.user.as_deref(), service, source: self.host.as_deref() }
     }
 }
 

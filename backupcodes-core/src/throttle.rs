@@ -2,13 +2,13 @@
 //! a way to lock someone out. So failures are counted for each user, service and source: who hammers sshd from one
 //! address slows that address down, and neither the console nor the owner elsewhere.
 //!
-//! A key is a file `throttle/<user>/<service>@<source>` in the runtime directory. An attempt is counted before it is
+//! A counter is a file `throttle/<user>/<service>@<source>` in the runtime directory. An attempt is counted before it is
 //! hashed, by appending one byte: that takes no lock that others wait for, 64 at once count as 64, and a killed process has
 //! counted. The length is the count of failures in a row, the time of the last change is the clock, and a success removes
 //! the file. An attempt without a verdict is no failure yet: where it matters what becomes of it, the next one waits.
 
+mod counter;
 mod in_flight;
-mod key;
 pub mod permit;
 mod wait;
 
@@ -28,9 +28,9 @@ use crate::files::lock::PATIENCE;
 use crate::files::stat::{Stat, changed, stat};
 use crate::files::trust::Requirement;
 
+pub use self::counter::{Counter, LOCAL};
+use self::counter::{CounterFile, folder_name, open_counter, service_and_source_of};
 use self::in_flight::InFlight;
-pub use self::key::{Key, LOCAL};
-use self::key::{KeyFile, folder_name, open_key, place_of};
 pub use self::wait::Wait;
 
 /// How often it is looked what became of others: a hash takes longer.
@@ -56,10 +56,10 @@ pub struct Counted {
     in_flight: Option<InFlight>,
 }
 
-/// A key that refuses at the moment.
+/// A counter that refuses at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttled {
-    /// The PAM service; `*` for the key that all places share that came after the first 64.
+    /// The PAM service; `*` for the counter that all places share that came after the first 64.
     pub service: String,
     /// The source; `*` likewise.
     pub source: String,
@@ -88,12 +88,12 @@ impl Throttle {
     }
 
     /// Counts an attempt, and says whether it is refused without a look at its answer. Where there is no room to count
-    /// in, it goes on uncounted, unless a key may close: some ordinary users can fill /run, and must lock nobody out.
+    /// in, it goes on uncounted, unless a counter may close: some ordinary users can fill /run, and must lock nobody out.
     ///
     /// # Errors
     /// It could not be counted, and so must not be looked at.
-    pub fn count(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, FileError> {
-        match self.count_one(key, now) {
+    pub fn count(&self, counter: Counter<'_>, now: SystemTime) -> Result<Counted, FileError> {
+        match self.count_one(counter, now) {
             Err(error) if error.is_full() && self.rules.most == 0 => {
                 Ok(Counted { before: 0, refused: None, place: Err(error), in_flight: None })
             }
@@ -101,11 +101,12 @@ impl Throttle {
         }
     }
 
-    fn count_one(&self, key: Key<'_>, now: SystemTime) -> Result<Counted, FileError> {
+    fn count_one(&self, counter: Counter<'_>, now: SystemTime) -> Result<Counted, FileError> {
         let deadline = Deadline::after(PATIENCE);
         loop {
-            let folder = Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(key.user))?;
-            let KeyFile { fd, stat, name } = open_key(&folder, key, self.rules.most == 0)?;
+            let folder =
+                Directory::runtime(&self.runtime)?.inner(FOLDER)?.inner(&folder_name(counter.user))?;
+            let CounterFile { fd, stat, name } = open_counter(&folder, counter, self.rules.most == 0)?;
             let path = folder.path_of(&name);
             let failed = FileError::system(&path, "count in");
             let seen = count_of(&stat);
@@ -156,7 +157,7 @@ impl Throttle {
         }
     }
 
-    /// Forgets all failures of a user, and says how many keys there were.
+    /// Forgets all failures of a user, and says how many counters there were.
     ///
     /// # Errors
     /// Something could not be removed.
@@ -174,10 +175,13 @@ impl Throttle {
     pub fn clear_all_but(&self, user: &str, service: &str) -> Result<(), FileError> {
         let Some(folder) = self.find(user)? else { return Ok(()) };
         let names = folder.names()?;
-        names.iter().filter(|name| place_of(name).0 != service).try_for_each(|name| folder.remove(name))
+        names
+            .iter()
+            .filter(|name| service_and_source_of(name).0 != service)
+            .try_for_each(|name| folder.remove(name))
     }
 
-    /// The keys of a user that refuse at the moment.
+    /// The counters of a user that refuse at the moment.
     ///
     /// # Errors
     /// They cannot be read or trusted.
@@ -190,14 +194,14 @@ impl Throttle {
             let Some((_, stat)) = found else { continue };
             let failures = count_of(&stat);
             if let Some(until) = self.rules.wait(failures, changed(&stat), now) {
-                let (service, source) = place_of(&name);
+                let (service, source) = service_and_source_of(&name);
                 throttled.push(Throttled { service, source, failures, until });
             }
         }
         Ok(throttled)
     }
 
-    /// The users that have keys at all.
+    /// The users that have counters at all.
     ///
     /// # Errors
     /// They cannot be read or trusted.
@@ -237,336 +241,4 @@ fn count_of(stat: &Stat) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::Path;
-    use std::time::UNIX_EPOCH;
-
-    const RULES: Rules = Rules { free: 3, first_delay: 2, longest_delay: 15, most: 0 };
-    const ALICE: Key<'static> = Key { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
-
-    struct World(tempfile::TempDir, Throttle);
-
-    fn world(rules: Rules) -> World {
-        let folder = tempfile::tempdir().unwrap();
-        let throttle = Throttle { runtime: folder.path().join("run"), rules };
-        World(folder, throttle)
-    }
-
-    impl World {
-        /// One failure: how many came before it, and whether it was refused without a look.
-        fn fail(&self, key: Key<'_>, after: Duration) -> (u32, bool) {
-            let counted = self.1.count(key, now().checked_add(after).unwrap()).unwrap();
-            (counted.before, counted.refused.is_some())
-        }
-
-        fn folder(&self, user: &str) -> std::path::PathBuf {
-            self.1.runtime.join("throttle").join(user)
-        }
-
-        fn files(&self, user: &str) -> usize {
-            fs::read_dir(self.folder(user)).unwrap().count()
-        }
-    }
-
-    fn now() -> SystemTime {
-        crate::clock::precise()
-    }
-
-    const AT_ONCE: Duration = Duration::ZERO;
-
-    #[test]
-    fn after_the_free_failures_each_one_doubles_the_wait() {
-        let world = world(RULES);
-        for before in 0..3 {
-            assert_eq!(world.fail(ALICE, AT_ONCE), (before, false));
-        }
-        for (before, delay) in (3..).zip([2, 4, 8, 15, 15]) {
-            let waited = |seconds: f32| {
-                let stat = fs::metadata(world.folder("alice").join("sshd@192.0.2.7")).unwrap();
-                world.1.rules.wait(
-                    before,
-                    stat.modified().unwrap(),
-                    stat.modified().unwrap() + Duration::from_secs_f32(seconds),
-                )
-            };
-            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-            let delay = delay as f32;
-            assert!(waited(delay - 0.01).is_some() && waited(delay).is_none(), "{before}");
-            assert_eq!(world.fail(ALICE, AT_ONCE), (before, true));
-        }
-        // Once the time has passed, an answer is looked at again; a further failure waits anew.
-        assert_eq!(world.fail(ALICE, Duration::from_secs(16)), (8, false));
-        assert_eq!(world.fail(ALICE, AT_ONCE), (9, true));
-    }
-
-    #[test]
-    fn a_key_is_closed_after_the_most_failures_until_it_is_cleared() {
-        let world = world(Rules { free: 1, first_delay: 0, most: 4, ..RULES });
-        for before in 0..4 {
-            assert_eq!(world.fail(ALICE, AT_ONCE), (before, false));
-        }
-        let late = now() + Duration::from_secs(1_000_000);
-        assert_eq!(world.1.count(ALICE, late).unwrap().refused, Some(Wait::Unlock));
-        let throttled = world.1.throttled("alice", late).unwrap();
-        let [service, source] = ["sshd", "192.0.2.7"].map(String::from);
-        assert_eq!(throttled, [Throttled { service, source, failures: 5, until: Wait::Unlock }]);
-        assert_eq!(world.1.clear("alice").unwrap(), 1);
-        assert_eq!(world.1.throttled("alice", late).unwrap(), []);
-        assert_eq!(world.fail(ALICE, AT_ONCE), (0, false));
-    }
-
-    #[test]
-    fn where_keys_close_many_places_give_no_more_looks_than_66_keys_have() {
-        let world = world(Rules { free: 1000, first_delay: 0, most: 4, ..RULES });
-        let looks = |source, after| {
-            let key = Key { source, ..ALICE };
-            (0..6).filter(|_| !world.fail(key, after).1).count()
-        };
-        let sources: Vec<_> = (0..200).map(|at| format!("2001:db8::{at:x}")).collect();
-        let first: usize = sources.iter().map(|source| looks(Some(source), AT_ONCE)).sum();
-        assert_eq!(first, 65 * 4, "64 keys and the one that is shared");
-        let years = Duration::from_secs(100_000_000);
-        assert_eq!(sources.iter().map(|source| looks(Some(source), years)).sum::<usize>(), 0);
-        assert_eq!((looks(None, AT_ONCE), looks(None, years)), (4, 0));
-    }
-
-    #[test]
-    fn user_service_and_source_are_counted_apart() {
-        let world = world(Rules { free: 0, ..RULES });
-        let keys = [
-            ALICE,
-            Key { user: Some("bob"), ..ALICE },
-            Key { service: "login", ..ALICE },
-            Key { source: None, ..ALICE },
-            Key { source: Some("local"), ..ALICE },
-            Key { user: None, ..ALICE },
-            Key { service: "sshd@192.0.2.7", source: Some(""), ..ALICE },
-        ];
-        for key in keys {
-            assert_eq!(world.fail(key, AT_ONCE).0, 0, "{key:?}");
-        }
-        assert!(keys.iter().all(|&key| world.fail(key, AT_ONCE).0 == 1));
-        assert_eq!(world.1.throttled("alice", now()).unwrap().len(), 5);
-    }
-
-    #[test]
-    fn a_success_forgets_its_own_key_alone() {
-        let world = world(RULES);
-        let other = Key { source: Some("192.0.2.8"), ..ALICE };
-        world.fail(other, AT_ONCE);
-        world.fail(ALICE, AT_ONCE);
-        world.1.count(ALICE, now()).unwrap().clear().unwrap();
-        assert_eq!((world.fail(ALICE, AT_ONCE).0, world.fail(other, AT_ONCE).0), (0, 1));
-    }
-
-    #[test]
-    fn one_service_may_be_left_when_the_others_are_forgotten() {
-        let world = world(RULES);
-        let key = |service, source| Key { service, source, ..ALICE };
-        let all = [key("sshd", Some("192.0.2.7")), key("renewal", None), key("renewals", None)];
-        all.iter().for_each(|&key| _ = world.fail(key, AT_ONCE));
-        world.1.clear_all_but("alice", "renewal").unwrap();
-        assert_eq!(all.map(|key| world.fail(key, AT_ONCE).0), [0, 1, 0]);
-        world.1.clear_all_but("bob", "renewal").unwrap();
-    }
-
-    /// 64 at once: how many came before each, and whether it was refused without a look.
-    fn storm(world: &World) -> Vec<(u32, bool)> {
-        let barrier = std::sync::Barrier::new(64);
-        let mut seen: Vec<_> = std::thread::scope(|scope| {
-            let fail = || {
-                barrier.wait();
-                world.fail(ALICE, AT_ONCE)
-            };
-            let all: Vec<_> = (0..64).map(|_| scope.spawn(fail)).collect();
-            all.into_iter().map(|one| one.join().unwrap()).collect()
-        });
-        seen.sort_unstable();
-        seen
-    }
-
-    #[test]
-    fn of_many_right_codes_at_once_none_is_refused() {
-        for _ in 0..20 {
-            let world = world(RULES);
-            world.fail(ALICE, AT_ONCE);
-            let barrier = std::sync::Barrier::new(16);
-            std::thread::scope(|scope| {
-                for _ in 0..16 {
-                    scope.spawn(|| {
-                        barrier.wait();
-                        let counted = world.1.count(ALICE, now()).unwrap();
-                        assert_eq!((counted.refused, counted.before.min(2)), (None, counted.before));
-                        assert!(Deadline::after(PATIENCE).wait(Duration::from_millis(20)));
-                        counted.clear().unwrap();
-                    });
-                }
-            });
-        }
-    }
-
-    #[test]
-    fn an_attempt_without_a_verdict_is_no_refusal_until_it_ends_or_stands_still() {
-        let world = world(RULES);
-        let in_flight: Vec<_> = (0..3).map(|_| world.1.count(ALICE, now()).unwrap()).collect();
-        assert!(in_flight.iter().all(|counted| counted.before == 0 && counted.refused.is_none()));
-        // One more hangs on what becomes of them, and they stand still: they have failed.
-        let start = std::time::Instant::now();
-        let last = world.1.count(ALICE, now()).unwrap();
-        assert_eq!((last.before, last.refused.is_some()), (3, true));
-        assert!(start.elapsed() >= PATIENCE);
-        drop((in_flight, last));
-        assert_eq!(world.fail(ALICE, AT_ONCE).0, 4);
-        assert_eq!(world.fail(ALICE, AT_ONCE), (5, true));
-    }
-
-    #[test]
-    fn simultaneous_failures_are_all_counted_and_few_are_looked_at() {
-        for _ in 0..20 {
-            let world = world(RULES);
-            let expected: Vec<_> = (3..64).map(|before| (before, true)).collect();
-            let (looked_at, refused): (Vec<_>, Vec<_>) =
-                storm(&world).into_iter().partition(|(_, refused)| !refused);
-            assert_eq!((looked_at.len(), refused), (3, expected));
-            // After a long wait one is looked at again, and not all that come at once.
-            let file = world.folder("alice").join("sshd@192.0.2.7");
-            fs::File::open(&file).unwrap().set_modified(UNIX_EPOCH).unwrap();
-            let expected: Vec<_> = (64..128).map(|before| (before, before > 64)).collect();
-            assert_eq!(storm(&world), expected);
-        }
-    }
-
-    #[test]
-    fn a_flood_of_places_and_users_leaves_few_files_and_keeps_nobody_out() {
-        let world = world(RULES);
-        for at in 0..300 {
-            let source = format!("2001:db8::{at:x}");
-            world.fail(Key { source: Some(&source), ..ALICE }, AT_ONCE);
-            world.fail(Key { user: None, source: Some(&source), ..ALICE }, AT_ONCE);
-            world.fail(Key { service: &source, ..ALICE }, AT_ONCE);
-        }
-        assert!(world.files("alice") == 64 && world.files("%unknown") == 64);
-        assert_eq!(world.fail(Key { source: Some("203.0.113.9"), ..ALICE }, AT_ONCE), (0, false));
-    }
-
-    #[test]
-    fn where_every_key_refuses_a_newcomer_takes_the_place_of_the_one_with_the_fewest_failures() {
-        let world = world(RULES);
-        let source = |at: u32| format!("2001:db8::{at:x}");
-        for at in 0..64 {
-            let times = if at == 40 { 4 } else { 5 };
-            (0..times).for_each(|_| _ = world.fail(Key { source: Some(&source(at)), ..ALICE }, AT_ONCE));
-        }
-        // The owner, at an address that is new and on the console.
-        assert_eq!(world.fail(Key { source: Some("203.0.113.9"), ..ALICE }, AT_ONCE), (0, false));
-        assert_eq!(world.fail(Key { service: "login", source: None, ..ALICE }, AT_ONCE), (0, false));
-        assert_eq!(world.files("alice"), 64);
-        let shown = world.1.throttled("alice", now()).unwrap();
-        assert!(shown.len() == 63 && shown.iter().all(|key| key.failures == 5 && key.source != source(40)));
-    }
-
-    #[test]
-    fn where_keys_close_further_places_share_one_and_the_console_has_its_own() {
-        let world = world(Rules { most: 3, ..RULES });
-        for at in 0..64 {
-            let source = format!("2001:db8::{at:x}");
-            (0..4).for_each(|_| _ = world.fail(Key { source: Some(&source), ..ALICE }, AT_ONCE));
-        }
-        for at in 0..4 {
-            let source = format!("203.0.113.{at}");
-            assert_eq!(world.fail(Key { source: Some(&source), ..ALICE }, AT_ONCE), (at, at >= 3));
-        }
-        let console = Key { service: "login", source: None, ..ALICE };
-        assert_eq!(world.fail(console, AT_ONCE), (0, false));
-        (0..3).for_each(|_| _ = world.fail(console, AT_ONCE));
-        assert_eq!(world.files("alice"), 66);
-        let shown = world.1.throttled("alice", now()).unwrap();
-        let mut shared: Vec<_> = shown.iter().filter(|key| key.service == "*").collect();
-        shared.sort_unstable_by_key(|key| key.source.clone());
-        assert_eq!(shared.iter().map(|key| key.source.as_str()).collect::<Vec<_>>(), ["*", "local"]);
-    }
-
-    #[test]
-    fn a_flood_at_one_key_takes_one_page() {
-        let world = world(RULES);
-        world.fail(ALICE, AT_ONCE);
-        let file = world.folder("alice").join("sshd@192.0.2.7");
-        fs::write(&file, vec![b'x'; MOST_COUNTED as usize - 1]).unwrap();
-        let later = Duration::from_secs(100);
-        assert_eq!(world.fail(ALICE, later), (MOST_COUNTED - 1, false));
-        fs::File::open(&file).unwrap().set_modified(UNIX_EPOCH).unwrap();
-        assert_eq!(world.fail(ALICE, AT_ONCE), (MOST_COUNTED, false));
-        assert_eq!(world.fail(ALICE, AT_ONCE), (MOST_COUNTED, true), "its time was taken all the same");
-        assert_eq!(fs::metadata(&file).unwrap().len(), u64::from(MOST_COUNTED));
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_or_far_ahead_locks_nobody_out() {
-        let world = world(RULES);
-        for _ in 0..4 {
-            world.fail(ALICE, AT_ONCE);
-        }
-        let file = world.folder("alice").join("sshd@192.0.2.7");
-        let set = |time| fs::File::open(&file).unwrap().set_modified(time).unwrap();
-        set(now() + Duration::from_secs(86_400 * 365));
-        assert_eq!(world.fail(ALICE, AT_ONCE), (4, false), "the year is not waited for");
-        assert_eq!(world.fail(ALICE, AT_ONCE), (5, true));
-        set(now() + Duration::from_secs(5));
-        assert_eq!(world.fail(ALICE, AT_ONCE), (6, true), "it waits anew");
-        set(UNIX_EPOCH);
-        assert_eq!(world.fail(ALICE, AT_ONCE), (7, false));
-    }
-
-    #[test]
-    fn what_cannot_be_trusted_is_not_counted_in() {
-        type Spoil = fn(&Path);
-        let spoil: [(&str, Spoil); 6] = [
-            ("mode 0777", |run| mode(run, 0o777)),
-            ("mode 0755", |run| mode(&run.join("throttle"), 0o755)),
-            ("mode 0710", |run| mode(&run.join("throttle/alice"), 0o710)),
-            ("mode 0644", |run| mode(&run.join("throttle/alice/sshd@192.0.2.7"), 0o644)),
-            ("2 link(s)", |run| {
-                let key = run.join("throttle/alice/sshd@192.0.2.7");
-                fs::hard_link(&key, run.join("other")).unwrap();
-            }),
-            ("a symbolic link", |run| {
-                let key = run.join("throttle/alice/sshd@192.0.2.7");
-                fs::rename(&key, run.join("other")).unwrap();
-                symlink(run.join("other"), &key).unwrap();
-            }),
-        ];
-        for (reason, spoil) in spoil {
-            let world = world(RULES);
-            world.fail(ALICE, AT_ONCE);
-            spoil(&world.1.runtime);
-            let error = world.1.count(ALICE, now()).err().unwrap().to_string();
-            assert!(error.contains(reason) && error.contains("expected"), "{reason}: {error}");
-        }
-        let world = world(RULES);
-        symlink(world.0.path(), &world.1.runtime).unwrap();
-        let error = world.1.count(ALICE, now()).err().unwrap().to_string();
-        assert!(error.contains("a symbolic link") && error.contains("runtime_directory"), "{error}");
-    }
-
-    fn mode(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    #[test]
-    fn long_and_hostile_names_are_keys_like_others() {
-        let world = world(RULES);
-        let long = "ä/".repeat(500);
-        for key in [
-            Key { user: Some(&long), service: &long, source: Some(&long) },
-            Key { user: Some(".."), service: "../x", source: Some("a\nb\0") },
-            Key { user: Some("-"), service: "", source: Some("") },
-        ] {
-            assert_eq!((world.fail(key, AT_ONCE).0, world.fail(key, AT_ONCE).0), (0, 1));
-        }
-        let outside: Vec<_> = fs::read_dir(world.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(outside, ["run"]);
-    }
-}
+mod tests;

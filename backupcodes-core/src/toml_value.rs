@@ -1,6 +1,7 @@
 //! Typed values out of TOML, with what was found and expected where one does not fit.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -53,6 +54,13 @@ whole_number! {
     u8, "a whole number from 0 to 255";
     u32, "a whole number from 0 to 4294967295";
     usize, "a whole number from 0";
+}
+
+impl Value for Duration {
+    const EXPECTED: &'static str = "a whole number of seconds from 0 to 4294967295";
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        u32::of(value).map(|seconds| Self::from_secs(seconds.into()))
+    }
 }
 
 impl Value for bool {

@@ -135,7 +135,7 @@ impl Login<'_> {
     /// Counts the attempt where it cannot be disturbed: a file size limit of the caller's is no way around it.
     fn count(&self, process: &dyn Process) -> Result<Counted, Refusal> {
         let throttle = Throttle::new(self.config);
-        let counted = shielded(process, || throttle.count(self.origin.key(), clock::precise()))
+        let counted = shielded(process, || throttle.count(self.origin.counter(), clock::precise()))
             .map_err(Refusal::Uncounted)?
             .map_err(|error| Refusal::Uncounted(error.to_string()))?;
         match counted.refused {

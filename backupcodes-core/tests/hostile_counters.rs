@@ -16,10 +16,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backupcodes_core::clock;
 use backupcodes_core::config::{Config, Rules};
-use backupcodes_core::throttle::{Counted, Key, Throttle, Wait};
+use backupcodes_core::throttle::{Counted, Counter, Throttle, Wait};
 use proptest::prelude::*;
 
-const KEY: Key<'static> = Key { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
+const KEY: Counter<'static> = Counter { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
 
 struct World(tempfile::TempDir, Throttle, Rules);
 
@@ -49,7 +49,7 @@ impl World {
     }
 
     fn longest(&self) -> Duration {
-        Duration::from_secs(self.2.longest_delay.into())
+        self.2.longest_delay
     }
 }
 
@@ -85,8 +85,8 @@ fn rules() -> impl Strategy<Value = Rules> {
     let delays = prop_oneof![Just((1, 60)), (0..1000_u32, 0..1000_u32), any::<(u32, u32)>()];
     (0..10_u32, delays).prop_map(|(free, (first, longest))| Rules {
         free,
-        first_delay: first.min(longest),
-        longest_delay: longest,
+        first_delay: Duration::from_secs(first.min(longest).into()),
+        longest_delay: Duration::from_secs(longest.into()),
         most: 0,
     })
 }
@@ -111,7 +111,7 @@ proptest! {
         prop_assert_eq!(quiet.refused, None, "after {} failures", quiet.before);
     }
 
-    /// Whatever the counter holds, whatever time it was and is: where keys close, it is closed if and only if it has counted that many.
+    /// Whatever the counter holds, whatever time it was and is: where counters close, it is closed if and only if it has counted that many.
     #[test]
     fn no_clock_opens_a_key_that_is_closed(
         rules in rules(), most in 1..200_u32, length in lengths(), last in times(), jumped in times(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use backupcodes_core::clock;
 use backupcodes_core::config::{Config, Rules};
-use backupcodes_core::throttle::{Key, Throttle, Wait};
+use backupcodes_core::throttle::{Counter, Throttle, Wait};
 use nix::sys::stat::Mode;
 
 use crate::folder::Folder;
@@ -55,8 +55,8 @@ thread_local! {
     static FOLDER: Folder = Folder::new();
 }
 
-/// Counts any keys by any rules and clocks, in counters of any length and time, and with anything in their place. Nothing
-/// ever changes outside of the runtime directory or deeper than a key in it, and where no key may close, nobody waits
+/// Counts any counters by any rules and clocks, in counters of any length and time, and with anything in their place. Nothing
+/// ever changes outside of the runtime directory or deeper than a counter in it, and where no counter may close, nobody waits
 /// longer than the longest delay once they were counted.
 pub fn throttle(bytes: &[u8]) -> bool {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(bytes)) else { return false };
@@ -66,8 +66,8 @@ pub fn throttle(bytes: &[u8]) -> bool {
         let outside = folder.write("outside", b"as it was");
         let rules = Rules {
             free: input.free.into(),
-            first_delay: input.first_delay.min(input.longest_delay),
-            longest_delay: input.longest_delay,
+            first_delay: Duration::from_secs(input.first_delay.min(input.longest_delay).into()),
+            longest_delay: Duration::from_secs(input.longest_delay.into()),
             most: u32::from(input.most).min(4096),
         };
         let config =
@@ -80,9 +80,9 @@ pub fn throttle(bytes: &[u8]) -> bool {
             match step {
                 Step::Count { user, service, source, clock } => {
                     let service = name(service).unwrap_or_default();
-                    let key = Key { user: name(user), service, source: name(source) };
-                    was_refused |= count(&throttle, key, clock, &rules);
-                    last = Some(key);
+                    let counter = Counter { user: name(user), service, source: name(source) };
+                    was_refused |= count(&throttle, counter, clock, &rules);
+                    last = Some(counter);
                 }
                 Step::Clear(user) => drop(throttle.clear(name(user).unwrap_or("alice"))),
                 Step::Show(user, clock) => {
@@ -91,8 +91,8 @@ pub fn throttle(bytes: &[u8]) -> bool {
                 Step::Put { place, thing } => put(&runtime, *place, thing, &outside),
             }
         }
-        if let Some(key) = last {
-            waits_no_longer(&throttle, key, &rules);
+        if let Some(counter) = last {
+            waits_no_longer(&throttle, counter, &rules);
         }
         assert_eq!(fs::read(&outside).unwrap(), b"as it was");
         let mut names: Vec<_> =
@@ -104,23 +104,25 @@ pub fn throttle(bytes: &[u8]) -> bool {
 }
 
 /// One attempt. Whether it was refused comes back.
-fn count(throttle: &Throttle, key: Key<'_>, clock: &Clock, rules: &Rules) -> bool {
-    let Ok(counted) = throttle.count(key, clock.time(clock::precise())) else { return false };
+fn count(throttle: &Throttle, counter: Counter<'_>, clock: &Clock, rules: &Rules) -> bool {
+    let Ok(counted) = throttle.count(counter, clock.time(clock::precise())) else { return false };
     match &counted.refused {
         Some(Wait::Unlock) => assert!(rules.most > 0 && counted.before >= rules.most),
-        Some(Wait::Until(_)) => assert!(counted.before >= rules.free.max(1) && rules.longest_delay > 0),
+        Some(Wait::Until(_)) => {
+            assert!(counted.before >= rules.free.max(1) && !rules.longest_delay.is_zero())
+        }
         None => {}
     }
     counted.refused.is_some()
 }
 
 /// Who has waited as long as the rules can ask for is looked at.
-fn waits_no_longer(throttle: &Throttle, key: Key<'_>, rules: &Rules) {
-    let longest = Duration::from_secs(rules.longest_delay.into());
-    if throttle.count(key, clock::precise()).is_err() {
+fn waits_no_longer(throttle: &Throttle, counter: Counter<'_>, rules: &Rules) {
+    let longest = rules.longest_delay;
+    if throttle.count(counter, clock::precise()).is_err() {
         return;
     }
-    let late = throttle.count(key, clock::precise() + longest).unwrap();
+    let late = throttle.count(counter, clock::precise() + longest).unwrap();
     assert!(late.before > 0, "the first one has counted");
     assert!(!matches!(late.refused, Some(Wait::Until(_))), "it waits longer than the longest delay");
 }

@@ -186,6 +186,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
+    use std::time::Duration;
 
     struct Root(tempfile::TempDir);
 
@@ -277,7 +278,15 @@ mod tests {
         "#;
         let config = Root::new().with(ADMIN, all).load().unwrap();
         assert_eq!(config.directory, Path::new("/a"));
-        assert_eq!(config.throttle, Rules { free: 0, first_delay: 2, longest_delay: 2, most: 100 });
+        assert_eq!(
+            config.throttle,
+            Rules {
+                free: 0,
+                first_delay: Duration::from_secs(2),
+                longest_delay: Duration::from_secs(2),
+                most: 100
+            }
+        );
     }
 
     #[test]
@@ -314,7 +323,7 @@ mod tests {
         let root = Root::new().with(VENDOR, "[throttle]\nfirst_delay = 90\n");
         assert!(root.load().unwrap_err().to_string().contains(VENDOR));
         let root = root.with(ADMIN_DROP_IN, "[throttle]\nlongest_delay = 600\n");
-        assert_eq!(root.load().unwrap().throttle.first_delay, 90);
+        assert_eq!(root.load().unwrap().throttle.first_delay, Duration::from_secs(90));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::Time;
 use crate::config::Rules;
 
-/// What a key that refuses waits for.
+/// What a counter that refuses waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// For this time to pass, if there is no other attempt before.
@@ -33,7 +33,6 @@ impl Rules {
         let doublings = before.checked_sub(self.free.max(1))?;
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
         let delay = self.first_delay.saturating_mul(factor).min(self.longest_delay);
-        let delay = Duration::from_secs(delay.into());
         // A clock that was set back has measured nothing: the wait begins anew. But nobody waits for a time that is further
         // ahead than the delay.
         let waited = match now.duration_since(last) {
@@ -55,13 +54,23 @@ mod tests {
     #[test]
     fn delays_have_an_end_whatever_the_numbers_are() {
         let wait = |rules: Rules, before| rules.wait(before, UNIX_EPOCH, UNIX_EPOCH);
-        let rules = Rules { free: 0, first_delay: 1, longest_delay: u32::MAX, most: 0 };
+        let rules = Rules {
+            free: 0,
+            first_delay: Duration::from_secs(1),
+            longest_delay: Duration::from_secs(u32::MAX.into()),
+            most: 0,
+        };
         for before in [1, 2, 30, 31, 32, 33, 4096, u32::MAX] {
             assert!(matches!(wait(rules.clone(), before), Some(Wait::Until(_))), "{before}");
         }
-        let never = Rules { first_delay: 0, ..rules };
+        let never = Rules { first_delay: Duration::ZERO, ..rules };
         assert!([0, 31, 32, u32::MAX].iter().all(|&before| wait(never.clone(), before).is_none()));
-        let first = Rules { free: 0, first_delay: 2, longest_delay: 15, most: 0 };
+        let first = Rules {
+            free: 0,
+            first_delay: Duration::from_secs(2),
+            longest_delay: Duration::from_secs(15),
+            most: 0,
+        };
         assert!(wait(first.clone(), 0).is_none() && wait(first, 1).is_some());
     }
 }

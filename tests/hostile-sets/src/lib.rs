@@ -15,7 +15,7 @@ use backupcodes_core::hash::{CodeHash, Cost, HeapMemory};
 use backupcodes_core::set::{CodeSet, Label, State};
 use backupcodes_core::set::{Mail, SpentRecord};
 use backupcodes_core::store::{Accepted, FileStore};
-use backupcodes_core::throttle::{Key, Throttle};
+use backupcodes_core::throttle::{Counter, Throttle};
 use backupcodes_core::verify::{Refusal, Request, judge};
 
 /// Codes of each set.
@@ -174,7 +174,7 @@ impl World {
         let account = scene.account(self);
         let request = Request { account: Some(&account), answer, cost: cost() };
         let count = || {
-            let counted = throttle.count(KEY, scene.now);
+            let counted = throttle.count(COUNTER, scene.now);
             let counted = counted.map_err(|error| Refusal::Uncounted(error.to_string()))?;
             counted.refused.map_or(Ok(()), |wait| Err(Refusal::Throttled(counted.before, wait)))?;
             Ok(counted)
@@ -207,7 +207,7 @@ impl World {
         let _ = fs::remove_file(&file);
         let Some((failures, last)) = scene.counter else { return };
         if !folder.exists() {
-            drop(Throttle::new(&self.config()).count(KEY, scene.now).unwrap());
+            drop(Throttle::new(&self.config()).count(COUNTER, scene.now).unwrap());
         }
         write(&file, &vec![b'x'; failures.into()], Some(last));
     }
@@ -221,7 +221,7 @@ impl World {
     }
 }
 
-const KEY: Key<'static> = Key { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
+const COUNTER: Counter<'static> = Counter { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
 
 impl Scene {
     fn account(&self, world: &World) -> Account {
