@@ -158,7 +158,7 @@ impl Ground {
     fn counter(&self, kind: Kind) -> PathBuf {
         let user = if kind == Kind::UnknownUser { "%unknown" } else { self.user() };
         let Attempt { service, rhost, user: typed, .. } = &self.attempt;
-        // What keeps names apart that are no user's: docs/architecture.md.
+        // What keeps names apart that are no user's: docs/design/README.md.
         let sum = |sum: u16, byte: &u8| sum.wrapping_mul(31).wrapping_add((*byte).into());
         let bucket = format!("%7E{:04x}", typed.iter().fold(0, sum));
         let bucket = if kind == Kind::UnknownUser { bucket.as_bytes() } else { b"" };

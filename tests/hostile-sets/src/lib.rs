@@ -201,7 +201,7 @@ impl World {
     }
 
     fn set_counter(&self, scene: &Scene) {
-        // Where the file of this key is: docs/architecture.md.
+        // Where the file of this key is: docs/design/README.md.
         let folder = self.folder.path().join("run/throttle/alice");
         let file = folder.join("sshd@192.0.2.7");
         let _ = fs::remove_file(&file);
