@@ -33,7 +33,7 @@ fn every_stack_in_the_manual_is_one_that_is_tested() {
         let text = fs::read_to_string(root.join("man").join(page)).unwrap();
         for (before, example) in manual_pages::examples(&text) {
             // The comment in front of it says where it is from.
-            if let Some(name) = before.strip_prefix(".\\\" README: ") {
+            if let Some(name) = before.strip_prefix(".\\\" Guide: ") {
                 assert_eq!(example, block(name), "{page}: {name}");
             } else if let Some(file) = before.strip_prefix(".\\\" File: ") {
                 let shipped = fs::read_to_string(root.join(file)).unwrap();
