@@ -13,7 +13,7 @@ use crate::set_mode;
 pub enum Verifier {
     /// `pam_google_authenticator.so`
     Google,
-    /// `pam_oath.so` with README's file of users
+    /// `pam_oath.so` with the guide's file of users
     Oath,
 }
 

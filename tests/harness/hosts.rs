@@ -102,12 +102,12 @@ impl Machine {
         fs::write("/etc/sudoers.d/backupcodes-test", rule).unwrap();
     }
 
-    /// Puts README's block into Debian's file of a service, as README says.
+    /// Puts the guide's block into Debian's file of a service, as the guide says.
     pub fn stack(&self, service: &str, block: &str) {
         self.stack_of(service, &readme::block(block));
     }
 
-    /// The same with lines that are not README's, or not quite.
+    /// The same with lines that are not the guide's, or not quite.
     pub fn stack_of(&self, service: &str, lines: &str) {
         fs::write(pam_file(service), readme::with_stack(&original(service), lines)).unwrap();
     }
@@ -117,7 +117,7 @@ impl Machine {
         fs::write(pam_file(service), original(service)).unwrap();
     }
 
-    /// Puts README's block at the end of a service's file.
+    /// Puts the guide's block at the end of a service's file.
     pub fn append(&self, service: &str, block: &str) {
         let file = pam_file(service);
         let stack = fs::read_to_string(&file).unwrap();
@@ -184,7 +184,7 @@ impl Machine {
         key
     }
 
-    /// A real sshd on loopback with README's settings.
+    /// A real sshd on loopback with the guide's settings.
     pub fn sshd(&self, block: &str) -> Sshd {
         self.sshd_with(&readme::block(block))
     }

@@ -73,7 +73,7 @@ impl Kind {
         }
     }
 
-    /// What libpam returns, as README's table says.
+    /// What libpam returns, as pam_backupcodes(8) says.
     pub const fn code(self) -> i32 {
         if matches!(self, Self::UnknownUser) { pam::USER_UNKNOWN } else { pam::AUTH_ERR }
     }

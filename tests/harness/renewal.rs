@@ -71,7 +71,7 @@ impl Renewal {
         (terminal.end(), terminal.screen.clone())
     }
 
-    /// Has README's block in the place of the `auth` lines.
+    /// Has the guide's block in the place of the `auth` lines.
     pub fn ask_as(&self, block: &str) {
         let rest = SHIPPED.lines().filter(|line| !line.starts_with("auth")).map(|line| format!("{line}\n"));
         fs::write(SERVICE, readme::block(block) + &rest.collect::<String>()).unwrap();

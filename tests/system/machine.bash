@@ -172,7 +172,7 @@ unit_is() {
 
 # readme_block NAME
 readme_block() {
-    awk -v marker="<!-- tested: $1 -->" '$0 == marker { found = 1; next } found && /^```/ { if (inside) exit; inside = 1; next } inside' README.md
+    awk -v marker="<!-- tested: $1 -->" '$0 == marker { found = 1; next } found && /^```/ { if (inside) exit; inside = 1; next } inside' README.md docs/guide/*.md
 }
 
 # expect FOUND = WANTED

@@ -152,7 +152,7 @@ fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
     drop(machine);
 }
 
-/// Some cloud's settings stand beside README's, in a file that sorts before and behind.
+/// Some cloud's settings stand beside the guide's, in a file that sorts before and behind.
 #[test]
 fn readmes_settings_of_sshd_win_over_a_cloud_s_by_the_name_of_their_file() {
     let Some(machine) = Machine::new() else { return };

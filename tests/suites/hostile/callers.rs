@@ -31,7 +31,7 @@ impl Scene {
     fn new() -> Option<Self> {
         let machine = Machine::new()?;
         let world = World::new("")?;
-        // Debian's file comes back when the scene ends: other tests change it as README says.
+        // Debian's file comes back when the scene ends: other tests change it as the guide says.
         fs::copy(STACK, world.path("su")).unwrap();
         let ours = fs::read_to_string(world.path("pam.d").join(&world.service)).unwrap();
         let auth = ours.lines().find(|line| line.starts_with("auth ")).unwrap();

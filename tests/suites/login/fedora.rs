@@ -1,4 +1,4 @@
-//! The lines of docs/fedora.md in stacks as Fedora has them, and those that the package leaves behind, through the real libpam.
+//! The lines of docs/guide/fedora.md in stacks as Fedora has them, and those that the package leaves behind, through the real libpam.
 
 use std::fs;
 use std::path::Path;
@@ -108,7 +108,7 @@ fn behind_fedoras_substack_a_mistyped_password_burns_a_code() {
     assert_eq!(
         host.left(&machine),
         9,
-        "which is why docs/fedora.md puts its lines in the place of the substack"
+        "which is why docs/guide/fedora.md puts its lines in the place of the substack"
     );
 }
 

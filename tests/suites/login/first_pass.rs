@@ -13,7 +13,7 @@ const OURS: &str = "Verification code or backup code: ";
 const PASSWORD: &str = "Password: ";
 const NOTHING: &str = "nothing was there";
 
-/// README's block, without the pause that `pam_unix.so` makes after each failure.
+/// the guide's block, without the pause that `pam_unix.so` makes after each failure.
 fn fast(name: &str) -> String {
     block(name).trim_end().replace("pam_unix.so", "pam_unix.so nodelay")
 }

@@ -1,4 +1,4 @@
-//! Real programs with README's stacks, byte for byte: sshd, login, su and sudo.
+//! Real programs with the guide's stacks, byte for byte: sshd, login, su and sudo.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use backupcodes_tests::{Sheet, text};
 
 const PROMPT: &str = "Backup code: ";
 
-/// An account with a set, and README's stack for `service`.
+/// An account with a set, and the guide's stack for `service`.
 fn prepare(machine: &Machine, service: &str, block: &str) -> (Account, Sheet) {
     machine.stack(service, block);
     let account = machine.account();

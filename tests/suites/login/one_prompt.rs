@@ -1,4 +1,4 @@
-//! One prompt for two kinds of code: README's stacks, byte for byte, with the real modules that check verification
+//! One prompt for two kinds of code: the guide's stacks, byte for byte, with the real modules that check verification
 //! codes, over a real sshd.
 
 use std::fs;

@@ -1,12 +1,13 @@
-//! Every stack and setting that README shows as tested is run by a test.
+//! A test runs every stack and setting that README and the guide show as tested.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use backupcodes_tests::readme::{block, names};
+use backupcodes_tests::readme::{FEDORA, block, names, names_in};
 
 #[test]
-fn every_block_of_readme_is_used_by_a_test() {
+fn every_block_of_the_guide_is_used_by_a_test() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let list = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = list(&folder.join("suites")).flat_map(|suite| list(&suite).collect::<Vec<_>>());
@@ -21,13 +22,44 @@ fn every_block_of_readme_is_used_by_a_test() {
         })
     };
     let unused: Vec<_> = names().filter(|name| !is_used(name)).collect();
-    assert!(unused.is_empty(), "no test runs README's {unused:?}");
+    assert!(unused.is_empty(), "no test runs the blocks {unused:?}");
     assert!(names().count() >= 10 && names().all(|name| !block(name).is_empty()));
+    let on_disk: BTreeSet<String> = pages()
+        .into_iter()
+        .flat_map(|page| {
+            let text = fs::read_to_string(page).unwrap();
+            let marked =
+                text.lines().filter_map(|line| line.strip_prefix("<!-- tested: ")?.strip_suffix(" -->"));
+            marked.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let known = names().chain(names_in(FEDORA)).map(str::to_owned).collect();
+    assert_eq!(on_disk, known);
+}
+
+/// The pages that packages have.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = ["README.md", "SECURITY.md"].map(|name| root().join(name)).to_vec();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 #[test]
 fn every_stack_in_the_manual_is_one_that_is_tested() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let mut compared = 0;
     for page in ["pam_backupcodes.8", "backupcodes-broker.8"] {
         let text = fs::read_to_string(root.join("man").join(page)).unwrap();

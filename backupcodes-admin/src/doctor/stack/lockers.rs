@@ -1,6 +1,6 @@
 //! Screen lockers, by the names of their PAM services.
 
-/// README has stacks for them in which one factor is enough: who locked the screen has logged in before.
+/// The guide has stacks for them in which one factor is enough: who locked the screen has logged in before.
 pub(super) fn is_locker(service: &str) -> bool {
     OF_USERS.contains(&service) || OF_ROOT.contains(&service)
 }

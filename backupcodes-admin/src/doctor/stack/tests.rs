@@ -118,17 +118,20 @@ fn found_in(service: &str, stack: &str) -> Vec<String> {
 
 const NOTHING: [&str; 0] = [];
 
-/// The fenced block behind `<!-- tested: NAME -->`.
+/// The fenced block after `<!-- tested: NAME -->` in README or the guide.
 pub(crate) fn readme(name: &str) -> String {
-    let blocks = blocks();
-    blocks.into_iter().find(|(known, _)| known == name).expect("a block of README").1
+    blocks().remove(name).expect("a block of the guide")
 }
 
-fn blocks() -> Vec<(String, String)> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+/// Fedora's have stacks of their own.
+fn blocks() -> BTreeMap<String, String> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let pages = fs::read_dir(root.join("docs/guide")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|page| !page.ends_with("fedora.md")).chain([root.join("README.md")]);
+    let text: String = pages.map(|page| fs::read_to_string(page).unwrap()).collect();
     let block = |part: &str| {
-        let (name, behind) = part.split_once(" -->").unwrap();
-        Some((name.to_owned(), behind.split("```").nth(1)?.trim_start_matches("sh").trim_start().to_owned()))
+        let (name, rest) = part.split_once(" -->").unwrap();
+        Some((name.to_owned(), rest.split("```").nth(1)?.trim_start_matches("sh").trim_start().to_owned()))
     };
     text.split("<!-- tested: ").skip(1).filter_map(block).collect()
 }

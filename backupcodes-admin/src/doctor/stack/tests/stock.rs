@@ -1,4 +1,4 @@
-//! The stacks of distributions, of README and of the package.
+//! The stacks of distributions, of the guide and of the package.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn in_order(stock: fn() -> Host, services: &[(&str, &str)]) {
     assert_eq!(all.found(), NOTHING);
 }
 
-/// Debian's stacks, where a locker has lines of its own, as README says (else it takes those of `login`), and `sudo -i` those of
+/// Debian's stacks, where a locker has lines of its own, as the guide says (else it takes those of `login`), and `sudo -i` those of
 /// sudo.
 fn debian_with_locker() -> Host {
     let host = Host::debian().replacing("sudo-i", "@include common-auth", "@include sudo");
@@ -49,7 +49,7 @@ fn debian_with_locker() -> Host {
 }
 
 #[test]
-fn the_stacks_of_readme_are_in_order_wherever_they_stand() {
+fn the_stacks_of_the_guide_are_in_order_wherever_they_stand() {
     let stacks: Vec<_> = blocks().into_iter().filter(|(_, text)| text.starts_with("auth")).collect();
     assert!(stacks.len() >= 9, "{stacks:?}");
     for (name, stack) in stacks {
@@ -119,7 +119,7 @@ fn placements_in_fedoras_stacks_are_told_apart() {
     // The substack does not end the stack when the password is wrong.
     let behind = Host::fedora().replacing("sshd", sshd, &format!("{sshd}{ours}"));
     assert_eq!(behind.found(), ["burns-codes /etc/pam.d/sshd:2"]);
-    // In the place of the substack, as README says.
+    // In the place of the substack, as the guide says.
     let instead = Host::fedora().replacing("sshd", sshd, &readme("ssh-password"));
     assert_eq!(instead.found(), NOTHING);
     // An include ends with `sufficient pam_unix`, in front of the line.
@@ -158,7 +158,7 @@ fn debians_common_auth_can_stand_in_front() {
 
 #[test]
 fn the_lines_of_docs_fedora_are_in_order() {
-    let page = include_str!("../../../../../docs/fedora.md");
+    let page = include_str!("../../../../../docs/guide/fedora.md");
     let lines = page.split("<!-- tested: ").skip(1).filter_map(|part| part.split("```").nth(1));
     let lines: Vec<_> = lines.map(str::trim_start).filter(|lines| lines.starts_with("auth")).collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
