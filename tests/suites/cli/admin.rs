@@ -187,13 +187,13 @@ fn verify_says_of_each_state_what_it_is() {
     assert!(verify(&pasted, 0).contains("code 2 would be accepted"));
     world.admin(&["revoke", &me()]);
     says(&sheet.codes[1], "the user has no backup codes");
-    let readme = include_str!("../../../README.md");
+    let guide = include_str!("../../../docs/guide/operations.md");
     for said in [
         "wrong code for number 3",
         "code 3 does not exist in the set",
         "code 3 is damaged and counts as used",
     ] {
-        assert!(readme.contains(&format!("`would be refused: {said}`")), "{said}");
+        assert!(guide.contains(&format!("`would be refused: {said}`")), "{said}");
     }
 }
 
