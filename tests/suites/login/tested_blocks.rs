@@ -1,4 +1,4 @@
-//! A test runs every stack and setting that README and the guide show as tested.
+//! A test runs every stack and setting that README and the guide show as tested, and every link of a page leads somewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -37,26 +37,6 @@ fn every_block_of_the_guide_is_used_by_a_test() {
     assert_eq!(on_disk, known);
 }
 
-/// The pages that packages have.
-fn pages() -> Vec<PathBuf> {
-    let mut pages = ["README.md", "SECURITY.md"].map(|name| root().join(name)).to_vec();
-    let mut folders = vec![root().join("docs")];
-    while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
-                pages.push(path);
-            }
-        }
-    }
-    pages
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
 #[test]
 fn every_stack_in_the_manual_is_one_that_is_tested() {
     let root = root();
@@ -79,4 +59,66 @@ fn every_stack_in_the_manual_is_one_that_is_tested() {
         }
     }
     assert!(compared >= 14, "{compared}");
+}
+
+#[test]
+fn every_link_leads_to_a_heading_or_page_that_packages_have_as_well() {
+    let (root, mut followed) = (root(), 0);
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+        for link in links.filter(|link| !link.starts_with("https://")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.with_file_name(path) };
+            let shown = format!("{}: {link}", page.display());
+            // Those of docs/design may lead to the sources as well.
+            if page.starts_with(root.join("docs/design")) && path.starts_with("../../") {
+                continue;
+            }
+            let target = target.canonicalize().unwrap_or_else(|error| panic!("{shown}: {error}"));
+            let is_packed =
+                ["README.md", "SECURITY.md", "docs"].iter().any(|it| target.starts_with(root.join(it)));
+            assert!(is_packed, "{shown} leads to no page of a package");
+            assert!(
+                heading.is_empty() || headings(&target).any(|known| known == heading),
+                "{shown}: no heading"
+            );
+            followed += 1;
+        }
+    }
+    assert!(followed >= 50, "{followed}");
+}
+
+/// The pages that packages have.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = ["README.md", "SECURITY.md"].map(|name| root().join(name)).to_vec();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+/// The headings of a page as links name them.
+fn headings(page: &Path) -> impl Iterator<Item = String> {
+    let text = fs::read_to_string(page).unwrap();
+    let headings: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let words = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            words.chars().filter(|letter| letter.is_alphanumeric() || "-_".contains(*letter)).collect()
+        })
+        .collect();
+    headings.into_iter()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
