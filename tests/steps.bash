@@ -1,36 +1,73 @@
-# Steps of tests/run and tests/long.
+# What tests/run, tests/long and the scripts in tests/system share: packages, builds, and how a suite runs.
 # shellcheck shell=bash
 
-# What the module and its tests need of Debian.
-packages=(apparmor binutils btrfs-progs busybox ca-certificates chromium cups-client cups-daemon debhelper dpkg-dev e2fsprogs expect fonts-dejavu-core fuse3 gcc iproute2 libarchive-tools libc6-dev libpam-google-authenticator libpam-oath libpam0g-dev lintian login makepkg mandoc mmdebstrap oathtool openssh-client openssh-server pacman-package-manager passwd poppler-utils python3 rpm rpmlint selinux-policy-default selinux-policy-dev selinux-utils setools shellcheck strace sudo sway swaylock systemd systemd-container util-linux valgrind wtype xfsprogs)
+# What every build and every suite needs of Debian, and what some need beside.
+basic="ca-certificates gcc iproute2 libc6-dev libpam0g-dev login passwd util-linux"
+declare -A needs=(
+    [lints]="mandoc shellcheck"
+    [quick]="mandoc shellcheck"
+    [unit]="e2fsprogs libpam-google-authenticator libpam-oath"
+    [broker]="python3 strace"
+    [cli]="chromium cups-client cups-daemon fonts-dejavu-core poppler-utils"
+    [crash]="btrfs-progs e2fsprogs fuse3 python3 strace xfsprogs"
+    [disk]="btrfs-progs e2fsprogs strace systemd xfsprogs"
+    [doctor]="btrfs-progs busybox e2fsprogs libpam-google-authenticator libpam-oath openssh-client openssh-server sudo swaylock"
+    [hostile]="openssh-client openssh-server python3 strace valgrind"
+    [login]="libpam-google-authenticator libpam-oath oathtool openssh-client openssh-server sudo sway swaylock wtype"
+    [mail]="e2fsprogs openssh-client openssh-server python3 strace"
+    [module]="binutils strace"
+    [renewal]="libpam-google-authenticator oathtool python3"
+    [spend]="strace"
+    [deb]="debhelper dpkg-dev lintian"
+    [debian13]="mmdebstrap"
+    [lifecycle]="debhelper dpkg-dev mmdebstrap oathtool openssh-client python3 systemd-container"
+    [mail-servers]="mmdebstrap"
+    [packages]="busybox libarchive-tools makepkg pacman-package-manager python3 rpm rpmlint shellcheck"
+    [policies]="apparmor selinux-policy-default selinux-policy-dev selinux-utils setools"
+    [thirty-two-bits]="mmdebstrap"
+    [units]="debhelper dpkg-dev mmdebstrap oathtool openssh-client python3 systemd-container"
+    [demo]="expect openssh-client openssh-server"
+    [long]="btrfs-progs e2fsprogs fuse3 g++ python3 strace valgrind xfsprogs"
+)
 # The oldest compiler that we build with, to check that this holds; also the compiler where there is no other.
 oldest=1.85
 policy=/usr/sbin/policy-rc.d
 
-step() {
-    printf '\n== %s\n' "$1"
-    "${@:2}"
+fail() {
+    echo "${0##*/}: $1" >&2
+    exit 1
 }
 
-install_missing() {
-    local missing=() package with_server=
-    for package in "${packages[@]}"; do
-        is_installed "$package" || missing+=("$package")
-    done
-    if has_tools && has_oldest && [ "${#missing[@]}" = 0 ]; then
+# step WHAT COMMAND...
+step() {
+    printf '\n== %s\n' "$1"
+    local start=$SECONDS
+    "${@:2}"
+    times+=("$((SECONDS - start)) $1")
+}
+
+# A table of the steps, the longest first.
+times=()
+show_times() {
+    printf '\n%s\n' "seconds"
+    printf '%s\n' "$@" | sort -rn | while read -r seconds what; do printf '%7d  %s\n' "$seconds" "$what"; done
+}
+
+# install_for SUITE...: what these need, and no more.
+install_for() {
+    local missing=() has_compiler=has_tools suite with_server=
+    mapfile -t missing < <(for suite in "$@"; do not_installed "$basic ${needs[$suite]-}"; done | sort -u)
+    # Those that build with Debian's own compiler.
+    case " $* " in *' packages '* | *' oldest-compiler '*) has_compiler=has_both ;; esac
+    if "$has_compiler" && [ "${#missing[@]}" = 0 ]; then
         return
     fi
-    if [ "$(id -u)" != 0 ]; then
-        echo "missing, and only root can install them: ${missing[*]} Rust $oldest, in /usr/bin, with rustfmt and clippy" >&2
-        return 1
-    fi
+    [ "$(id -u)" = 0 ] || fail "missing, and only root can install them: ${missing[*]} Rust $oldest or later, with rustfmt and clippy"
     apt-get -q update
     # Asked after the update: before it, a fresh machine knows of no package.
-    if ! has_tools || ! has_oldest; then
-        mapfile -O "${#missing[@]}" -t missing < <(compiler_packages)
-    fi
+    "$has_compiler" || mapfile -O "${#missing[@]}" -t missing < <(compiler_packages)
     is_installed openssh-server || with_server=yes
-    # A server that is installed for its program is not started, now or at the next boot.
+    # A server that is installed for its program does not start, now or at the next boot.
     if [ ! -e "$policy" ]; then
         trap 'rm -f "$policy"' EXIT
         printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -43,7 +80,17 @@ install_missing() {
         rm -f "$policy"
         trap - EXIT
     fi
-    [ -z "$with_server" ] || ! command -v systemctl >/dev/null || systemctl --quiet disable ssh.service
+    [ -z "$with_server" ] || ! is_installed openssh-server || ! command -v systemctl >/dev/null ||
+        systemctl --quiet disable ssh.service
+}
+
+# not_installed "PACKAGE...": which of them.
+not_installed() {
+    local package
+    # shellcheck disable=SC2086 # Several packages.
+    for package in $1; do
+        is_installed "$package" || echo "$package"
+    done
 }
 
 is_installed() {
@@ -63,32 +110,57 @@ has_tools() {
     command -v cargo >/dev/null && command -v cargo-clippy >/dev/null && command -v cargo-fmt >/dev/null
 }
 
+has_both() {
+    has_tools && has_oldest
+}
+
 has_oldest() {
     [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && /usr/bin/rustc --version | grep -q "^rustc $oldest\."
 }
 
+# What is shipped, as it is shipped.
 build() {
     cargo build --quiet --release --locked --package pam_backupcodes --package backupcodes-programs
 }
 
-# The acceptance tests and their programs lie beside what they test, and need none of the time that goes into making that small.
-cargo_test=(env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
-    cargo test --quiet --release --locked --package backupcodes-tests)
+# The suites and their programs lie beside what they test, and need none of the time that goes into making that small.
+of_suites() {
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+        cargo "$@" --release --locked --package backupcodes-tests
+}
 
-# The tests are built outside of the sandbox, which has no network.
-# acceptance [ARGUMENT OF cargo test...]
+build_suites() {
+    of_suites build --quiet --bins --examples
+    of_suites test --quiet --no-run
+}
+
+# executable SUITE: its path. Cargo builds it outside of the sandbox, which has no network.
+executable() {
+    local path
+    of_suites build --quiet --bins --examples
+    path=$(of_suites test --quiet --no-run --test "$1" --message-format=json |
+        sed -n "s/.*\"executable\":\"\([^\"]*\/deps\/$1-[0-9a-f]*\)\".*/\1/p")
+    [ -x "$path" ] || fail "cargo has built no suite $1"
+    echo "$path"
+}
+
+# acceptance SUITE [ARGUMENT OF libtest...]
 acceptance() {
-    "${cargo_test[@]}" --no-run
-    # Ctrl-C is tried, also where whoever started this ignores it, as a shell does in the background.
-    BACKUPCODES_BUILD=$PWD/target/release env --default-signal=INT,QUIT tests/sandbox "${cargo_test[@]}" --offline --no-fail-fast "$@"
+    local executable
+    executable=$(executable "$1")
+    sandboxed "${executable%/deps/*}" "$executable" "${@:2}"
+}
+
+# sandboxed BUILD COMMAND...: where it does no harm. Some tests press Ctrl-C, which shells ignore in the background.
+sandboxed() {
+    BACKUPCODES_BUILD=$1 env --default-signal=INT,QUIT tests/sandbox "${@:2}"
 }
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif [ "${CI-}" = true ]; then
-        echo "$1 needs root, and in CI nothing is skipped" >&2
-        return 1
+        fail "$1 needs root, and in CI nothing is skipped"
     else
         echo "skipped: $1 needs root"
     fi

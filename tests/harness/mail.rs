@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MARK: &str = "the end";
 const SERVICE: &str = "mailed";
 
-/// The mail servers that tests/system/mail makes roots for.
+/// The mail servers that tests/system/mail-servers makes roots for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     Postfix,
@@ -182,7 +182,7 @@ impl Server {
             Ok("exim4") => Self::Exim,
             Ok("opensmtpd") => Self::OpenSmtpd,
             Ok("msmtp") => Self::Msmtp,
-            other => panic!("MTA is {other:?}: start this with tests/system/mail"),
+            other => panic!("MTA is {other:?}: start this with tests/system/mail-servers"),
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Event {
 pub enum Act {
     /// A new set, by its number.
     Generate(usize),
+    /// The same after a `revoke` that was killed before it flushed: until the new set is there, the old one may be gone.
+    GenerateAfterRevoke(usize),
     /// A code of the set lets in, by its place on the sheet.
     Spend(usize),
     /// The same, of the set of this number, while the command that has put it in place has not flushed its name.

@@ -30,7 +30,7 @@ impl Promise {
             }
             promise.notices += 1;
             match event.act {
-                Act::Generate(number) => {
+                Act::Generate(number) | Act::GenerateAfterRevoke(number) => {
                     promise = Self { set: Some(number), spent: Vec::new(), sets: number + 1, ..promise };
                 }
                 Act::Spend(place) => promise.spent.push(place),
@@ -50,11 +50,14 @@ impl Promise {
     }
 
     /// The sets that may be there.
-    fn possible(&self) -> [Option<usize>; 2] {
+    fn possible(&self) -> Vec<Option<usize>> {
         match self.acting {
-            Some(Act::Generate(number) | Act::SpendInside { set: number, .. }) => [self.set, Some(number)],
-            Some(Act::Revoke) => [self.set, None],
-            _ => [self.set; 2],
+            Some(Act::Generate(number) | Act::SpendInside { set: number, .. }) => {
+                vec![self.set, Some(number)]
+            }
+            Some(Act::GenerateAfterRevoke(number)) => vec![self.set, None, Some(number)],
+            Some(Act::Revoke) => vec![self.set, None],
+            _ => vec![self.set],
         }
     }
 }

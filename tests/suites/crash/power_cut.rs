@@ -322,7 +322,7 @@ impl Story<'_> {
     /// A new set is there in any case.
     fn revoked_or_not(&mut self, before: u64) {
         let output = feed(self.world.admin_command().args(["generate", "--format", "json", &me()]), "");
-        self.note(Act::Generate(self.sheets.len()), before);
+        self.note(Act::GenerateAfterRevoke(self.sheets.len()), before);
         self.sheets.push(sheet(output));
     }
 

@@ -1,7 +1,9 @@
-# Whole machines of Debian in the build's folder, with our package, booted by systemd-nspawn; for tests/system/booted and tests/system/machines.
-# Root only. Nothing of this host is changed but that folder.
+# Whole machines of Debian in the build's folder, with our package, booted by systemd-nspawn. They change nothing of this host but
+# that folder.
 # shellcheck shell=bash
 
+# shellcheck source=tests/steps.bash
+. tests/steps.bash
 target=$PWD/target
 password='password of all'
 
@@ -15,8 +17,9 @@ run_machines() {
     trap remove_cgroups EXIT
     local machine
     for machine in "${@:2}"; do
+        [ -n "${releases[$machine]-}" ] || fail "no machine $machine; there are: ${!releases[*]}"
         # shellcheck disable=SC2016,SC2154 # $1 is for mmdebstrap's shell; the others are our caller's.
-        tests/system/debian-root "booted-$machine" "${releases[$machine]}" "${packages[$machine]}" \
+        tests/system/lib/debian-root "booted-$machine" "${releases[$machine]}" "${packages[$machine]}" \
             --essential-hook='echo "postfix postfix/main_mailer_type select Local only" | chroot "$1" debconf-set-selections'
         # All that runs in there ends with the first process of its PID namespace, which ends with unshare.
         unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private -- "$1" --inside "$machine"
@@ -29,11 +32,6 @@ remove_cgroups() {
     path=$(sed -n 's/^0:://p' /proc/self/cgroup)
     find /sys/fs/cgroup{,/systemd,/unified}"${path%/}"/{payload,supervisor} -depth -type d -exec rmdir {} + 2>/dev/null ||
         true
-}
-
-fail() {
-    echo "${0##*/}: $1" >&2
-    exit 1
 }
 
 # The newest package that packaging/deb has built.
@@ -75,7 +73,7 @@ boot() {
     [ "${releases[$1]}" = bookworm ] || export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
     leader='' seen=0
     : >"$machine/console"
-    tests/system/console "$machine/console" "$machine/keys" systemd-nspawn --quiet --register=no --keep-unit --resolv-conf=off \
+    tests/system/lib/console "$machine/console" "$machine/keys" systemd-nspawn --quiet --register=no --keep-unit --resolv-conf=off \
         --timezone=off --boot --directory="$root" </dev/null >"$machine/nspawn" 2>&1 &
     nspawn=$!
     eventually has_started

@@ -1,5 +1,4 @@
-# Roots of Debian in the build's folder, and acceptance tests that run inside them; for tests/system/debian13, tests/system/mail and
-# tests/system/thirty-two-bits. Nothing of this host is changed but that folder.
+# Roots of Debian in the build's folder, and suites that run inside them. They change nothing of this host but that folder.
 # shellcheck shell=bash
 
 # shellcheck source=tests/steps.bash
@@ -16,7 +15,7 @@ make_root() {
     mkdir -p "$target/$1"
     exec {lock}>"$target/$1.lock"
     flock "$lock"
-    tests/system/debian-root "$1" "$2" "${*:3}" "${mmdebstrap_options[@]}"
+    tests/system/lib/debian-root "$1" "$2" "${*:3}" "${mmdebstrap_options[@]}"
     mkdir -p "$target/$1/root/mnt/"{build,tests}
 }
 
@@ -25,24 +24,10 @@ codename() {
     sed -n 's/^VERSION_CODENAME=//p' /etc/os-release
 }
 
-# executable NAME: that of an acceptance test, in the release build's folder.
-executable() {
-    local path
-    path=$("${cargo_test[@]}" --test "$1" --no-run --message-format=json |
-        sed -n "s/.*\"executable\":\"\([^\"]*\/$1-[0-9a-f]*\)\".*/\1/p")
-    [ -x "$path" ] || fail "cargo has built no test $1"
-    echo "deps/${path##*/}"
-}
-
 # in_namespaces [OPTION] COMMAND...: all that runs in there ends with the first process of its PID namespace, which ends
 # with unshare.
 in_namespaces() {
     unshare --mount --uts --pid --fork --kill-child --propagation private "$@"
-}
-
-fail() {
-    echo "${0##*/}: $1" >&2
-    exit 1
 }
 
 # --- inside the namespaces ---
@@ -65,9 +50,9 @@ bind_read_only() {
     mount -o remount,bind,ro "$2"
 }
 
-# run_in NAME EXECUTABLE ARGUMENT...: a test of the build's folder, in the sandbox, in target/NAME/root. Nothing that it
+# run_in NAME EXECUTABLE ARGUMENT...: a suite of the release build, in the sandbox, in target/NAME/root. Nothing that it
 # wants is missing there, so that it may skip nothing.
 run_in() {
     chroot "$target/$1/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true MTA="${MTA-}" \
-        BACKUPCODES_BUILD=/mnt/build /mnt/tests/sandbox "/mnt/build/$2" "${@:3}"
+        BACKUPCODES_BUILD=/mnt/build /mnt/tests/sandbox "/mnt/build/deps/${2##*/}" "${@:3}"
 }
