@@ -1,11 +1,11 @@
 //! Codes of an authenticator app, and the real modules that check them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::hosts::{Account, run};
+use crate::hosts::{Account, append, run};
 use crate::set_mode;
 
 /// A module that checks verification codes.
@@ -38,8 +38,7 @@ impl Verifier {
             }
             Self::Oath => {
                 let file = PathBuf::from("/etc/users.oath");
-                let mut users = OpenOptions::new().create(true).append(true).open(&file).unwrap();
-                writeln!(users, "HOTP/T30/6 {} - {secret}", account.name).unwrap();
+                append(&file, &format!("HOTP/T30/6 {} - {secret}\n", account.name));
                 set_mode(&file, 0o600);
             }
         }

@@ -43,12 +43,16 @@ impl Account {
     }
 }
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// For tests that only look at the machine: no other test changes it meanwhile.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Machine {
     pub fn new() -> Option<Self> {
         let sandbox = sandbox_of_root()?;
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         // What other tests have left: their notices may still be due.
         for left in fs::read_dir("/var/lib/backupcodes").unwrap() {
             let left = left.unwrap().path();
@@ -90,9 +94,8 @@ impl Machine {
             passwd += &format!("{name}:x:{uid}:{uid}::{}:/bin/bash\n", home.display());
             shadow += &format!("{name}:*:20000:0:99999:7:::\n");
         }
-        for (file, lines) in [("/etc/passwd", passwd), ("/etc/shadow", shadow)] {
-            fs::OpenOptions::new().append(true).open(file).unwrap().write_all(lines.as_bytes()).unwrap();
-        }
+        append("/etc/passwd", &passwd);
+        append("/etc/shadow", &shadow);
         names.into_iter().map(|name| Account { name, password: String::new() }).collect()
     }
 
@@ -341,6 +344,12 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Adds lines to a file in one piece: whoever reads it meanwhile sees all that was there before.
+pub fn append(file: impl AsRef<Path>, lines: &str) {
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+    file.write_all(lines.as_bytes()).unwrap();
 }
 
 /// Runs a command that must not fail, and gives back what it printed.

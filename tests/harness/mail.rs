@@ -2,7 +2,6 @@
 //! not ours.
 
 use std::fs;
-use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use crate::hosts::{Account, Machine, run};
+use crate::hosts::{Account, Machine, append, run};
 use crate::postbox::Message;
 use crate::{Attempt, CHEAP, pam, set_mode, text};
 
@@ -300,9 +299,4 @@ impl Drop for Obstacle {
 fn relay(host: &str) {
     let account = format!("account default\nhost {host}\nport 25\ntls off\nfrom root@{DOMAIN}\n");
     fs::write("/etc/msmtprc", account).unwrap();
-}
-
-fn append(file: &str, lines: &str) {
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-    file.write_all(lines.as_bytes()).unwrap();
 }

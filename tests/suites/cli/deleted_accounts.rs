@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use backupcodes_tests::hosts::{Account, Machine, run};
+use backupcodes_tests::hosts::{Account, Machine, append, run};
 use backupcodes_tests::{feed, set_mode, text};
 
 /// Where userdel looks.
@@ -105,11 +105,8 @@ fn what_is_due_when_an_account_is_deleted_is_told_to_its_own_addresses() {
 fn names_with_any_characters_are_deleted_with_their_codes() {
     let Some(machine) = machine() else { return };
     for name in ["DOM\\carl", "max.o'neil", "$(id)", "zo\u{eb}", "a b", "*", "user@example.org", "%u"] {
-        let line = format!("{name}:x:47110:47110::/nonexistent:/bin/sh\n");
-        let passwd = fs::read_to_string("/etc/passwd").unwrap();
-        fs::write("/etc/passwd", passwd + &line).unwrap();
-        let shadow = fs::read_to_string("/etc/shadow").unwrap();
-        fs::write("/etc/shadow", shadow + &format!("{name}:*:20000:0:99999:7:::\n")).unwrap();
+        append("/etc/passwd", &format!("{name}:x:47110:47110::/nonexistent:/bin/sh\n"));
+        append("/etc/shadow", &format!("{name}:*:20000:0:99999:7:::\n"));
         let made = machine.admin(&["generate", "--yes", "--", name]);
         assert!(made.status.success(), "{name}: {made:?}");
         assert!(has_set(&machine, name), "{name}");

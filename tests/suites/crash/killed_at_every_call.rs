@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use backupcodes_tests::hosts::run;
+use backupcodes_tests::hosts::{append, run};
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::traced::{Stop, Victim, killed_at, report};
 use backupcodes_tests::{Attempt, Sheet, World, built, me, pam, sandbox_of_root, text};
@@ -377,9 +377,8 @@ fn sweep_rename(form: Form) {
         return;
     }
     let Some(scene) = Scene::new(form.spawn) else { return };
-    let accounts = fs::read_to_string("/etc/passwd").unwrap();
-    if !accounts.contains(OTHER) {
-        fs::write("/etc/passwd", accounts + &format!("{OTHER}:x:0:0::/root:/bin/sh\n")).unwrap();
+    if !fs::read_to_string("/etc/passwd").unwrap().contains(OTHER) {
+        append("/etc/passwd", &format!("{OTHER}:x:0:0::/root:/bin/sh\n"));
     }
     let me = me();
     let rename = ["rename", &me, OTHER];

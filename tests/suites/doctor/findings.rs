@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use backupcodes_tests::disk::{Disk, FileSystem, must};
 use backupcodes_tests::doctor::{doctor, doctor_of_stacks, doctor_where, world};
-use backupcodes_tests::hosts::{Machine, run};
+use backupcodes_tests::hosts::{Machine, alone, run};
 use backupcodes_tests::{World, me, pam, readme, set_mode, sheet, text};
 
 #[test]
 fn a_host_in_order_has_no_finding_of_sets_and_locks() {
+    let _alone = alone();
     let Some(world) = world() else { return };
     let _disk = Disk::with_store(&world, FileSystem::Ext4);
     world.generate();

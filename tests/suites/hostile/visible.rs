@@ -3,12 +3,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use backupcodes_tests::disk::must;
-use backupcodes_tests::hosts::Machine;
+use backupcodes_tests::hosts::{Machine, alone, append};
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::renewal::{DONE, Renewal, SERVICE};
 use backupcodes_tests::terminal::Terminal;
@@ -146,6 +145,8 @@ fn host_service_and_terminal_of_attempts() {
 
 #[test]
 fn texts_in_a_set_that_was_made_by_hand() {
+    // No stack of this host changes between two looks of doctor.
+    let _alone = alone();
     let Some(world) = world() else { return };
     for (key, value) in [
         ("set", quoted(HOSTILE)),
@@ -219,14 +220,11 @@ fn names_of_accounts_and_of_the_host() {
     // Of this thread, and of what it starts.
     unshare(CloneFlags::CLONE_NEWUTS).unwrap();
     nix::unistd::sethostname(OsStr::new(&HOSTILE[..40])).unwrap();
-    let mut passwd = fs::OpenOptions::new().append(true).open("/etc/passwd").unwrap();
-    writeln!(
-        passwd,
-        "plain-name:x:50100:50100::/:/bin/sh\n{}:x:50101:50101::/:/bin/sh",
-        NAME.replace(':', "")
-    )
-    .unwrap();
     let hostile = NAME.replace(':', "");
+    append(
+        "/etc/passwd",
+        &format!("plain-name:x:50100:50100::/:/bin/sh\n{hostile}:x:50101:50101::/:/bin/sh\n"),
+    );
     // The same for both, but for the name.
     let [plain_ones, hostile_ones] = ["plain-name", &hostile].map(|user| {
         let admin =

@@ -3,10 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
-use backupcodes_tests::hosts::Machine;
+use backupcodes_tests::hosts::{Machine, append};
 use backupcodes_tests::postbox::{HEADERS, Message, Postbox};
 use backupcodes_tests::{Attempt, Sheet, World, me, pam, sandbox_of_root, sheet, text};
 use nix::sched::{CloneFlags, unshare};
@@ -203,10 +202,10 @@ fn names_of_users_in_every_notice() {
     let more = ["|/bin/sh", "a@b.example", "a@b, c@d", "carriage\rreturn", "..", "a..b", "ends.", "n\u{300}"];
     users.extend(more.map(Into::into));
     users.push("l".repeat(240));
-    let mut passwd = fs::OpenOptions::new().append(true).open("/etc/passwd").unwrap();
-    for (user, uid) in users.iter().zip(50_000..) {
-        writeln!(passwd, "{user}:x:{uid}:{uid}:g\r%s\u{202e}\"<evil@example.org>,room:/:/bin/sh").unwrap();
-    }
+    let line = |(user, uid): (&String, u32)| {
+        format!("{user}:x:{uid}:{uid}:g\r%s\u{202e}\"<evil@example.org>,room:/:/bin/sh\n")
+    };
+    append("/etc/passwd", &users.iter().zip(50_000..).map(line).collect::<String>());
     assert!(scene.world.admin(&["revoke", "--", &me()]).status.success());
     scene.world.deliver();
     scene.postbox.empty();
