@@ -5,21 +5,17 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
 use crate::built;
+use crate::patience::wait_until;
 
 /// One with these arguments, which listens at `socket`.
 pub fn start(socket: &Path, arguments: &[&OsStr]) -> Child {
     let mut broker = Command::new(built("backupcodes-broker"));
     let broker = broker.arg("--socket").arg(socket).args(arguments).spawn().unwrap();
-    let start = Instant::now();
-    while UnixStream::connect(socket).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(10), "no broker");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a broker", || UnixStream::connect(socket).is_ok());
     broker
 }
 

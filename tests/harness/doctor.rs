@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::{World, built, feed, readme, sandbox_of_root, text};
+use crate::{World, built, feed, readme, text};
 
 /// What doctor finds, by the word of the check: the level and the whole line.
 pub struct Findings(pub Vec<Value>, pub Output);
@@ -60,12 +60,6 @@ pub fn doctor_where(world: &World, views: &[(&Path, &str)]) -> Findings {
         .arg(world.path("conf"))
         .args(["doctor", "--format", "json"]);
     Findings::of(feed(&mut unshare, ""))
-}
-
-/// A world, where tests may be root.
-pub fn world() -> Option<World> {
-    sandbox_of_root()?;
-    World::new("")
 }
 
 /// Doctor on a host with these stacks and these settings of sshd, where all who log in have a set.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
+use crate::patience::wait_until;
 use crate::{Line, Sheet, built, caught, feed, readme, sandbox_of_root, sheet, status, text};
 
 /// The whole machine for one test at a time: its PAM files have names that cannot be chosen.
@@ -66,6 +66,13 @@ impl Machine {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         self.account_named(&format!("user-{}-{count}", std::process::id()))
+    }
+
+    /// A new account with a set.
+    pub fn user(&self) -> (Account, Sheet) {
+        let account = self.account();
+        let sheet = self.generate(&account);
+        (account, sheet)
     }
 
     pub fn account_named(&self, name: &str) -> Account {
@@ -218,11 +225,7 @@ impl Machine {
         command.args(["-D", "-e"]).args(no_penalties.iter().filter(|_| knows_penalties));
         command.stdin(Stdio::null()).stderr(log);
         let server = Sshd { child: command.spawn().unwrap(), port };
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < PATIENCE, "sshd does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_until("sshd", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         server
     }
 }
@@ -246,8 +249,6 @@ pub struct Sshd {
     child: Child,
     port: u16,
 }
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Sshd {
     /// A real ssh client that runs `remote` as the account, with a key or without.
@@ -311,16 +312,7 @@ impl Sshd {
 
     /// Waits until no connection has a process left, whoever its parent is by now.
     pub fn wait_until_idle(&self) {
-        let start = Instant::now();
-        loop {
-            let left = self.connections();
-            if left.is_empty() {
-                return;
-            }
-            // Who waits for a lock gives up after 5 s.
-            assert!(start.elapsed() < 2 * PATIENCE, "processes of sshd that stay: {left:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("the end of all connections to sshd", || self.connections().is_empty());
     }
 
     /// The processes of sshd in this network, which is the sandbox's own, beside the one that listens.

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, Memory};
+use crate::hosts::Machine;
 use crate::lent::Lent;
+use crate::patience::PATIENCE;
 use crate::usage::Usage;
 
 pub mod authenticator;
@@ -30,6 +32,7 @@ pub mod libpam;
 pub mod logged_disk;
 pub mod mail;
 pub mod mounted;
+pub mod patience;
 pub mod pdf;
 pub mod postbox;
 pub mod power_cut;
@@ -222,6 +225,17 @@ impl World {
         Some(world)
     }
 
+    /// The same where tests are root.
+    pub fn of_root(options: &str) -> Option<Self> {
+        sandbox_of_root()?;
+        Self::new(options)
+    }
+
+    /// The same with the whole machine.
+    pub fn on_machine(options: &str) -> Option<(Machine, Self)> {
+        Some((Machine::new()?, Self::new(options)?))
+    }
+
     /// Writes the module's line, with more options.
     pub fn stack(&self, options: &str) {
         self.stack_behind("", options);
@@ -371,6 +385,13 @@ impl Attempt {
         }
     }
 
+    /// One from 192.0.2.7 by a service of this machine, in whose stack other modules stand as well.
+    pub fn of_machine(service: &str, user: &str, answers: &[&str]) -> Self {
+        let attempt = Self::new(Path::new("/etc/pam.d"), service, user, Some("192.0.2.7"));
+        let answers = answers.iter().map(|&answer| answer.into()).collect();
+        Self { answers, has_other_modules: true, ..attempt }
+    }
+
     /// Makes the attempt.
     pub fn run(&self) -> Outcome {
         race(std::slice::from_ref(self)).pop().flatten().expect("the host lives on")
@@ -473,7 +494,7 @@ pub fn caught(sandbox: &Path) -> Vec<Line> {
         if log.lines().any(|line| line.ends_with(&mark)) {
             return log.lines().filter_map(Line::parse).collect();
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "the log is not caught");
+        assert!(start.elapsed() < PATIENCE, "the log is not caught");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -16,6 +16,7 @@ use crate::built;
 use crate::disk::FileSystem;
 use crate::hosts::run;
 use crate::mounted::unmount;
+use crate::patience::wait_until;
 
 /// The start of an entry of the log: where it was written, and how much.
 const HEAD: usize = 16;
@@ -54,11 +55,7 @@ impl LoggedDisk {
         let mut server = Command::new(built("logged-disk"));
         server.args([path("image"), path("log"), path("disk")]).stdin(Stdio::null());
         let disk = Self { server: server.spawn().unwrap(), folder };
-        let start = Instant::now();
-        while fs::metadata(disk.file()).unwrap().len() != size {
-            assert!(start.elapsed() < PATIENCE, "the disk is not there");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("the disk", || fs::metadata(disk.file()).unwrap().len() == size);
         disk
     }
 

@@ -10,6 +10,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use crate::hosts::{Account, Machine, append, run};
+use crate::patience::{PATIENCE, wait_until};
 use crate::postbox::Message;
 use crate::{Attempt, CHEAP, pam, set_mode, text};
 
@@ -20,8 +21,6 @@ pub const WIDE_DOMAIN: &str = "exämple.org";
 pub const HOST: &str = "web1";
 /// Who gets root's mail, as bounces are.
 const ADMIN: &str = "admin";
-/// How long a message may be on its way.
-const PATIENCE: Duration = Duration::from_secs(20);
 const MARK: &str = "the end";
 const SERVICE: &str = "mailed";
 
@@ -236,11 +235,7 @@ impl Server {
     /// Starts the server. Exim needs none: whoever hands a message over delivers it.
     pub fn start(self) {
         self.service("start");
-        let start = Instant::now();
-        while self != Self::Exim && TcpStream::connect("127.0.0.1:25").is_err() {
-            assert!(start.elapsed() < PATIENCE, "{self:?} does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("a mail server", || self == Self::Exim || TcpStream::connect("127.0.0.1:25").is_ok());
     }
 
     pub fn stop(self) {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::hosts::run;
-use crate::{World, set_mode, text};
+use crate::patience::PATIENCE;
+use crate::{Sheet, World, set_mode, text};
 
 /// What the header of a notice has, and nothing else.
 pub const HEADERS: [&str; 9] = [
@@ -22,9 +23,6 @@ pub const HEADERS: [&str; 9] = [
     "Content-Type",
     "Content-Transfer-Encoding",
 ];
-
-/// How long a message may be on its way.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a run is held: see [`Postbox::hold`].
 const HOLD: &str = r#"
@@ -65,6 +63,15 @@ impl Postbox {
         let postbox = Self::new(&world.path("postbox"));
         world.notify(&postbox.settings(spawn));
         postbox
+    }
+
+    /// The same, with a new set whose notice is out.
+    pub fn with_set(world: &World) -> (Self, Sheet) {
+        let postbox = Self::of(world, false);
+        let sheet = world.generate();
+        world.deliver();
+        postbox.empty();
+        (postbox, sheet)
     }
 
     pub fn new(folder: &Path) -> Self {

@@ -1,10 +1,10 @@
 //! Deliveries that run.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
+use crate::patience::wait_until;
 use crate::{World, text};
 
 impl World {
@@ -23,10 +23,6 @@ impl World {
 
     /// Waits until no delivery is at work that was started.
     pub fn wait_until_idle(&self) {
-        let start = Instant::now();
-        while !self.deliveries().is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(60), "deliveries that stay");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("the end of all deliveries", || self.deliveries().is_empty());
     }
 }

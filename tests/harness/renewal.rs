@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
 use crate::hosts::{Account, Machine};
+use crate::patience::wait_until;
 use crate::terminal::Terminal;
 use crate::{broker, built, feed, readme};
 
@@ -120,11 +120,7 @@ impl Renewal {
 
     /// Waits until no connection is served any more.
     pub fn wait_until_idle(&self) {
-        let start = Instant::now();
-        while !broker::connections(&self.broker).is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(30), "connections that stay");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the end of all connections", || broker::connections(&self.broker).is_empty());
     }
 
     /// The last line of the broker's log.

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::patience::PATIENCE;
 use crate::{Attempt, Outcome};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where one of its calls is `stop`. It goes on when this is dropped, whatever came of the look at it.
 pub struct Stopped {

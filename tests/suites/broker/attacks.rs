@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::broker::connections;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::scene::{Scene, USER};
 use backupcodes_tests::{feed, pam, sheet, text};
 use nix::sys::signal::{Signal, kill};
@@ -111,14 +112,6 @@ impl Drop for Attackers {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().try_into().unwrap())
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Logins of the victim's through the module, each within this time.

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::level::ERROR;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::scene::{Scene, USER};
 use backupcodes_tests::{Attempt, CHEAP, as_nobody, built, pam, race_in, sandbox, sheet};
@@ -324,13 +325,9 @@ fn a_use_by_the_broker_is_told() {
     let Some(scene) = Scene::new("") else { return };
     let postbox = Postbox::of(&scene.world, true);
     assert_eq!(scene.try_as_user(&scene.sheet.codes[0]).0, pam::SUCCESS);
-    let start = Instant::now();
-    let told =
-        || postbox.subjects().iter().any(|subject| subject.contains("Backup code 1 of nobody was used"));
-    while !told() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{:#?}", postbox.subjects());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the notice", || {
+        postbox.subjects().iter().any(|subject| subject.contains("Backup code 1 of nobody was used"))
+    });
     scene.world.wait_until_idle();
 }
 
@@ -394,16 +391,10 @@ fn everyone_reaches_a_broker_whatever_its_umask_is() {
         .args([built("backupcodes-broker"), socket.clone()])
         .spawn()
         .unwrap();
-    let start = Instant::now();
-    while UnixStream::connect(&socket).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(10), "no broker");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a broker", || UnixStream::connect(&socket).is_ok());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     // The socket has its mode a moment after it is there.
-    while mode(&socket) != 0o666 {
-        assert!(start.elapsed() < Duration::from_secs(10), "mode {:o}", mode(&socket));
-    }
+    wait_until("mode 0666", || mode(&socket) == 0o666);
     assert_eq!(mode(socket.parent().unwrap()), 0o755);
     broker.kill().unwrap();
     broker.wait().unwrap();

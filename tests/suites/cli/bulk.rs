@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use backupcodes_tests::hosts::{Machine, run};
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{CHEAP, World, feed, me, pam, set_mode, sheets, text};
 
@@ -173,9 +174,7 @@ fn an_interrupted_run_says_where_it_stopped_and_missing_goes_on_from_there() {
     command.args(["generate", "--missing", "--output", to]).args(&users);
     let mut terminal = Terminal::start(&mut command);
     terminal.expect("of 15 users");
-    while files(&directory).len() < 3 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until("three sheets", || files(&directory).len() >= 3);
     terminal.send("\u{3}");
     terminal.expect("stopped behind ");
     terminal.expect("to go on, the same command");
@@ -283,9 +282,7 @@ fn a_run_under_nohup_goes_on_and_a_second_signal_ends_one_that_stands_still() {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let signal =
         |child: &Child, name: &str| run(Command::new("kill").args(["-s", name, &child.id().to_string()]), "");
-    while !directory.exists() || files(&directory).is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until("a sheet", || directory.exists() && !files(&directory).is_empty());
     signal(&child, "HUP");
     assert!(child.wait().unwrap().success());
     assert_eq!(files(&directory).len(), 10);
@@ -387,8 +384,7 @@ fn a_group_is_its_members_and_those_whose_own_group_it_is() {
 
 #[test]
 fn all_are_people_and_root_and_a_user_database_that_lists_none_says_so() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let people = machine.accounts(3);
     let output = world.admin(&["generate", "--all", "--count", "1", "--format", "json"]);
     let made: BTreeSet<_> = sheets(output).into_iter().map(|sheet| sheet.user).collect();
@@ -425,8 +421,7 @@ fn what_cannot_be_together_is_wrong_usage() {
 
 #[test]
 fn purge_removes_what_no_account_can_use_and_nothing_else() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let people = machine.accounts(4);
     let names: Vec<_> = people.iter().map(|account| account.name.clone()).collect();
     assert!(admin_for(&world, &["generate", "--count", "1"], &names).status.success());

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use backupcodes_tests::hosts::run;
-use backupcodes_tests::{World, me, pam, sandbox_of_root, text};
+use backupcodes_tests::patience::wait_until;
+use backupcodes_tests::{World, me, pam, text};
 
 const SPOOL: &str = "/var/spool/cups";
 
@@ -25,7 +25,7 @@ impl Cups {
         let child =
             Command::new("cupsd").arg("-f").arg("-c").arg(&conf).arg("-s").arg(&files).spawn().unwrap();
         let cups = Self(child);
-        wait_until("CUPS listens", || Path::new("/run/cups/cups.sock").exists());
+        wait_until("CUPS", || Path::new("/run/cups/cups.sock").exists());
         let device = format!("file://{}", paper.display());
         wait_until("a printer", || {
             let mut lpadmin = Command::new("lpadmin");
@@ -43,14 +43,6 @@ impl Drop for Cups {
     }
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// What CUPS has of its jobs: `d` files are what is to be printed.
 fn spooled() -> Vec<PathBuf> {
     let files = fs::read_dir(SPOOL).unwrap().map(|file| file.unwrap().path());
@@ -63,10 +55,7 @@ fn doctor_notes_the_spool(world: &World) -> bool {
 
 #[test]
 fn a_sheet_goes_to_the_printer_and_nowhere_else_and_what_cups_keeps_is_told_of() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
+    let Some(world) = World::of_root("") else { return };
     {
         let _cups = Cups::start(&world, "");
         let output = world.admin(&["generate", &me(), "--print", "office"]);
@@ -109,7 +98,7 @@ fn a_sheet_goes_to_the_printer_and_nowhere_else_and_what_cups_keeps_is_told_of()
     assert!(!doctor_notes_the_spool(&world));
     let _cups = Cups::start(&world, "PreserveJobFiles No");
     assert!(world.admin(&["generate", "--yes", &me(), "--print", "office"]).status.success());
-    wait_until("CUPS keeps nothing", || spooled().is_empty());
+    wait_until("an empty spool", || spooled().is_empty());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use backupcodes_tests::patience::PATIENCE;
 use backupcodes_tests::scene::{Scene, USER};
 use backupcodes_tests::traced::{Stop, killed_at_serving, report};
 use backupcodes_tests::{built, pam, set_mode, sheet};
@@ -38,7 +39,7 @@ impl Listener {
                 Ok((stream, _)) => return stream,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "nobody connects");
+            assert!(start.elapsed() < PATIENCE, "nobody connects");
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backupcodes_tests::chance::Chance;
-use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::hosts::Account;
 use backupcodes_tests::postbox::{Handed, Postbox};
 use backupcodes_tests::strace::tampering;
-use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, feed, pam, sandbox_of_root, sheet};
+use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, feed, pam, sheet};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -92,11 +92,7 @@ const THREADS: usize = 4;
 
 #[test]
 fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_its_notice() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let postbox = Postbox::of(&world, true);
     let generate = |account: Account| {
         let output = world.admin(&["generate", "--count", "31", "--format", "json", &account.name]);

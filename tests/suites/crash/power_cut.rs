@@ -19,6 +19,7 @@ use backupcodes_tests::chance::Chance;
 use backupcodes_tests::disk::FileSystem;
 use backupcodes_tests::logged_disk::LoggedDisk;
 use backupcodes_tests::mounted::Mounted;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::power_cut::{Act, Event, Lab, SECTOR, Stays, is_set};
 use backupcodes_tests::renewal::{SERVICE, codes};
 use backupcodes_tests::stopped::Stopped;
@@ -258,9 +259,7 @@ impl Story<'_> {
         fs::write(&conf, format!("broker = {socket:?}\n{usual}")).unwrap();
         let mut broker = self.halted_program(how, "backupcodes-broker");
         let mut broker = broker.arg("--config").arg(&conf).arg("--socket").arg(&socket).spawn().unwrap();
-        while UnixStream::connect(&socket).is_err() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("a broker", || UnixStream::connect(&socket).is_ok());
         let before = self.disk.now();
         let shown = tempfile::NamedTempFile::new().unwrap();
         let mut renew = Command::new(built("backupcodes"));
@@ -303,11 +302,7 @@ impl Story<'_> {
     fn revoke_inside(&mut self, how: Halt) {
         let before = self.disk.now();
         let mut revoke = self.halted(how, "revoke", &[]).stdout(Stdio::null()).spawn().unwrap();
-        let start = Instant::now();
-        while self.world.file().exists() {
-            assert!(start.elapsed() < Duration::from_secs(10), "nothing is removed");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("the end of the set", || !self.world.file().exists());
         let code = &self.sheets.last().unwrap().codes[7];
         assert_eq!(self.world.try_answer(code), pam::AUTH_ERR);
         let _ = revoke.wait().unwrap();
@@ -345,12 +340,8 @@ impl Story<'_> {
     }
 
     fn wait_for_rename(&self) {
-        let start = Instant::now();
         let is_new = |file: fs::Metadata| file.ino() != self.before_rename.get();
-        while !fs::metadata(self.world.file()).is_ok_and(is_new) {
-            assert!(start.elapsed() < Duration::from_secs(10), "nothing is renamed");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("a rename", || fs::metadata(self.world.file()).is_ok_and(is_new));
     }
 
     /// Acts without one of their flushes, or with a late one: their numbers, and what must be seen to be wrong when they are

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use backupcodes_tests::disk::{Disk, FileSystem, Lack, must};
 use backupcodes_tests::level::{CRITICAL, ERROR, NOTICE, WARNING};
 use backupcodes_tests::strace::injected;
-use backupcodes_tests::{Attempt, Line, Outcome, World, built, me, pam, sandbox_of_root, set_mode, sheet};
+use backupcodes_tests::{Attempt, Line, Outcome, World, built, me, pam, set_mode, sheet};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 /// Where it fails.
@@ -208,11 +208,8 @@ fn a_lock_that_cannot_be_given_back_changes_nothing() {
 
 #[test]
 fn a_disk_that_is_read_only_denies_until_it_is_writable_again() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
     for kind in FileSystem::all(Lack::Bytes) {
-        let Some(world) = World::new("") else { return };
+        let Some(world) = World::of_root("") else { return };
         let disk = Disk::with_store(&world, kind);
         let codes = Codes::of(&world);
         disk.remount("ro");
@@ -228,10 +225,7 @@ fn a_disk_that_is_read_only_denies_until_it_is_writable_again() {
 
 #[test]
 fn a_quota_that_is_used_up_denies_until_it_is_lifted() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
+    let Some(world) = World::of_root("") else { return };
     let disk = Disk::with_store(&world, FileSystem::Btrfs);
     let codes = Codes::of(&world);
     let store = disk.path("store");
@@ -246,10 +240,7 @@ fn a_quota_that_is_used_up_denies_until_it_is_lifted() {
 
 #[test]
 fn on_a_full_btrfs_a_snapshot_of_the_store_denies_until_there_is_room() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
+    let Some(world) = World::of_root("") else { return };
     let disk = Disk::with_store(&world, FileSystem::Btrfs);
     let codes = Codes::of(&world);
     snapshot(&disk.path("store"), &disk.path("snapshot"));
@@ -258,10 +249,7 @@ fn on_a_full_btrfs_a_snapshot_of_the_store_denies_until_there_is_room() {
 
 #[test]
 fn a_full_btrfs_without_the_attribute_c_denies_until_there_is_room() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
+    let Some(world) = World::of_root("") else { return };
     let mut disk = Disk::new(&world, FileSystem::Btrfs);
     fs::create_dir(disk.path("store")).unwrap();
     set_mode(&disk.path("store"), 0o700);
@@ -277,11 +265,8 @@ fn forget(file: &Path) {
 
 #[test]
 fn a_disk_that_is_gone_denies_and_the_code_works_at_most_once_when_it_is_back() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
     for kind in [FileSystem::Ext4, FileSystem::Xfs, FileSystem::Btrfs] {
-        let Some(world) = World::new("") else { return };
+        let Some(world) = World::of_root("") else { return };
         let mut disk = Disk::with_store(&world, kind);
         let codes = Codes::of(&world);
         disk.flush();

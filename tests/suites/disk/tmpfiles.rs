@@ -7,7 +7,7 @@ use std::process::Command;
 
 use backupcodes_tests::disk::{Disk, FileSystem, Lack, must};
 use backupcodes_tests::level::CRITICAL;
-use backupcodes_tests::{World, feed, pam, refuses, sandbox_of_root};
+use backupcodes_tests::{World, feed, pam, refuses};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/tmpfiles/backupcodes.conf");
 const STORE: &str = "root/var/lib/backupcodes";
@@ -45,13 +45,10 @@ fn btrfs(command: &str, paths: &[&Path]) {
 
 #[test]
 fn the_directory_is_roots_alone_and_what_is_in_it_stays_when_it_is_made_again() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
     for (kind, is_subvolume) in
         [(FileSystem::Ext4, false), (FileSystem::Btrfs, true), (FileSystem::Btrfs, false)]
     {
-        let Some(world) = World::new("") else { return };
+        let Some(world) = World::of_root("") else { return };
         let disk = installed(&world, kind, is_subvolume);
         let sheet = world.generate();
         let state = || {
@@ -69,11 +66,8 @@ fn the_directory_is_roots_alone_and_what_is_in_it_stays_when_it_is_made_again() 
 
 #[test]
 fn a_code_works_once_on_a_full_btrfs_after_a_snapshot_of_what_the_directory_lies_in() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
     for is_subvolume in [true, false] {
-        let Some(world) = World::new("") else { return };
+        let Some(world) = World::of_root("") else { return };
         let disk = installed(&world, FileSystem::Btrfs, is_subvolume);
         let sheet = world.generate();
         let parent = if is_subvolume { "root" } else { "" };

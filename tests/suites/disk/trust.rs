@@ -7,7 +7,7 @@ use std::process::Command;
 
 use backupcodes_tests::hosts::run;
 use backupcodes_tests::level::ERROR;
-use backupcodes_tests::{World, feed, me, pam, refuses, sandbox_of_root, set_mode, text};
+use backupcodes_tests::{World, feed, me, pam, refuses, set_mode, text};
 
 #[test]
 fn an_account_made_anew_inherits_nothing() {
@@ -144,10 +144,7 @@ fn a_set_that_a_backup_has_linked_is_good_again_when_the_other_name_is_gone() {
 
 #[test]
 fn a_directory_that_is_a_link_is_used_when_what_the_message_says_is_done() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("nullok") else { return };
+    let Some(world) = World::of_root("nullok") else { return };
     let sheet = world.generate();
     let other = world.path("other place");
     fs::rename(world.store(), &other).unwrap();
@@ -177,10 +174,7 @@ fn a_directory_that_is_a_link_is_used_when_what_the_message_says_is_done() {
 
 #[test]
 fn files_of_another_owner_are_refused() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("nullok") else { return };
+    let Some(world) = World::of_root("nullok") else { return };
     let sheet = world.generate();
     let chown = |path: &Path, uid| std::os::unix::fs::chown(path, Some(uid), None).unwrap();
     chown(&world.file(), 65_534);

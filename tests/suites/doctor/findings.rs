@@ -7,14 +7,14 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use backupcodes_tests::disk::{Disk, FileSystem, must};
-use backupcodes_tests::doctor::{doctor, doctor_of_stacks, doctor_where, world};
-use backupcodes_tests::hosts::{Machine, alone, run};
+use backupcodes_tests::doctor::{doctor, doctor_of_stacks, doctor_where};
+use backupcodes_tests::hosts::{alone, run};
 use backupcodes_tests::{World, me, pam, readme, set_mode, sheet, text};
 
 #[test]
 fn a_host_in_order_has_no_finding_of_sets_and_locks() {
     let _alone = alone();
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     let _disk = Disk::with_store(&world, FileSystem::Ext4);
     world.generate();
     // Other tests have changed the sandbox's own stacks.
@@ -29,7 +29,7 @@ fn a_host_in_order_has_no_finding_of_sets_and_locks() {
 
 #[test]
 fn directories_that_are_missing_or_open_are_errors() {
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     world.generate();
     set_mode(&world.store(), 0o750);
     doctor(&world).has("directory", &["error", "mode 0750", "chmod 0700"]);
@@ -49,8 +49,7 @@ fn directories_that_are_missing_or_open_are_errors() {
 
 #[test]
 fn a_directory_that_is_not_in_order_proves_nothing_of_anybody() {
-    let Some(_machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((_machine, world)) = World::on_machine("") else { return };
     let found = || doctor_of_stacks(&world, &[("su", readme::block("console"))], "");
     found().has("no-set-locked-out", &["warning", &me()]);
     set_mode(&world.store(), 0o750);
@@ -64,8 +63,7 @@ fn a_directory_that_is_not_in_order_proves_nothing_of_anybody() {
 
 #[test]
 fn the_configuration_that_a_line_names_is_looked_at_with_its_directory() {
-    let Some(_machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((_machine, world)) = World::on_machine("") else { return };
     world.generate();
     let file = world.path("other.conf");
     let conf = file.display().to_string();
@@ -94,8 +92,7 @@ fn the_configuration_that_a_line_names_is_looked_at_with_its_directory() {
 
 #[test]
 fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let accounts = machine.accounts(6);
     let [unreadable, damaged, gone, stale, none, few] =
         [0, 1, 2, 3, 4, 5].map(|at| accounts[at].name.as_str());
@@ -133,8 +130,7 @@ fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
 
 #[test]
 fn two_sets_of_one_user_are_told_of_with_both_files() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let accounts = machine.accounts(2);
     let [alice, bob] = [0, 1].map(|at| accounts[at].name.as_str());
     assert!(world.admin(&["generate", "--format", "json", alice]).status.success());
@@ -193,8 +189,7 @@ fn two_sets_of_one_user_are_told_of_with_both_files() {
 
 #[test]
 fn a_set_that_is_older_than_its_users_home_is_told_of() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let accounts = machine.accounts(2);
     let [anew, same] = [0, 1].map(|at| accounts[at].name.as_str());
     assert!(world.admin(&["generate", "--format", "json", anew, same]).status.success());
@@ -215,8 +210,7 @@ fn a_set_that_is_older_than_its_users_home_is_told_of() {
 
 #[test]
 fn a_second_name_of_a_uid_that_has_no_set_of_its_own_is_told_of() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let account = machine.account();
     let second = format!("{}-too", account.name);
     let uid = fs::metadata(Path::new("/home").join(&account.name)).unwrap().uid().to_string();
@@ -232,7 +226,7 @@ fn a_second_name_of_a_uid_that_has_no_set_of_its_own_is_told_of() {
 
 #[test]
 fn a_configuration_that_refuses_every_login_is_an_error_and_does_not_stop_the_rest() {
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     world.configure("[codes]\ncount = 99\n");
     let found = doctor_where(
         &world,
@@ -249,7 +243,7 @@ fn empty(world: &World, name: &str) -> PathBuf {
 
 #[test]
 fn whoever_holds_a_lock_for_long_is_named() {
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     doctor(&world).has_none(&["lock-held"]);
@@ -285,7 +279,7 @@ fn whoever_holds_a_lock_for_long_is_named() {
 
 #[test]
 fn users_who_will_not_learn_of_a_use_are_named() {
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     world.notify("spawn = false\nsendmail = [\"/no/such/sendmail\"]");
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
@@ -321,7 +315,7 @@ fn users_who_will_not_learn_of_a_use_are_named() {
 
 #[test]
 fn a_module_that_is_missing_or_of_another_version_is_told_of() {
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     world.generate();
     let found = run(
         Command::new("find").args(["/usr/lib", "-name", "pam_backupcodes.so", "-not", "-path", "*/doc/*"]),
@@ -348,8 +342,7 @@ fn a_module_that_is_missing_or_of_another_version_is_told_of() {
 
 #[test]
 fn a_disk_on_which_a_full_disk_denies_is_told_of() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let mut disk = Disk::new(&world, FileSystem::Btrfs);
     let store = disk.path("store");
     must("btrfs", &["-q", "subvolume", "create", store.to_str().unwrap()]);
@@ -387,7 +380,7 @@ fn a_disk_on_which_a_full_disk_denies_is_told_of() {
 
 #[test]
 fn storage_that_forgets_is_told_of_by_doctor_and_generate() {
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     let warning = || {
         let output = world.admin(&["generate", "--yes", &me(), "--format", "json"]);
         assert_eq!(sheet(output.clone()).codes.len(), 10, "the set is made all the same");
@@ -417,7 +410,7 @@ fn storage_that_forgets_is_told_of_by_doctor_and_generate() {
 
 #[test]
 fn an_overlay_is_judged_by_its_upper_layer() {
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     let mount = |upper: &Path, options: &str| {
         let [lower, upper, work] = [world.path("lower"), upper.join("upper"), upper.join("work")];
         for folder in [&lower, &upper, &work] {
@@ -477,7 +470,7 @@ fn an_overlay_is_judged_by_its_upper_layer() {
 #[test]
 fn without_a_disk_below_it_a_code_works_again_after_a_boot() {
     // The control: what doctor calls an error is one.
-    let Some(world) = world() else { return };
+    let Some(world) = World::of_root("") else { return };
     let lower = world.path("lower");
     let sheet = world.generate();
     fs::rename(world.store(), &lower).unwrap();

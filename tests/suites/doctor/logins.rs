@@ -1,8 +1,8 @@
 //! What `doctor` calls a way in or a lockout is one: real logins by the stacks that it complains of.
 
-use backupcodes_tests::doctor::{doctor_of_stacks, world};
+use backupcodes_tests::doctor::doctor_of_stacks;
 use backupcodes_tests::hosts::Machine;
-use backupcodes_tests::{Answer, World, pam};
+use backupcodes_tests::{Attempt, World, pam};
 
 const UNIX: &str = "auth requisite pam_unix.so nodelay\n";
 const OURS: &str = "auth required pam_backupcodes.so\n";
@@ -11,23 +11,15 @@ const OURS: &str = "auth required pam_backupcodes.so\n";
 fn gets_in(machine: &Machine, world: &World, lines: &str, check: &str, user: &str, answers: &[&str]) -> bool {
     doctor_of_stacks(world, &[("login", lines.into())], "").has(check, &["/etc/pam.d/"]);
     machine.stack_of("login", lines);
-    let answers: Vec<Answer> = answers.iter().map(|&answer| answer.into()).collect();
-    let mut attempt = world.attempt(&answers);
-    attempt.folder = "/etc/pam.d".into();
-    attempt.service = "login".into();
-    attempt.user = user.into();
-    attempt.has_other_modules = true;
-    let is_in = attempt.run().codes[0] == pam::SUCCESS;
+    let is_in = Attempt::of_machine("login", user, answers).run().codes[0] == pam::SUCCESS;
     machine.original_stack("login");
     is_in
 }
 
 #[test]
 fn a_login_does_what_doctor_says_of_its_stack() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let account = machine.account();
-    let sheet = machine.generate(&account);
+    let Some((machine, world)) = World::on_machine("") else { return };
+    let (account, sheet) = machine.user();
     let (password, codes) = (&*account.password, &sheet.codes);
     let gets_in = |lines: &str, check: &str, answers: &[&str]| {
         gets_in(&machine, &world, lines, check, &account.name, answers)

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use backupcodes_tests::doctor::{doctor_of_stacks, world};
-use backupcodes_tests::hosts::{Account, Machine, Sshd};
+use backupcodes_tests::doctor::doctor_of_stacks;
+use backupcodes_tests::hosts::{Account, Sshd};
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{readme, text};
+use backupcodes_tests::{World, readme, text};
 
 const OF_STACKS: [&str; 22] = [
     "password-alone",
@@ -47,8 +47,7 @@ const OF_SSHD: [&str; 9] = [
 
 #[test]
 fn debians_stacks_and_those_of_readme_give_no_false_alarm() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let output = world.admin(&["generate", "--all", "--count", "5"]);
     assert!(output.status.success(), "{output:?}");
     let quiet = |services: &[(&str, String)], sshd: &str| {
@@ -71,8 +70,7 @@ fn debians_stacks_and_those_of_readme_give_no_false_alarm() {
 
 #[test]
 fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let code = "auth required pam_backupcodes.so\n";
     let unix = "auth requisite pam_unix.so\n";
     let has = |lines: String, check: &str, parts: &[&str]| {
@@ -109,8 +107,7 @@ fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
 
 #[test]
 fn a_locker_wants_lines_of_its_own_and_the_broker() {
-    let Some(_machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((_machine, world)) = World::on_machine("") else { return };
     world.generate();
     let socket = world.path("broker");
     let place = format!("broker = {socket:?}\n");
@@ -132,8 +129,7 @@ fn a_locker_wants_lines_of_its_own_and_the_broker() {
 
 #[test]
 fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let services = [("sshd", readme::block("ssh-key"))];
     let of = |settings: &str| doctor_of_stacks(&world, &services, settings);
     of("UsePAM no\n")
@@ -155,10 +151,8 @@ fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
 /// Some cloud's settings stand beside the guide's, in a file that sorts before and behind.
 #[test]
 fn readmes_settings_of_sshd_win_over_a_cloud_s_by_the_name_of_their_file() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let account = machine.account();
-    let sheet = machine.generate(&account);
+    let Some((machine, world)) = World::on_machine("") else { return };
+    let (account, sheet) = machine.user();
     let key = machine.key(&account);
     machine.stack("sshd", "ssh-key");
     let folder = world.path("sshd_config.d");
@@ -212,10 +206,8 @@ fn gets_in_by_password(sshd: &Sshd, account: &Account, answer: &str) -> bool {
 
 #[test]
 fn what_the_method_password_does_with_codes_is_told_as_it_is() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = world() else { return };
-    let account = machine.account();
-    let sheet = machine.generate(&account);
+    let Some((machine, world)) = World::on_machine("") else { return };
+    let (account, sheet) = machine.user();
     let ways = [
         // What Debian's own settings come to.
         "UsePAM yes\nPubkeyAuthentication no\nKbdInteractiveAuthentication no\nPasswordAuthentication yes\n",

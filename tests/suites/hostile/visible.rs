@@ -7,13 +7,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use backupcodes_tests::disk::must;
-use backupcodes_tests::hosts::{Machine, alone, append};
+use backupcodes_tests::hosts::{alone, append};
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::renewal::{DONE, Renewal, SERVICE};
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{
-    Answer, Attempt, World, built, feed, me, pam, sandbox_of_root, set_mode, sheet, text,
-};
+use backupcodes_tests::{Answer, Attempt, World, built, feed, me, pam, set_mode, sheet, text};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
@@ -215,8 +213,7 @@ fn what_sendmail_says() {
 
 #[test]
 fn names_of_accounts_and_of_the_host() {
-    let Some(_machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((_machine, world)) = World::on_machine("") else { return };
     // Of this thread, and of what it starts.
     unshare(CloneFlags::CLONE_NEWUTS).unwrap();
     nix::unistd::sethostname(OsStr::new(&HOSTILE[..40])).unwrap();
@@ -318,9 +315,6 @@ fn what_was_typed_into_the_command_line() {
 
 #[test]
 fn what_pam_modules_say_to_users_who_renew() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
     let Some(scene) = Renewal::new() else { return };
     let said = "/etc/said";
     fs::write(said, format!("{HOSTILE}\ttab\n")).unwrap();

@@ -7,6 +7,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::hosts::{Account, Machine, Sshd};
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Sheet, readme, sheets};
 use nix::fcntl::{Flock, FlockArg};
@@ -25,8 +26,7 @@ fn left(machine: &Machine, account: &Account) -> u64 {
 fn sudo_with_this_module_alone_asks_only_for_the_code() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("sudo", "ssh-key");
-    let caller = machine.account();
-    let sheet = machine.generate(&caller);
+    let (caller, sheet) = machine.user();
     machine.sudoer(&caller);
     let sudo = |answers: &[&str]| {
         let mut terminal =
@@ -298,11 +298,7 @@ fn a_client_that_goes_away_while_its_code_is_spent_leaves_it_spent_and_nothing_l
     let spender = try_lock(&account.file()).unwrap();
     drop_connection(&sshd, &account, Some(&sheet.codes[0]), || {
         // Counted before it is hashed; the hash takes far less than a second, and then the lock is waited for.
-        let start = Instant::now();
-        while machine.failures_at_sshd(&account) == 0 {
-            assert!(start.elapsed() < Duration::from_secs(10), "the answer did not arrive");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_until("the answer", || machine.failures_at_sshd(&account) > 0);
         std::thread::sleep(Duration::from_secs(2));
     });
     drop(spender);

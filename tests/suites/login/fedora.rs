@@ -5,7 +5,7 @@ use std::path::Path;
 
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::readme::{FEDORA, block_in, names_in};
-use backupcodes_tests::{Outcome, Sheet, World, pam};
+use backupcodes_tests::{Attempt, Sheet, pam};
 
 const PASSWORD: &str = "Password: ";
 const CODE: &str = "Backup code: ";
@@ -33,17 +33,14 @@ const INCLUDED: [&str; 2] = ["password-auth", "backupcodes-auth"];
 
 /// A host whose sshd has Fedora's stack, with these lines in the place of the substack.
 struct Fedora {
-    world: World,
     account: Account,
     sheet: Sheet,
 }
 
 impl Fedora {
     fn new(machine: &Machine, lines: &str) -> Self {
-        let world = World::new("").unwrap();
-        let account = machine.account();
-        let sheet = machine.generate(&account);
-        let host = Self { world, account, sheet };
+        let (account, sheet) = machine.user();
+        let host = Self { account, sheet };
         host.write("password-auth", PASSWORD_AUTH);
         host.write("backupcodes-auth", &shipped("backupcodes-auth"));
         let reminder = block_in(FEDORA, "fedora-reminder");
@@ -59,13 +56,7 @@ impl Fedora {
 
     /// Whether that is let in, and what was asked for.
     fn login(&self, user: &Account, answers: &[&str]) -> (bool, Vec<String>) {
-        let answers: Vec<_> = answers.iter().map(|&answer| answer.into()).collect();
-        let mut attempt = self.world.attempt(&answers);
-        attempt.folder = PAM.into();
-        attempt.service = SERVICE.into();
-        attempt.user = user.name.clone().into();
-        attempt.has_other_modules = true;
-        let outcome: Outcome = attempt.run();
+        let outcome = Attempt::of_machine(SERVICE, &user.name, answers).run();
         let is_prompt = |style| [pam::PROMPT_ECHO_OFF, pam::PROMPT_ECHO_ON].contains(&style);
         let said = outcome.said.into_iter().filter(|said| is_prompt(said.style)).map(|said| said.text);
         (outcome.codes == [pam::SUCCESS], said.collect())

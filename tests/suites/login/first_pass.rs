@@ -43,14 +43,8 @@ impl Spy {
 }
 
 /// Debian's stack of sshd in the small host, which shows each prompt.
-fn ask(account: &Account, answers: &[&str]) -> Option<Outcome> {
-    let answers: Vec<Answer> = answers.iter().map(|&answer| answer.into()).collect();
-    let mut attempt = World::new("")?.attempt(&answers);
-    attempt.folder = "/etc/pam.d".into();
-    attempt.service = "sshd".into();
-    attempt.user = account.name.clone().into();
-    attempt.has_other_modules = true;
-    Some(attempt.run())
+fn ask(account: &Account, answers: &[&str]) -> Outcome {
+    Attempt::of_machine("sshd", &account.name, answers).run()
 }
 
 fn prompts(outcome: &Outcome) -> Vec<&str> {
@@ -69,7 +63,7 @@ fn the_module_behind_sees_short_answers_and_nothing_of_wrong_mistyped_or_spent_c
     let sheet = machine.generate(&account);
     let other = machine.generate(&machine.account());
 
-    let Some(accepted) = ask(&account, &[&account.password, &sheet.codes[0]]) else { return };
+    let accepted = ask(&account, &[&account.password, &sheet.codes[0]]);
     assert_eq!((accepted.codes, spy.saw()), (vec![pam::SUCCESS], None));
     let code = &sheet.codes[1];
     let long = [
@@ -84,7 +78,7 @@ fn the_module_behind_sees_short_answers_and_nothing_of_wrong_mistyped_or_spent_c
     ];
     for (what, answer) in long {
         let before = machine.log().len();
-        let outcome = ask(&account, &[&account.password, answer, NOTHING]).unwrap();
+        let outcome = ask(&account, &[&account.password, answer, NOTHING]);
         assert_eq!(outcome.codes, [pam::AUTH_ERR], "{what}");
         assert_eq!(prompts(&outcome), [PASSWORD, OURS, PASSWORD], "{what}");
         assert_eq!(spy.saw().as_deref(), Some(NOTHING), "{what}");
@@ -116,7 +110,7 @@ fn the_module_behind_sees_short_answers_and_nothing_of_wrong_mistyped_or_spent_c
     for (answer, for_next) in
         as_typed.map(|answer| (answer, answer)).into_iter().chain(bare.map(|answer| (answer, "123456")))
     {
-        let outcome = ask(&account, &[&account.password, answer]).unwrap();
+        let outcome = ask(&account, &[&account.password, answer]);
         assert_eq!(outcome.codes, [pam::AUTH_ERR], "{answer:?}");
         assert_eq!(prompts(&outcome), [PASSWORD, OURS], "{answer:?}");
         assert_eq!(spy.saw().as_deref(), Some(for_next), "{answer:?}");
@@ -170,13 +164,13 @@ fn modules_for_the_password_find_it_behind_pam_unix_and_no_longer_behind_us() {
     let spied = [unix, &before.line(), &longer, &behind.line(), verifier, &last.line()];
     machine.stack_of("sshd", &spied.map(|line| format!("{line}\n")).concat());
     let code = phone.code();
-    let Some(outcome) = ask(&account, &[&account.password, &code]) else { return };
+    let outcome = ask(&account, &[&account.password, &code]);
     assert_eq!(outcome.codes, [pam::SUCCESS]);
     assert_eq!(before.saw().as_ref(), Some(&account.password));
     assert_eq!(behind.saw(), Some(code));
     assert_ne!(last.saw(), Some(account.password.clone()));
 
-    let outcome = ask(&account, &[&account.password, &sheet.codes[0], NOTHING]).unwrap();
+    let outcome = ask(&account, &[&account.password, &sheet.codes[0], NOTHING]);
     assert_eq!(outcome.codes, [pam::SUCCESS]);
     assert_eq!(before.saw().as_ref(), Some(&account.password));
     assert_eq!((behind.saw(), last.saw()), (None, Some(NOTHING.into())));
@@ -186,15 +180,14 @@ fn modules_for_the_password_find_it_behind_pam_unix_and_no_longer_behind_us() {
 fn a_code_that_was_typed_before_is_not_seen_behind_us_whether_good_or_refused() {
     let Some(machine) = Machine::new() else { return };
     let [first, behind] = ["first", "behind"].map(|name| Spy::new(&machine, name));
-    let account = machine.account();
-    let sheet = machine.generate(&account);
+    let (account, sheet) = machine.user();
     for option in ["try_first_pass", "use_first_pass"] {
         let ours = format!("auth optional pam_backupcodes.so {option}\n");
         let stack = first.line() + &ours + &behind.line() + "auth required pam_permit.so\n";
         machine.stack_of("sshd", &stack);
         let code = if option.starts_with("try") { &sheet.codes[0] } else { &sheet.codes[1] };
         for what in ["good", "spent"] {
-            let Some(outcome) = ask(&account, &[code, NOTHING]) else { return };
+            let outcome = ask(&account, &[code, NOTHING]);
             assert_eq!(prompts(&outcome), [PASSWORD, PASSWORD], "{option}: a {what} code");
             assert_eq!(first.saw().as_ref(), Some(code));
             assert_eq!(behind.saw().as_deref(), Some(NOTHING), "{option}: a {what} code");

@@ -11,8 +11,7 @@ const PROMPT: &str = "Backup code: ";
 /// An account with a set, and the guide's stack for `service`.
 fn prepare(machine: &Machine, service: &str, block: &str) -> (Account, Sheet) {
     machine.stack(service, block);
-    let account = machine.account();
-    let sheet = machine.generate(&account);
+    let (account, sheet) = machine.user();
     (account, sheet)
 }
 
@@ -137,8 +136,7 @@ fn login_on_a_terminal_asks_for_password_and_code() {
 fn su_asks_for_password_and_code_of_the_target() {
     let Some(machine) = Machine::new() else { return };
     let (target, sheet) = prepare(&machine, "su", "console");
-    let caller = machine.account();
-    let callers = machine.generate(&caller);
+    let (caller, callers) = machine.user();
     let su = |code: &str| {
         // An ordinary user runs su: root is asked nothing.
         let mut terminal =

@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use backupcodes_tests::hosts::{Account, Machine, run};
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::renewal;
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Attempt, built, pam, race_in};
@@ -49,7 +49,7 @@ impl<'a> Session<'a> {
         let mut sway = program_of(account, "sway");
         sway.args(["-c", "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let session = Self { account, sway: sway.spawn().unwrap() };
-        eventually("a compositor", || UnixStream::connect(runtime.join("wayland-1")).is_ok());
+        wait_until("a compositor", || UnixStream::connect(runtime.join("wayland-1")).is_ok());
         session
     }
 
@@ -107,14 +107,6 @@ fn runtime(account: &Account) -> PathBuf {
     Path::new("/home").join(&account.name).join("runtime")
 }
 
-fn eventually(what: &str, is: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is() {
-        assert!(start.elapsed() < Duration::from_secs(10), "in vain waited for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// What the broker has logged of the account's attempts at the locker.
 fn log(machine: &Machine, account: &Account) -> Vec<String> {
     let place = format!("; user={} service=swaylock ", account.name);
@@ -132,8 +124,7 @@ fn number_left(machine: &Machine, account: &Account) -> u64 {
 fn a_locker_unlocks_by_each_code_once() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("swaylock", "locker-code");
-    let account = machine.account();
-    let old = machine.generate(&account);
+    let (account, old) = machine.user();
     let sheet = machine.generate(&account);
     let (_broker, session) = (Broker::start(), Session::start(&account));
     let mut locker = session.lock();
@@ -227,8 +218,7 @@ fn without_a_broker_debians_locker_stays_locked_also_to_those_without_a_set() {
 fn without_a_broker_a_locker_stays_locked_until_there_is_one() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("swaylock", "locker-code");
-    let account = machine.account();
-    let sheet = machine.generate(&account);
+    let (account, sheet) = machine.user();
     let session = Session::start(&account);
     let mut locker = session.lock();
     locker.refuses(&sheet.codes[0], UNKNOWN);
@@ -241,8 +231,7 @@ fn without_a_broker_a_locker_stays_locked_until_there_is_one() {
 fn a_host_that_cannot_gain_privileges_takes_a_code_once() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("swaylock", "locker-code");
-    let account = machine.account();
-    let sheet = machine.generate(&account);
+    let (account, sheet) = machine.user();
     let _broker = Broker::start();
     let try_in = |host: &mut Command, code: &str| {
         let attempt = Attempt::new(Path::new("/etc/pam.d"), "swaylock", &account.name, None);

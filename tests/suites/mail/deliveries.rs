@@ -8,11 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use backupcodes_tests::disk::{Disk, FileSystem, Lack};
 use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::strace::tampering;
-use backupcodes_tests::{
-    Attempt, Sheet, World, built, me, pam, race, sandbox_of_root, set_mode, sheet, text,
-};
+use backupcodes_tests::{Attempt, Sheet, World, built, me, pam, race, set_mode, sheet, text};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -76,8 +75,7 @@ fn all_once(sets: &[(Account, Sheet)], codes: usize) -> BTreeMap<String, usize> 
 
 #[test]
 fn of_16_deliveries_at_once_each_notice_goes_out_once() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let postbox = Postbox::of(&world, false);
     let sets = sets(&machine, &world, &postbox, 3);
     let attempts: Vec<_> = sets
@@ -99,11 +97,7 @@ fn of_16_deliveries_at_once_each_notice_goes_out_once() {
 
 #[test]
 fn of_logins_in_a_storm_that_each_start_a_delivery_each_is_told_once() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let postbox = Postbox::of(&world, true);
     let sets = sets(&machine, &world, &postbox, 4);
     for at in (0..31).step_by(4) {
@@ -124,10 +118,7 @@ fn of_logins_in_a_storm_that_each_start_a_delivery_each_is_told_once() {
     postbox.expect(4 * 31);
     assert_eq!(told(&postbox), all_once(&sets, 31));
     // sendmail has the last one a moment before its mark says so.
-    let start = Instant::now();
-    while due(&world) > 0 {
-        assert!(start.elapsed() < Duration::from_secs(10), "told, but still due");
-    }
+    wait_until("the marks of what is told", || due(&world) == 0);
     world.deliver();
     postbox.expect(4 * 31);
 }
@@ -135,8 +126,7 @@ fn of_logins_in_a_storm_that_each_start_a_delivery_each_is_told_once() {
 #[test]
 fn a_use_that_comes_while_a_delivery_is_ending_is_told_without_a_third_one() {
     const ROUNDS: usize = 200;
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let postbox = Postbox::of(&world, false);
     let sets = sets(&machine, &world, &postbox, ROUNDS / 31 + 1);
     let mut codes =
@@ -163,10 +153,7 @@ fn a_use_that_comes_while_a_delivery_is_ending_is_told_without_a_third_one() {
 #[test]
 fn a_use_that_comes_between_the_last_look_of_a_delivery_and_its_end_is_told_by_it() {
     let Some(world) = World::new("") else { return };
-    let postbox = Postbox::of(&world, false);
-    let sheet = world.generate();
-    world.deliver();
-    postbox.empty();
+    let (postbox, sheet) = Postbox::with_set(&world);
     // It looks, finds nothing, and takes two seconds to let go: the first call takes the lock, the second gives it back.
     let mut strace = tampering("flock:delay_enter=2000000:when=2");
     strace.arg("-P").arg(world.path("run/notify/turn")).arg(built("backupcodes-admin"));
@@ -235,18 +222,12 @@ fn set_back(world: &World, seconds: u64) {
 
 #[test]
 fn a_delivery_that_stands_still_holds_nothing_back_after_5_minutes_and_loses_nothing() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
     for way in [Way::Stopped, Way::Frozen] {
         if way == Way::Frozen && !Path::new(FREEZER).exists() {
             continue;
         }
-        let Some(world) = World::new("") else { return };
-        let postbox = Postbox::of(&world, false);
-        let sheet = world.generate();
-        world.deliver();
-        postbox.empty();
+        let Some(world) = World::of_root("") else { return };
+        let (postbox, sheet) = Postbox::with_set(&world);
         let spend = |code: usize| assert_eq!(world.try_answer(&sheet.codes[code]), pam::SUCCESS);
         (0..3).for_each(spend);
         postbox.hold("first");
@@ -287,10 +268,7 @@ fn a_delivery_that_stands_still_holds_nothing_back_after_5_minutes_and_loses_not
 #[test]
 fn a_set_that_ends_while_a_delivery_is_at_it_is_told_of_once() {
     let Some(world) = World::new("") else { return };
-    let postbox = Postbox::of(&world, false);
-    let sheet = world.generate();
-    world.deliver();
-    postbox.empty();
+    let (postbox, sheet) = Postbox::with_set(&world);
     (0..3).for_each(|code| assert_eq!(world.try_answer(&sheet.codes[code]), pam::SUCCESS));
     postbox.hold("first");
     let delivery = start_notify(&world);
@@ -335,15 +313,9 @@ fn without_a_usable_runtime_directory_notices_go_out_with_a_warning() {
 
 #[test]
 fn on_a_full_disk_the_login_works_and_its_notice_waits_for_sendmail_alone() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
+    let Some(world) = World::of_root("") else { return };
     let disk = Disk::with_store(&world, FileSystem::Ext4);
-    let postbox = Postbox::of(&world, false);
-    let sheet = world.generate();
-    world.deliver();
-    postbox.empty();
+    let (postbox, sheet) = Postbox::with_set(&world);
     disk.fill(Lack::Bytes);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{:?}", world.last_line());
     postbox.before("exit 75");
@@ -363,10 +335,7 @@ fn on_a_full_disk_the_login_works_and_its_notice_waits_for_sendmail_alone() {
 
 #[test]
 fn on_a_full_disk_a_notice_that_one_of_two_got_goes_to_the_other_once_there_is_room() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
+    let Some(world) = World::of_root("") else { return };
     let disk = Disk::with_store(&world, FileSystem::Ext4);
     let postbox = Postbox::of(&world, false);
     let arguments =
@@ -394,15 +363,9 @@ fn on_a_full_disk_a_notice_that_one_of_two_got_goes_to_the_other_once_there_is_r
 
 #[test]
 fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
+    let Some(world) = World::of_root("") else { return };
     let disk = Disk::with_store(&world, FileSystem::Ext4);
-    let postbox = Postbox::of(&world, false);
-    let sheet = world.generate();
-    world.deliver();
-    postbox.empty();
+    let (postbox, sheet) = Postbox::with_set(&world);
     disk.fill(Lack::Bytes);
     let before = fs::read(world.file()).unwrap();
     for change in [&["revoke", &me()][..], &["email", &me(), "other@example.org"]] {
@@ -429,10 +392,7 @@ fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
 /// As a program of the broker's unit would be: a sendmail there refuses for good what it would take elsewhere.
 #[test]
 fn in_a_sandbox_where_no_sendmail_works_nothing_is_handed_over_and_all_stays_due() {
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    let Some(world) = World::new("") else { return };
+    let Some(world) = World::of_root("") else { return };
     let postbox = Postbox::of(&world, false);
     world.generate();
     let in_sandbox = |start: &[&str]| {

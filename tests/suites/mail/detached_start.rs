@@ -12,9 +12,10 @@ use backupcodes_tests::condition::Condition;
 use backupcodes_tests::control_groups::ControlGroups;
 use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::level::WARNING;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::terminal::Terminal;
-use backupcodes_tests::{Attempt, Sheet, World, built, feed, pam, race_in, sandbox_of_root, set_mode, text};
+use backupcodes_tests::{Attempt, Sheet, World, built, feed, pam, race_in, set_mode, text};
 use nix::errno::Errno;
 
 const PROMPT: &str = "Backup code: ";
@@ -22,8 +23,7 @@ const PROMPT: &str = "Backup code: ";
 /// A set whose first notice is out, where every use starts a delivery. The program that is started has a fixed place, and
 /// only the sandbox of root has it there.
 fn world() -> Option<(World, Postbox, Sheet)> {
-    sandbox_of_root()?;
-    let world = World::new("")?;
+    let world = World::of_root("")?;
     let postbox = Postbox::of(&world, true);
     // A new set starts a delivery as well.
     let sheet = world.generate();
@@ -68,10 +68,7 @@ fn whatever_the_host_is_like_the_notice_goes_out_by_itself() {
 
 /// sendmail has the message a moment before the mark says so.
 fn wait_until_marked(world: &World) {
-    let start = Instant::now();
-    while due(world) > 0 {
-        assert!(start.elapsed() < Duration::from_secs(10), "handed over, but still due");
-    }
+    wait_until("the marks of what is handed over", || due(world) == 0);
 }
 
 #[test]

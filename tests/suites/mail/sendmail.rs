@@ -6,6 +6,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::level::ERROR;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::{Line, Sheet, World, caught, me, pam, sandbox, set_mode, sheet, text};
 use serde_json::{Value, json};
@@ -335,11 +336,7 @@ fn a_sendmail_that_hangs_is_ended_after_30_s_with_all_that_came_from_it() {
     assert_eq!(hung.len(), 8, "{hung:?}");
     for file in hung {
         let id = fs::read_to_string(&file).unwrap();
-        let since = Instant::now();
-        while lives(id.trim()) {
-            assert!(since.elapsed() < Duration::from_secs(1), "{} lives on", file.display());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_until(&format!("the end of {}", file.display()), || !lives(id.trim()));
     }
     assert_eq!(scene.due(), 2, "the letter that hung, and the use that the same sendmail did not take");
 }
@@ -395,8 +392,6 @@ fn what_sendmail_leaves_in_the_background_goes_on_and_is_not_waited_for() {
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert_eq!(scene.marks(), ["ok"]);
     let file = scene.world.path("postbox/background");
-    while fs::read_to_string(&file).unwrap_or_default() != "done\ndone\n" {
-        assert!(start.elapsed() < SLACK, "it was ended with sendmail, or by what it was left");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    // It is neither ended with sendmail, nor by what it was left.
+    wait_until("the background", || fs::read_to_string(&file).unwrap_or_default() == "done\ndone\n");
 }

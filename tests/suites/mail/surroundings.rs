@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use backupcodes_tests::control_groups::ControlGroups;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::{World, built, feed, me, sandbox_of_root, set_mode};
 use nix::sys::stat::Mode;
 
@@ -32,13 +32,11 @@ impl Standing {
             starter.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut standing = Self { delivery, id: String::new() };
         let children = format!("/proc/{0}/task/{0}/children", standing.delivery.id());
-        let start = Instant::now();
         // It has become cat, and waits.
-        while standing.id.is_empty() || !standing.read("wchan").contains("wait_for_partner") {
-            assert!(start.elapsed() < Duration::from_secs(10), "no sendmail stands still");
-            std::thread::sleep(Duration::from_millis(5));
+        wait_until("a sendmail that stands still", || {
             standing.id = fs::read_to_string(&children).unwrap_or_default().trim().to_string();
-        }
+            !standing.id.is_empty() && standing.read("wchan").contains("wait_for_partner")
+        });
         standing
     }
 
@@ -159,8 +157,7 @@ fn a_delivery_that_an_ordinary_user_has_started_is_roots_and_so_is_its_sendmail(
 
 #[test]
 fn a_delivery_is_in_the_control_groups_of_init_whichever_it_was_started_in() {
-    let Some(world) = World::new("") else { return };
-    let Some(_) = sandbox_of_root() else { return };
+    let Some(world) = World::of_root("") else { return };
     world.generate();
     let groups = ControlGroups::of(65_534);
     let mut notify = world.admin_command();

@@ -40,8 +40,7 @@ fn what_is_there_and_cannot_be_read_is_not_taken_for_missing() {
 
 #[test]
 fn a_named_file_stands_alone() {
-    let Some(_machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((_machine, world)) = World::on_machine("") else { return };
     let sheet = world.generate();
     // The system's own is not even looked at.
     let system = "/etc/security/backupcodes.conf";

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use backupcodes_tests::hosts::run;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::renewal::{DONE, PASSWORD, Renewal, SERVICE, SHIPPED, SOCKET};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::traced::{Stop, killed_at_serving, report};
@@ -146,8 +147,7 @@ fn answers_that_nobody_asked_for_end_a_renewal_and_make_no_set() {
 fn nobody_renews_for_another() {
     let Some(scene) = Renewal::new() else { return };
     no_throttle();
-    let other = scene.machine.account();
-    let sheet = scene.machine.generate(&other);
+    let (other, sheet) = scene.machine.user();
     let before = fs::read(other.file()).unwrap();
     for user in [&other.name, "root", "no-such-user", ""] {
         let call = json!({ "method": "org.backupcodes.Broker.Renew", "parameters": { "user": user } });
@@ -252,9 +252,7 @@ fn a_broker_that_may_not_have_the_callers_uid_renews_nothing() {
     let mut broker = Command::new("setpriv");
     broker.arg("--bounding-set=-setuid").arg(built("backupcodes-broker")).args(["--socket", SOCKET]);
     scene.broker = broker.spawn().unwrap();
-    while scene.output("status", "").status.code() == Some(3) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the broker", || scene.output("status", "").status.code() != Some(3));
     let (status, screen) = scene.renew(&[]);
     assert!(status == 1 && screen.contains("refused") && scene.file().is_empty(), "{screen}");
     let line = scene.last_line();

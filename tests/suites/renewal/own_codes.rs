@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backupcodes_tests::authenticator::Verifier;
 use backupcodes_tests::hosts::run;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::renewal::{CODE, DONE, PASSWORD, Renewal, SERVICE, SHIPPED, codes};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{built, feed, mistyped, text};
@@ -178,12 +179,8 @@ fn a_renewal_starts_the_delivery_of_its_notice() {
     let drop_in = Path::new("/etc/security/backupcodes.conf.d/renewal.conf");
     fs::write(drop_in, settings).unwrap();
     let renewed = scene.renew(&[(PASSWORD, &scene.user.password), (DONE, "")]).0;
-    let start = Instant::now();
     let subject = format!("New backup codes for {}", scene.user.name);
-    while !fs::read_to_string(&taken).is_ok_and(|mails| mails.contains(&subject)) {
-        assert!(start.elapsed() < Duration::from_secs(20), "nothing is told: {}", scene.last_line());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the notice", || fs::read_to_string(&taken).is_ok_and(|mails| mails.contains(&subject)));
     fs::remove_file(drop_in).unwrap();
     assert_eq!(renewed, 0);
 }

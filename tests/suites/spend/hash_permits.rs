@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use backupcodes_tests::hosts::Machine;
+use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, pam, race_in, sheets};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -59,8 +59,7 @@ impl Drop for Group {
 
 #[test]
 fn a_storm_of_logins_gets_in_with_the_memory_of_a_few() {
-    let Some(machine) = Machine::new() else { return };
-    let Some(world) = World::new("") else { return };
+    let Some((machine, world)) = World::on_machine("") else { return };
     let users = machine.accounts(USERS);
     let generate = || -> Vec<Sheet> {
         let arguments = ["generate", "--yes", "--count", "1", "--format", "json"];
@@ -103,17 +102,13 @@ impl Stopped {
         let mut command = Command::new("flock");
         command.arg("--verbose").arg("--no-fork").arg(file).args(["sleep", "1000"]);
         let child = command.stdout(Stdio::null()).spawn().unwrap();
-        let start = Instant::now();
         let locked = || {
             let file = fs::File::open(file).ok();
             file.is_some_and(|file| {
                 nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).is_err()
             })
         };
-        while !locked() {
-            assert!(start.elapsed().as_secs() < 10);
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        wait_until("the lock", locked);
         kill(pid(&child), Signal::SIGSTOP).unwrap();
         Self(child)
     }
