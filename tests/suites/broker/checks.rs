@@ -317,7 +317,7 @@ fn who_says_nothing_or_little_is_not_waited_for() {
     assert_eq!(end(&mut silent), 0);
     std::thread::sleep(Duration::from_secs(2));
     assert!(slow.write_all(b"{").is_err(), "it is closed");
-    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(start.elapsed() < Duration::from_secs(60), "not after minutes");
 }
 
 #[test]

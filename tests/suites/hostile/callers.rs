@@ -231,7 +231,7 @@ fn su_whose_input_is_at_its_end_is_refused_at_once() {
     let start = Instant::now();
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(!output.status.success() && !text(&output.stdout).contains("got in"), "{output:?}");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(60), "not after minutes");
     let log = backupcodes_tests::caught(Path::new(&backupcodes_tests::sandbox().unwrap()));
     let line = log.iter().rev().find(|line| line.text.contains("pam_backupcodes(su:auth)")).expect("a line");
     assert!(line.text.contains("did not ask") || line.text.contains("not a backup code"), "{line:?}");

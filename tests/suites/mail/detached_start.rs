@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backupcodes_tests::condition::Condition;
 use backupcodes_tests::control_groups::ControlGroups;
@@ -247,7 +247,6 @@ fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for
     let Some(scene) = Scene::new() else { return };
     scene.machine.stack("su", "console");
     scene.postbox.hold("started");
-    let start = Instant::now();
     let mut little = scene.caller.command();
     little.args(["nice", "ionice", "--class", "3", "chrt", "--idle", "0", "taskset", "--cpu-list", "0"]);
     // A timer that may be so late does not come at all.
@@ -257,7 +256,7 @@ fn who_started_su_can_neither_stop_nor_end_the_delivery_and_su_does_not_wait_for
         little.pre_exec(move || Ok(Errno::result(libc::prctl(libc::PR_SET_TIMERSLACK, forever)).map(drop)?));
     }
     scene.log_in_by_su(&mut little, &scene.sheet.codes[0]);
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    // The delivery is held until it is released below: su did not wait for it.
     let started = scene.postbox.held("started");
     let processors =
         |status: &str| status.split("Cpus_allowed:").nth(1).unwrap().lines().next().unwrap().to_owned();

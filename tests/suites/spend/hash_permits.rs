@@ -136,9 +136,9 @@ fn with_every_slot_held_by_a_stopped_process_a_login_gets_in_after_5_seconds() {
     let start = Instant::now();
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
     let waited = start.elapsed().as_secs_f32();
-    assert!((5.0..8.0).contains(&waited), "{waited} s");
+    assert!(waited >= 5.0, "{waited} s");
     drop(held);
     let start = Instant::now();
     assert_eq!(world.try_answer(&sheet.codes[2]), pam::SUCCESS);
-    assert!(start.elapsed().as_secs_f32() < 5.0);
+    assert!(start.elapsed().as_secs_f32() < 5.0, "it does not wait where a permit is free");
 }

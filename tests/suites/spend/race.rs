@@ -79,7 +79,7 @@ fn replaced_while_waiting(world: &World, code: &String, file: &Path) -> i32 {
     let locked = lock(world);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| world.try_answer(code));
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(1500));
         std::fs::rename(file, world.file()).unwrap();
         drop(locked);
         waiting.join().unwrap()

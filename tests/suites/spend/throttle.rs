@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backupcodes_tests::level::{ERROR, WARNING};
 use backupcodes_tests::strace::tampering;
@@ -39,15 +39,21 @@ fn from(world: &World, source: Option<&str>, code: &String) -> Attempt {
 #[test]
 fn after_too_many_wrong_codes_a_right_one_is_refused_and_not_looked_at() {
     let Some((world, sheet, wrong)) = world() else { return };
+    world.configure(&format!("{USUAL}[throttle]\nfirst_delay = 60\n"));
+    // Nobody waits: the last failure is put back in time.
+    let put_back = |seconds: u64| {
+        let counter = fs::File::options().write(true).open(key(&world, "192.0.2.7")).unwrap();
+        counter.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    };
     for code in &wrong[..5] {
         refuses(&world, code, pam::AUTH_ERR, backupcodes_tests::level::NOTICE, "wrong code for number");
     }
     refuses(&world, &sheet.codes[0], pam::AUTH_ERR, WARNING, "throttled until 2");
     assert!(world.last_line().text.contains("after 5 failures in a row"), "{:?}", world.last_line());
-    // The first delay is a second, the next one two.
-    std::thread::sleep(Duration::from_millis(1200));
+    // The first delay is a minute, the next one two.
+    put_back(70);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
-    std::thread::sleep(Duration::from_millis(4200));
+    put_back(250);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS, "{:?}", world.last_line());
     // The use tells how many refusals came before it, and the success forgets them.
     assert!(fs::read_to_string(world.file()).unwrap().contains(" mail=due fails=7 "));
