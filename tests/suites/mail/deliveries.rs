@@ -156,14 +156,14 @@ fn a_use_that_comes_between_the_last_look_of_a_delivery_and_its_end_is_told_by_i
     let (postbox, sheet) = Postbox::with_set(&world);
     // It looks, finds nothing, and takes two seconds to let go: the first call takes the lock, the second gives it back.
     let mut strace = tampering("flock:delay_enter=2000000:when=2");
-    strace.arg("-P").arg(world.path("run/notify/turn")).arg(built("backupcodes-admin"));
+    strace.arg("-P").arg(world.path("run/notify/lock")).arg(built("backupcodes-admin"));
     strace.arg("--config").arg(world.path("conf")).arg("notify");
     strace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut ending = strace.spawn().unwrap();
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     world.deliver();
-    assert!(ending.try_wait().unwrap().is_none() && due(&world) == 1, "the first one still has the turn");
+    assert!(ending.try_wait().unwrap().is_none() && due(&world) == 1, "the first one still has the lock");
     end(ending);
     postbox.expect(1);
     assert_eq!(due(&world), 0);
@@ -216,8 +216,8 @@ fn group() -> PathBuf {
 
 /// The lock of deliveries shows that its holder went on so long ago.
 fn set_back(world: &World, seconds: u64) {
-    let turn = File::options().write(true).open(world.path("run/notify/turn")).unwrap();
-    turn.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    let lock = File::options().write(true).open(world.path("run/notify/lock")).unwrap();
+    lock.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_delivery_that_stands_still_holds_nothing_back_after_5_minutes_and_loses_not
         set_back(&world, 302);
         world.deliver();
         postbox.expect(3);
-        // It goes on while another has the turn, and something is due that neither has tried.
+        // It goes on while another has the lock, and something is due that neither has tried.
         spend(3);
         postbox.hold("second");
         let other = start_notify(&world);
@@ -252,7 +252,7 @@ fn a_delivery_that_stands_still_holds_nothing_back_after_5_minutes_and_loses_not
         postbox.release("first");
         way.go_on(processes);
         end(standing);
-        assert_eq!(told(&postbox).len(), 3, "{way:?}: the turn is the other's");
+        assert_eq!(told(&postbox).len(), 3, "{way:?}: the lock is the other's");
         postbox.release("second");
         end(other);
         assert_eq!(due(&world), 0);

@@ -232,7 +232,7 @@ fn files_are_opened_with_care() {
         "\"hash-permits\", ",
         "hash-permits>, ",
         "\"notify\", ",
-        "\"turn\", ",
+        "\"lock\", ",
     ] {
         assert!(opened.iter().any(|call| call.contains(place)), "no {place} in {opened:#?}");
     }
