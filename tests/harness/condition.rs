@@ -1,4 +1,4 @@
-//! What a host may be like when it calls a module, and [`Squeezed`] memory.
+//! What the process of an application may be like when it calls a module, and [`Squeezed`] memory.
 
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use serde::{Deserialize, Serialize};
 
-/// Something that a host does to itself.
+/// Something that an application does to itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Condition {
     /// Descriptors 0, 1 and 2 are closed.
@@ -28,7 +28,7 @@ pub enum Condition {
     ChildrenReaped,
     /// Another thread waits for any child, again and again.
     ChildrenWaitedFor,
-    /// After the prompt another thread forks again and again. Children whose limits are not the host's are counted.
+    /// After the prompt another thread forks again and again. Children whose limits are not the application's are counted.
     Forks,
     /// SIGPIPE and SIGXFSZ end the process, as they do where nobody cares.
     DefaultSignals,
@@ -262,11 +262,11 @@ impl Drop for Squeezed {
     }
 }
 
-/// What every host has done before it calls libpam: it has written a line to the log, whose socket libc then keeps open,
+/// What every application has done before it calls libpam: it has written a line to the log, whose socket libc then keeps open,
 /// and has looked somebody up, after which libc has what it needs for that. (Its first look crashes where it has no memory.)
 pub fn settle() {
     nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap();
-    let line = CString::new("a host begins").unwrap();
+    let line = CString::new("an application begins").unwrap();
     // SAFETY: two C strings. A null name stands for the program's.
     unsafe {
         libc::openlog(null(), 0, libc::LOG_AUTHPRIV);

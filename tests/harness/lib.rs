@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, Memory};
 use crate::hosts::Machine;
-use crate::lent::Lent;
 use crate::patience::PATIENCE;
+use crate::process_state::ProcessState;
 use crate::usage::Usage;
 
 pub mod authenticator;
@@ -27,7 +27,6 @@ pub mod control_groups;
 pub mod disk;
 pub mod doctor;
 pub mod hosts;
-pub mod lent;
 pub mod libpam;
 pub mod logged_disk;
 pub mod mail;
@@ -36,6 +35,7 @@ pub mod patience;
 pub mod pdf;
 pub mod postbox;
 pub mod power_cut;
+pub mod process_state;
 pub mod processes;
 pub mod readme;
 pub mod refusals;
@@ -137,8 +137,8 @@ pub struct Outcome {
     pub codes: Vec<i32>,
     /// What the module said.
     pub said: Vec<Said>,
-    /// What the application lends, before and after. That both are equal is checked in [`race_in`].
-    pub lent: [Lent; 2],
+    /// The state of the application's process, before and after. [`race_in`] checks that both are equal.
+    pub state: [ProcessState; 2],
     /// How many signals came that the application handled, or children that a thread of it found.
     pub handled: u32,
     /// Of an application that does it many times: what it uses after the first ones and at the end.
@@ -332,12 +332,12 @@ impl World {
         status(&self.admin(&["status", "--format", "json", &me()]))
     }
 
-    /// The host as su is: root's, whoever starts it. `None` where the tests do not run as root.
-    pub fn setuid_host(&self) -> Option<PathBuf> {
-        let host = sandbox_of_root()?.join(format!("setuid-{}", self.service));
-        fs::copy(built("pamhost"), &host).unwrap();
-        set_mode(&host, 0o4755);
-        Some(host)
+    /// A setuid application, as su is: root's, whoever starts it. `None` where the tests do not run as root.
+    pub fn setuid_application(&self) -> Option<PathBuf> {
+        let application = sandbox_of_root()?.join(format!("setuid-{}", self.service));
+        fs::copy(built("pam-application"), &application).unwrap();
+        set_mode(&application, 0o4755);
+        Some(application)
     }
 
     /// An attempt of the user who runs the tests, from 192.0.2.7, with these answers.
@@ -394,7 +394,7 @@ impl Attempt {
 
     /// Makes the attempt.
     pub fn run(&self) -> Outcome {
-        race(std::slice::from_ref(self)).pop().flatten().expect("the host lives on")
+        race(std::slice::from_ref(self)).pop().flatten().expect("the application lives on")
     }
 }
 
@@ -411,25 +411,29 @@ pub fn refuses(world: &World, answer: impl Into<Answer>, code: i32, level: u32, 
 }
 
 /// Makes attempts at the same time, each in its own process, all held at their prompt until the last is there. `None`
-/// is a host that died.
+/// is an application that died.
 pub fn race(attempts: &[Attempt]) -> Vec<Option<Outcome>> {
-    race_in(&mut Command::new(built("pamhost")), attempts)
+    race_in(&mut Command::new(built("pam-application")), attempts)
 }
 
-/// The same in a host that loads `library` before all others.
+/// The same in an application that loads `library` before all others.
 pub fn race_with_preload(attempts: &[Attempt], library: &Path) -> Vec<Option<Outcome>> {
-    race_in(Command::new(built("pamhost")).env("LD_PRELOAD", library), attempts)
+    race_in(Command::new(built("pam-application")).env("LD_PRELOAD", library), attempts)
 }
 
-/// The same in the host that `host` starts.
-pub fn race_in(host: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>> {
-    let output = feed(host, &serde_json::to_string(attempts).unwrap());
-    assert!(output.stderr.is_empty(), "on the host's stderr: {}", String::from_utf8_lossy(&output.stderr));
+/// The same in the application that this command starts.
+pub fn race_in(application: &mut Command, attempts: &[Attempt]) -> Vec<Option<Outcome>> {
+    let output = feed(application, &serde_json::to_string(attempts).unwrap());
+    assert!(
+        output.stderr.is_empty(),
+        "on the application's stderr: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).expect("outcomes as JSON");
     for (attempt, outcome) in attempts.iter().zip(&outcomes) {
-        let Some(Outcome { lent: [before, after], .. }) = outcome else { continue };
+        let Some(Outcome { state: [before, after], .. }) = outcome else { continue };
         let differences = if attempt.has_other_modules { Vec::new() } else { before.differences(after) };
-        assert!(differences.is_empty(), "the host does not get back what it lent: {differences:#?}");
+        assert!(differences.is_empty(), "the process state is not restored: {differences:#?}");
     }
     outcomes
 }

@@ -14,8 +14,8 @@ pub enum Kind {
     UnknownUser,
     NoSet,
     AllSpent,
-    WrongSlot,
-    SpentSlot,
+    WrongNumber,
+    SpentNumber,
     WrongSecret,
     Malformed,
     Throttled,
@@ -51,8 +51,8 @@ impl Kind {
         Self::UnknownUser,
         Self::NoSet,
         Self::AllSpent,
-        Self::WrongSlot,
-        Self::SpentSlot,
+        Self::WrongNumber,
+        Self::SpentNumber,
         Self::WrongSecret,
         Self::Malformed,
         Self::Throttled,
@@ -64,8 +64,8 @@ impl Kind {
             Self::UnknownUser => "unknown user",
             Self::NoSet => "no set",
             Self::AllSpent => "all spent",
-            Self::WrongSlot => "wrong slot",
-            Self::SpentSlot => "spent slot",
+            Self::WrongNumber => "no such number",
+            Self::SpentNumber => "spent number",
             Self::WrongSecret => "wrong secret",
             Self::Malformed => "malformed",
             Self::Throttled => "throttled",
@@ -83,8 +83,8 @@ impl Kind {
         match self {
             Self::UnknownUser => "no such user",
             Self::NoSet => "the user has no backup codes",
-            Self::AllSpent | Self::SpentSlot => "code 1 was used before",
-            Self::WrongSlot => "code 10 does not exist in the set",
+            Self::AllSpent | Self::SpentNumber => "code 1 was used before",
+            Self::WrongNumber => "code 10 does not exist in the set",
             Self::WrongSecret => "wrong code for number 1",
             Self::Malformed => "the answer is not a backup code",
             Self::Throttled => "failures in a row; the answer was not looked at",
@@ -97,11 +97,11 @@ impl Kind {
         let answer = match self {
             Self::UnknownUser | Self::NoSet => NOBODYS.into(),
             Self::AllSpent => ground.spend(&ground.generate(10).codes),
-            Self::WrongSlot => {
+            Self::WrongNumber => {
                 ground.generate(3);
                 TENTH.into()
             }
-            Self::SpentSlot => ground.spend(&ground.generate(10).codes[..1]),
+            Self::SpentNumber => ground.spend(&ground.generate(10).codes[..1]),
             Self::WrongSecret => {
                 ground.generate(10);
                 NOBODYS.into()

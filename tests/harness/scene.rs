@@ -55,11 +55,12 @@ impl Scene {
         Attempt { answers: vec![code.into()], ..attempt }
     }
 
-    /// What libpam returns in a host of the user's, and how much was said.
+    /// What libpam returns in an application of the user's, and how much was said.
     pub fn try_as_user(&self, code: &str) -> (i32, usize) {
-        let outcome = race_in(as_nobody().arg(built("pamhost")), &[self.attempt(code)]).pop().unwrap();
-        let outcome = outcome.expect("the host lives on");
-        assert_eq!(outcome.lent[0].uids, [65534; 4]);
+        let outcome =
+            race_in(as_nobody().arg(built("pam-application")), &[self.attempt(code)]).pop().unwrap();
+        let outcome = outcome.expect("the application lives on");
+        assert_eq!(outcome.state[0].uids, [65534; 4]);
         (outcome.codes[0], outcome.said.len())
     }
 

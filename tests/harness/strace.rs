@@ -5,10 +5,10 @@ use std::process::{Command, Output};
 
 use crate::{Attempt, Outcome, feed, text};
 
-/// What comes of an attempt in a host whose calls are tampered with as `inject` says.
-pub fn injected(options: &[&str], host: &Path, attempt: Attempt, inject: &str) -> Outcome {
+/// What comes of an attempt in an application whose calls are tampered with as `inject` says.
+pub fn injected(options: &[&str], application: &Path, attempt: Attempt, inject: &str) -> Outcome {
     let mut strace = tampering(inject);
-    strace.args(["-f", "--seccomp-bpf"]).args(options).arg(host);
+    strace.args(["-f", "--seccomp-bpf"]).args(options).arg(application);
     let output = feed(&mut strace, &serde_json::to_string(&[attempt]).unwrap());
     let outcomes: Option<Vec<Outcome>> = serde_json::from_slice(&output.stdout).ok();
     outcomes.and_then(|mut outcomes| outcomes.pop()).unwrap_or_else(|| panic!("{inject}: {output:?}"))

@@ -64,7 +64,7 @@ impl Stop {
             // Whether sendmail has ended. The second one goes on with the first, where the child's end came between.
             libc::SYS_poll | libc::SYS_restart_syscall => true,
             libc::SYS_wait4 => self.arguments[2] & WAITS_NOT != 0,
-            // What the tests' host lends: descriptors and signals.
+            // What the tests' application looks at in itself: descriptors and signals.
             libc::SYS_fcntl => FLAGS.contains(&self.arguments[1]),
             libc::SYS_getpeername => true,
             // One byte more of a call, and how long it is waited for.

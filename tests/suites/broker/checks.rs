@@ -1,4 +1,4 @@
-//! Hosts that are not root, or see /var read-only, have codes checked by the broker.
+//! Applications that are not root, or see /var read-only, have codes checked by the broker.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -57,12 +57,12 @@ fn with_nullok_the_broker_proves_that_there_is_no_set() {
     assert_eq!(scene.try_as_user("no code"), (pam::PERM_DENIED, 0));
 }
 
-fn host_with_read_only_store(scene: &Scene) -> Command {
+fn application_with_read_only_store(scene: &Scene) -> Command {
     let read_only = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$2\"";
-    let mut host = Command::new("unshare");
-    host.args(["--mount", "--propagation", "private", "sh", "-c", read_only, "sh"]);
-    host.arg(scene.world.store()).arg(built("pamhost"));
-    host
+    let mut application = Command::new("unshare");
+    application.args(["--mount", "--propagation", "private", "sh", "-c", read_only, "sh"]);
+    application.arg(scene.world.store()).arg(built("pam-application"));
+    application
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn root_that_sees_the_store_read_only_and_no_broker_says_how_to_get_one() {
     scene.broker.kill().unwrap();
     scene.broker.wait().unwrap();
     let attempts = [scene.attempt(&scene.sheet.codes[0])];
-    let outcomes = race_in(&mut host_with_read_only_store(&scene), &attempts);
+    let outcomes = race_in(&mut application_with_read_only_store(&scene), &attempts);
     let outcome = outcomes[0].as_ref().unwrap();
     assert_eq!((&outcome.codes[..], outcome.said.len()), (&[pam::AUTHINFO_UNAVAIL][..], 0));
     let log = scene.world.log();
@@ -87,8 +87,9 @@ fn root_that_sees_the_store_read_only_and_no_broker_still_passes_over_who_has_no
     let Some(mut scene) = Scene::new("nullok") else { return };
     scene.broker.kill().unwrap();
     scene.broker.wait().unwrap();
-    let attempt =
-        || race_in(&mut host_with_read_only_store(&scene), &[scene.attempt("x")]).remove(0).unwrap().codes;
+    let attempt = || {
+        race_in(&mut application_with_read_only_store(&scene), &[scene.attempt("x")]).remove(0).unwrap().codes
+    };
     assert_eq!(attempt(), [pam::AUTHINFO_UNAVAIL]);
     assert!(scene.world.admin(&["revoke", USER]).status.success());
     assert_eq!(attempt(), [pam::PERM_DENIED]);
@@ -111,12 +112,12 @@ fn a_call_that_wants_no_reply_gets_none() {
 fn root_that_sees_the_store_read_only_asks_the_broker() {
     let Some(scene) = Scene::new("") else { return };
     let code = &scene.sheet.codes[0];
-    let mut host = host_with_read_only_store(&scene);
+    let mut application = application_with_read_only_store(&scene);
     let attempts = [Attempt { rhost: Some("192.0.2.7".into()), ..scene.attempt(code) }];
-    let outcomes = race_in(&mut host, &attempts);
+    let outcomes = race_in(&mut application, &attempts);
     assert_eq!(outcomes[0].as_ref().unwrap().codes, [pam::SUCCESS], "{:?}", scene.world.last_line());
     assert_eq!(scene.status()["codes"][0]["source"], "192.0.2.7", "root is believed");
-    assert_eq!(race_in(&mut host, &attempts)[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
+    assert_eq!(race_in(&mut application, &attempts)[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
 }
 
 /// "No set" in a directory is no proof about another one.
@@ -270,12 +271,18 @@ fn of_64_simultaneous_logins_with_one_code_by_root_and_by_the_broker_exactly_one
     for code in &scene.sheet.codes[..3] {
         let attempt = &scene.attempt(code);
         // A user has 16 places, and each login takes two.
-        let mut hosts =
-            [(as_nobody(), 6), (host_with_read_only_store(&scene), 26), (Command::new(built("pamhost")), 32)];
-        hosts[0].0.arg(built("pamhost"));
+        let mut applications = [
+            (as_nobody(), 6),
+            (application_with_read_only_store(&scene), 26),
+            (Command::new(built("pam-application")), 32),
+        ];
+        applications[0].0.arg(built("pam-application"));
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let race = |(host, count): &mut (Command, usize)| race_in(host, &vec![attempt.clone(); *count]);
-            let races: Vec<_> = hosts.iter_mut().map(|host| scope.spawn(move || race(host))).collect();
+            let race = |(application, count): &mut (Command, usize)| {
+                race_in(application, &vec![attempt.clone(); *count])
+            };
+            let races: Vec<_> =
+                applications.iter_mut().map(|application| scope.spawn(move || race(application))).collect();
             races.into_iter().flat_map(|race| race.join().unwrap()).collect()
         });
         let codes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.unwrap().codes[0]).collect();

@@ -1,5 +1,5 @@
 //! The process of a connection is killed at one of its system calls, before or behind it, while it checks a code for the module in a
-//! host of an ordinary user's: the code gets in at most once, nobody gets in by one that is not spent, all others go on working.
+//! application of an ordinary user's: the code gets in at most once, nobody gets in by one that is not spent, all others go on working.
 //!
 //! The short form kills behind each call in which something changes that others see; the long one at every call.
 
@@ -44,17 +44,17 @@ impl Listener {
         }
     }
 
-    /// What the module returns to a host of the user's, whose check is killed at this stop.
+    /// What the module returns to an application of the user's, whose check is killed at this stop.
     fn try_killed(&self, code: &str, counts: fn(&Stop) -> bool, number: usize) -> (i32, Option<Stop>) {
         let mut broker = Command::new(built("backupcodes-broker"));
         broker.arg("--connection").arg("--config").arg(self.scene.world.path("conf"));
         broker.env_clear().env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1").stdout(Stdio::null());
         std::thread::scope(|scope| {
-            let host = scope.spawn(|| self.scene.try_as_user(code).0);
+            let application = scope.spawn(|| self.scene.try_as_user(code).0);
             // By which the module sees that somebody listens.
             drop(self.accept());
             let stop = killed_at_serving(broker, self.accept(), counts, number);
-            (host.join().unwrap(), stop)
+            (application.join().unwrap(), stop)
         })
     }
 
@@ -78,23 +78,23 @@ fn sweep(counts: fn(&Stop) -> bool) {
         let generate = ["generate", "--yes", "--count", "31", "--format", "json", USER];
         let codes = sheet(scene.world.admin(&generate)).codes;
         let mut uses = Vec::new();
-        for slot in 0..15 {
-            let (code, other, at) = (&codes[slot], 30 - slot, killed.len());
+        for place in 0..15 {
+            let (code, other, at) = (&codes[place], 30 - place, killed.len());
             let _ = fs::remove_dir_all(scene.world.path("run"));
             let (answer, stop) = listener.try_killed(code, counts, at);
-            let is_spent = scene.status()["codes"][slot]["state"] == "spent";
+            let is_spent = scene.status()["codes"][place]["state"] == "spent";
             assert!([pam::SUCCESS, pam::AUTHINFO_UNAVAIL].contains(&answer), "{answer} at stop {at}");
             assert!(is_spent || answer != pam::SUCCESS, "let in, and not spent, at stop {at}");
             let Some(stop) = stop else {
                 assert_eq!(answer, pam::SUCCESS);
                 break 'all;
             };
-            uses.extend(is_spent.then_some(slot));
+            uses.extend(is_spent.then_some(place));
             listener.assert_spent(&uses);
             assert_eq!(as_root(code), if is_spent { pam::AUTH_ERR } else { pam::SUCCESS }, "stop {at}");
             assert_eq!(as_root(code), pam::AUTH_ERR, "a second time, stop {at}");
             assert_eq!(as_root(&codes[other]), pam::SUCCESS, "stop {at}: {:?}", scene.world.last_line());
-            uses.extend([slot, other]);
+            uses.extend([place, other]);
             listener.assert_spent(&uses);
             spent += usize::from(is_spent);
             told += usize::from(answer == pam::SUCCESS);

@@ -66,23 +66,23 @@ fn kill_at_random(world: &World, chance: &mut Chance, stop: &AtomicBool) -> [usi
     killed
 }
 
-/// A login in a host that is killed after so many microseconds. What libpam returned, where it came so far.
+/// A login in an application that is killed after so many microseconds. What libpam returned, where it came so far.
 fn log_in(attempt: &Attempt, end_after: Option<u64>) -> Option<i32> {
-    let mut host = Command::new(built("pamhost"));
-    let mut host = host
+    let mut application = Command::new(built("pam-application"));
+    let mut application = application
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    serde_json::to_writer(host.stdin.take().unwrap(), &[attempt]).unwrap();
+    serde_json::to_writer(application.stdin.take().unwrap(), &[attempt]).unwrap();
     if let Some(after) = end_after {
         std::thread::sleep(Duration::from_micros(after));
         // The attempt is made in a child of it.
-        let _ = killpg(Pid::from_raw(host.id().try_into().unwrap()), Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(application.id().try_into().unwrap()), Signal::SIGKILL);
     }
-    let output = host.wait_with_output().unwrap();
+    let output = application.wait_with_output().unwrap();
     let outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).ok()?;
     Some(outcomes.into_iter().flatten().next()?.codes[0])
 }
@@ -109,7 +109,7 @@ fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_it
         .collect();
     let accepted = Mutex::new(Vec::new());
     let stop = AtomicBool::new(false);
-    let (hosts, killed) = std::thread::scope(|scope| {
+    let (applications, killed) = std::thread::scope(|scope| {
         let killer = scope.spawn(|| kill_at_random(&world, &mut Chance(4), &stop));
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -133,9 +133,9 @@ fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_it
                 })
             })
             .collect();
-        let hosts: Vec<usize> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let applications: Vec<usize> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         stop.store(true, Ordering::Relaxed);
-        (hosts.into_iter().sum::<usize>(), killer.join().unwrap())
+        (applications.into_iter().sum::<usize>(), killer.join().unwrap())
     });
     world.wait_until_idle();
     world.deliver();
@@ -176,7 +176,7 @@ fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_it
     }
     let again: usize = told.values().map(|times| times - 1).sum();
     println!(
-        "{} logins, {} accepted, {} spent, {} notices, {again} of them a second time; killed: {hosts} hosts, {} deliveries, {} sendmails",
+        "{} logins, {} accepted, {} spent, {} notices, {again} of them a second time; killed: {applications} applications, {} deliveries, {} sendmails",
         logins.len(),
         accepted.len(),
         spent.len(),
@@ -184,6 +184,9 @@ fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_it
         killed[0],
         killed[1]
     );
-    assert!(hosts > 20 && killed.iter().all(|&killed| killed > 5), "{hosts} hosts, {killed:?}");
+    assert!(
+        applications > 20 && killed.iter().all(|&killed| killed > 5),
+        "{applications} applications, {killed:?}"
+    );
     assert!(spent.len() > accepted.len(), "some were killed between the spending and the yes");
 }

@@ -108,11 +108,11 @@ impl Scene {
     fn assert_old_set_works(&self) {
         let status = self.world.status();
         assert_eq!(status["set"], self.sheet.set);
-        assert_codes(&status, |slot| slot == 0);
+        assert_codes(&status, |place| place == 0);
         assert_eq!(hashes(&self.world.store()), hashes(&self.kept));
         assert_eq!(self.world.try_answer(&self.sheet.codes[0]), pam::AUTH_ERR, "it is spent");
         assert_eq!(self.world.try_answer(&self.sheet.codes[1]), pam::SUCCESS, "{:?}", self.world.last_line());
-        assert_codes(&self.world.status(), |slot| slot < 2);
+        assert_codes(&self.world.status(), |place| place < 2);
         assert_eq!(hashes(&self.world.store()), hashes(&self.kept)[1..]);
     }
 
@@ -132,7 +132,7 @@ impl Scene {
         assert_eq!(status["set"], sheet.set);
         assert_codes(status, |_| false);
         assert_eq!(self.world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-        assert_codes(&self.world.status(), |slot| slot == 0);
+        assert_codes(&self.world.status(), |place| place == 0);
     }
 
     /// One more run of the same command leaves nothing behind, and then all that had to be told is: beginnings of subjects, and
@@ -188,10 +188,10 @@ fn assert_codes(status: &Value, is_spent: impl Fn(usize) -> bool) {
     let codes = status["codes"].as_array().unwrap();
     let found: Vec<_> = codes.iter().map(|code| (&code["number"], &code["state"])).collect();
     let expected: Vec<_> = (0..codes.len())
-        .map(|slot| (json!(slot + 1), json!(if is_spent(slot) { "spent" } else { "unspent" })))
+        .map(|place| (json!(place + 1), json!(if is_spent(place) { "spent" } else { "unspent" })))
         .collect();
-    assert!(found.iter().copied().eq(expected.iter().map(|(slot, state)| (slot, state))), "{status:#}");
-    let left = (0..codes.len()).filter(|&slot| !is_spent(slot)).count();
+    assert!(found.iter().copied().eq(expected.iter().map(|(place, state)| (place, state))), "{status:#}");
+    let left = (0..codes.len()).filter(|&place| !is_spent(place)).count();
     assert_eq!((&status["total"], &status["left"]), (&json!(codes.len()), &json!(left)), "{status:#}");
 }
 
@@ -222,10 +222,10 @@ fn use_of_code(number: usize) -> String {
 }
 
 /// As su is, where the tests run as root: its caller is an ordinary user.
-fn host(setuid: Option<&Path>) -> Command {
-    let Some(host) = setuid else { return Command::new(built("pamhost")) };
+fn application(setuid: Option<&Path>) -> Command {
+    let Some(application) = setuid else { return Command::new(built("pam-application")) };
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534"]).arg(host);
+    command.args(["--reuid", "65534"]).arg(application);
     command
 }
 
@@ -234,21 +234,21 @@ fn host(setuid: Option<&Path>) -> Command {
 fn sweep_attempts(form: Form) {
     let Some(world) = World::new("") else { return };
     let postbox = Postbox::of(&world, form.spawn);
-    let setuid = world.setuid_host();
+    let setuid = world.setuid_application();
     let (mut killed, mut spent) = (Vec::new(), 0);
     let mut is_over = false;
     while !is_over {
         let arguments = ["generate", "--yes", "--count", "31", "--format", "json", &me()];
         let codes = backupcodes_tests::sheet(world.admin(&arguments)).codes;
         let mut uses = Vec::new();
-        for slot in 0..15 {
-            let (code, other) = (&codes[slot], 30 - slot);
+        for place in 0..15 {
+            let (code, other) = (&codes[place], 30 - place);
             let before = hashes(&world.store());
             world.wait_until_idle();
             remove(&world.path("run"));
             let attempt = serde_json::to_string(&[world.attempt(&[code.into()])]).unwrap();
             let (stop, output) = killed_at(
-                &mut host(setuid.as_deref()),
+                &mut application(setuid.as_deref()),
                 &attempt,
                 Victim::ItsChild,
                 form.counts,
@@ -259,17 +259,17 @@ fn sweep_attempts(form: Form) {
                 break;
             };
             let status = world.status();
-            let is_spent = status["codes"][slot]["state"] == "spent";
+            let is_spent = status["codes"][place]["state"] == "spent";
             assert!(is_spent || text(&output.stdout) == "[null]", "let in, and not spent: {output:?}");
             spent += usize::from(is_spent);
-            assert_codes(&status, |at| uses.contains(&at) || at == slot && is_spent);
+            assert_codes(&status, |at| uses.contains(&at) || at == place && is_spent);
             assert_eq!(hashes(&world.store()), before[usize::from(is_spent)..]);
             let at = killed.len();
             let again = world.try_answer(code);
             assert_eq!(again, if is_spent { pam::AUTH_ERR } else { pam::SUCCESS }, "stop {at}");
             assert_eq!(world.try_answer(code), pam::AUTH_ERR, "a second time, stop {at}");
             assert_eq!(world.try_answer(&codes[other]), pam::SUCCESS, "stop {at}: {:?}", world.last_line());
-            uses.extend([slot, other]);
+            uses.extend([place, other]);
             assert_codes(&world.status(), |at| uses.contains(&at));
             let counters = world.path("run/throttle").join(me());
             assert_eq!(fs::read_dir(counters).unwrap().count(), 0, "failures that are still counted");
@@ -278,7 +278,7 @@ fn sweep_attempts(form: Form) {
         world.wait_until_idle();
         world.deliver();
         let subjects = postbox.subjects();
-        for number in uses.into_iter().map(|slot| slot + 1) {
+        for number in uses.into_iter().map(|place| place + 1) {
             let told = subjects.iter().any(|told| told.starts_with(&use_of_code(number)));
             assert!(told, "not told: code {number}; {subjects:#?}");
         }

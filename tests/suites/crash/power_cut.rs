@@ -218,7 +218,7 @@ impl Story<'_> {
         for how in [Halt::Pause, Halt::Kill] {
             self.generate();
             self.spend_inside(how, 5);
-            self.readdress_inside(how, &mut Command::new(built("pamhost")), 6);
+            self.readdress_inside(how, &mut Command::new(built("pam-application")), 6);
             self.renew_inside(how, 5);
             self.revoke_inside(how);
         }
@@ -232,7 +232,7 @@ impl Story<'_> {
     fn readdress_twice_inside(&mut self, place: usize) {
         let mut first = self.halted(Halt::Kill, "email", &["root@example.com"]);
         assert!(!first.stdout(Stdio::null()).status().unwrap().success());
-        self.readdress_inside(Halt::Kill, &mut Command::new(built("pamhost")), place);
+        self.readdress_inside(Halt::Kill, &mut Command::new(built("pam-application")), place);
     }
 
     /// `generate`, and a login by a code of the new set.
@@ -245,7 +245,7 @@ impl Story<'_> {
         // The end of the list is written last.
         let list = fs::read_to_string(sheet.path()).unwrap() + "]";
         self.sheets.append(&mut serde_json::from_str(&list).unwrap());
-        self.login_inside(generate, how, &mut Command::new(built("pamhost")), place, before);
+        self.login_inside(generate, how, &mut Command::new(built("pam-application")), place, before);
     }
 
     /// A renewal by the broker, and a login by a code of the new set.
@@ -270,7 +270,7 @@ impl Story<'_> {
         let set = text.split("  Set   ").nth(1).unwrap().split_whitespace().next().unwrap();
         let sheet = Sheet { user: me(), set: set.into(), created: String::new(), codes: codes(&text) };
         self.sheets.push(sheet);
-        self.login_inside(renew, how, &mut Command::new(built("pamhost")), place, before);
+        self.login_inside(renew, how, &mut Command::new(built("pam-application")), place, before);
         connections(&broker).into_iter().for_each(|pid| kill(pid, Signal::SIGKILL).unwrap());
         broker.wait().unwrap();
         fs::remove_file(SERVICE).unwrap();
@@ -278,19 +278,26 @@ impl Story<'_> {
     }
 
     /// `email`, and a login by a code of the set.
-    fn readdress_inside(&mut self, how: Halt, host: &mut Command, place: usize) {
+    fn readdress_inside(&mut self, how: Halt, application: &mut Command, place: usize) {
         let before = self.disk.now();
         let email = self.halted(how, "email", &["root@example.net"]).stdout(Stdio::null()).spawn().unwrap();
         self.wait_for_rename();
-        self.login_inside(email, how, host, place, before);
+        self.login_inside(email, how, application, place, before);
     }
 
-    fn login_inside(&mut self, mut command: Child, how: Halt, host: &mut Command, place: usize, before: u64) {
+    fn login_inside(
+        &mut self,
+        mut command: Child,
+        how: Halt,
+        application: &mut Command,
+        place: usize,
+        before: u64,
+    ) {
         if how == Halt::Kill {
             assert!(!command.wait().unwrap().success());
         }
         let set = self.sheets.len() - 1;
-        let stopped = self.begin(host, place);
+        let stopped = self.begin(application, place);
         self.note(Act::SpendInside { set, place }, before);
         let is_over = command.try_wait().unwrap().is_some();
         assert_eq!(is_over, how == Halt::Kill, "the login came before the flush");
@@ -362,7 +369,7 @@ impl Story<'_> {
         // The login that meets a name which is not known to be durable. xfs and btrfs bring the name with the mark.
         self.generate();
         if kind == FileSystem::Ext4 {
-            self.readdress_inside(Halt::Kill, without("fsync:retval=0").arg(built("pamhost")), 6);
+            self.readdress_inside(Halt::Kill, without("fsync:retval=0").arg(built("pam-application")), 6);
             expect(self, "code 6 has let in; it is unspent, and now returns 0");
         }
         self.spend_with_a_late_flush(7);
@@ -389,30 +396,30 @@ impl Story<'_> {
     }
 
     fn spend(&mut self, place: usize) {
-        self.spend_in(&mut Command::new(built("pamhost")), place, || {});
+        self.spend_in(&mut Command::new(built("pam-application")), place, || {});
     }
 
     fn spend_with_a_late_flush(&mut self, place: usize) {
         let file = self.world.file();
         let flush = || File::open(file).unwrap().sync_all().unwrap();
-        self.spend_in(without("fdatasync:retval=0").arg(built("pamhost")), place, flush);
+        self.spend_in(without("fdatasync:retval=0").arg(built("pam-application")), place, flush);
     }
 
-    /// The act is done when `pam_authenticate` has returned; `after` that, the host goes on.
-    fn spend_in(&mut self, host: &mut Command, place: usize, after: impl FnOnce()) {
+    /// The act is done when `pam_authenticate` has returned; `after` that, the application goes on.
+    fn spend_in(&mut self, application: &mut Command, place: usize, after: impl FnOnce()) {
         let before = self.disk.now();
-        let stopped = self.begin(host, place);
+        let stopped = self.begin(application, place);
         self.note(Act::Spend(place), before);
         after();
         assert_eq!(stopped.go_on().codes, [pam::SUCCESS, 0], "{:?}", self.world.last_line());
     }
 
     /// An attempt that stands still when `pam_authenticate` has returned.
-    fn begin(&self, host: &mut Command, place: usize) -> Stopped {
+    fn begin(&self, application: &mut Command, place: usize) -> Stopped {
         let code = &self.sheets.last().unwrap().codes[place];
         let mut attempt = self.world.attempt(&[code.into()]);
         attempt.calls.push("stop".into());
-        Stopped::start(host, &attempt)
+        Stopped::start(application, &attempt)
     }
 
     /// Spends the codes of a new set whose entries lie in two sectors, so that a mark can be torn.

@@ -117,7 +117,7 @@ fn eio_at_any_step_denies_both_alike_and_the_code_works_at_most_once_after_it() 
 
 /// What comes of an attempt whose calls on this path are tampered with.
 fn injected_at(path: &Path, attempt: Attempt, inject: &str) -> Outcome {
-    injected(&["-P", path.to_str().unwrap()], &built("pamhost"), attempt, inject)
+    injected(&["-P", path.to_str().unwrap()], &built("pam-application"), attempt, inject)
 }
 
 /// Where failures are counted of the user who runs the tests: the runtime directory, what is in it, and in the end the

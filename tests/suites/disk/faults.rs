@@ -12,7 +12,7 @@ fn a_write_that_is_cut_short_denies() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let attempt = world.attempt(&[(&sheet.codes[0]).into()]);
-    let outcome = injected(&[], &built("pamhost"), attempt, "pwrite64:retval=40");
+    let outcome = injected(&[], &built("pam-application"), attempt, "pwrite64:retval=40");
     assert_eq!(outcome.codes, [pam::AUTH_ERR]);
     assert!(world.last_line().text.contains("cannot write all of the mark"), "{:?}", world.last_line());
 }
@@ -68,19 +68,19 @@ fn an_error_of_the_disk_does_not_prove_that_there_is_no_set() {
     // Of each look at the store the first call opens the directory, the second one the file in it.
     let attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     let options = ["-P", store.to_str().unwrap()];
-    let outcome = injected(&options, &built("pamhost"), attempt, "openat:error=EIO:when=2+2");
+    let outcome = injected(&options, &built("pam-application"), attempt, "openat:error=EIO:when=2+2");
     assert_eq!(outcome.codes, [pam::AUTHINFO_UNAVAIL], "{:?}", world.log());
 }
 
 #[test]
 fn uids_that_cannot_be_taken_or_given_back_are_answered_like_a_wrong_code() {
     let Some(world) = World::new("") else { return };
-    let Some(host) = world.setuid_host() else { return };
+    let Some(application) = world.setuid_application() else { return };
     let sheet = world.generate();
     // Two calls for the count, which comes before any look at the answer, and two for the spending.
     for (code, call) in sheet.codes.iter().zip(1..=4) {
         let inject = format!("setresuid:error=EPERM:when={call}");
-        let outcome = injected(&["-u", "nobody"], &host, world.attempt(&[code.into()]), &inject);
+        let outcome = injected(&["-u", "nobody"], &application, world.attempt(&[code.into()]), &inject);
         let (expected, reason, level) = if call <= 2 {
             (
                 pam::AUTHINFO_UNAVAIL,

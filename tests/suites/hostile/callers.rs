@@ -11,7 +11,7 @@ use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::traced::Traced;
 use backupcodes_tests::{Attempt, CHEAP, Sheet, World, feed, pam, sheet, text};
 
-/// What the target may wait for a lock or a slot of a stopped process.
+/// What the target may wait for a lock or a hash permit of a stopped process.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What a busy machine may take beside.
 const SLACK: Duration = Duration::from_secs(4);
@@ -139,18 +139,18 @@ fn sweep(scene: &Scene, blow: &Blow) -> Sweep {
     }
 }
 
-/// With one slot for all hashes, whoever is stopped in it is in everybody's way.
-fn one_slot(scene: &Scene) {
+/// With one permit for all hashes, whoever is stopped in it is in everybody's way.
+fn one_permit(scene: &Scene) {
     scene.world.configure(&CHEAP.replace("[throttle]", "concurrent = 1\n[throttle]"));
 }
 
 #[test]
 fn su_with_a_wrong_code_that_is_stopped_at_any_call_keeps_nobody_out_for_more_than_5_s() {
     let Some(scene) = Scene::new() else { return };
-    one_slot(&scene);
+    one_permit(&scene);
     let result = sweep(&scene, &Blow { signal: "STOP", is_right: false });
     assert!(result.calls > 40 && result.refused > 0, "{result:?}");
-    assert!(result.longest >= PATIENCE, "none was stopped in the slot: {result:?}");
+    assert!(result.longest >= PATIENCE, "none was stopped with the permit: {result:?}");
 }
 
 #[test]

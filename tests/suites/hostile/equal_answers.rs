@@ -15,7 +15,7 @@ const SETTINGS: &str = "[hash]\nmemory_kib = 1024\npasses = 1\n";
 /// Asked once and told nothing; one hash, of a set's own size.
 fn costs_one_hash_and_says_nothing(attempt: Attempt, code: i32, what: &str) {
     let input = serde_json::to_string(&[attempt]).unwrap();
-    let (calls, output) = calls(&Command::new(built("pamhost")), &input, "madvise");
+    let (calls, output) = calls(&Command::new(built("pam-application")), &input, "madvise");
     let outcomes: Vec<Outcome> = serde_json::from_slice(&output.stdout).unwrap();
     let prompt = Said { style: pam::PROMPT_ECHO_OFF, text: "Backup code: ".into() };
     assert_eq!((&outcomes[0].codes, &outcomes[0].said), (&vec![code], &vec![prompt]), "{what}");
@@ -86,5 +86,5 @@ fn ssh_shows_the_same_screen_whatever_an_answer_is_refused_for() {
         check(kind, &user, kind.reason());
     }
     // And what root answers, where root may not log in so.
-    check(Kind::WrongSlot, &me(), Kind::Malformed.reason());
+    check(Kind::WrongNumber, &me(), Kind::Malformed.reason());
 }

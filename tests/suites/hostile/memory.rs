@@ -1,4 +1,4 @@
-//! What stands in the memory of the host after an attempt, its stack and what it has freed included.
+//! What stands in the memory of the application after an attempt, its stack and what it has freed included.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -66,11 +66,11 @@ fn found(process: Pid, answer: &str) -> Vec<String> {
     found
 }
 
-/// Makes an attempt in a host that does not have the answer but in its response, and looks for `secret` in it afterwards.
+/// Makes an attempt in an application that has the answer nowhere but in its response, and looks for `secret` in it afterwards.
 fn residues(world: &World, answer: Answer, secret: &str, code: i32) -> Vec<String> {
     let mut attempt = world.attempt(&[answer]);
     attempt.calls.push("stop".into());
-    let stopped = Stopped::start(&mut Command::new(built("pamhost")), &attempt);
+    let stopped = Stopped::start(&mut Command::new(built("pam-application")), &attempt);
     let found = found(stopped.process, secret);
     assert_eq!(stopped.go_on().codes, [code, 0], "{:?}", world.last_line());
     found

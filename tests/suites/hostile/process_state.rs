@@ -1,5 +1,5 @@
-//! Hosts in a state that a module would not wish for. That each gets back what it lent is checked for every attempt of
-//! every test ([`backupcodes_tests::race_in`]).
+//! Applications in a process state that a module would not wish for. [`backupcodes_tests::race_in`] checks after every attempt of every
+//! test that the module has restored it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use backupcodes_tests::{
     sheet,
 };
 
-/// In a host like this a wrong code is refused, and a right one accepted once.
+/// In an application like this a wrong code is refused, and a right one accepted once.
 fn holds(conditions: &[Condition]) -> Vec<Outcome> {
     let Some(world) = World::new("") else { return Vec::new() };
     let old = world.generate();
@@ -23,7 +23,7 @@ fn holds(conditions: &[Condition]) -> Vec<Outcome> {
     let attempts = [(&old.codes[0], pam::AUTH_ERR), (right, pam::SUCCESS), (right, pam::AUTH_ERR)];
     let outcomes = attempts.map(|(code, expected)| {
         let attempt = Attempt { conditions: conditions.to_vec(), ..world.attempt(&[code.into()]) };
-        let outcome = race(&[attempt]).pop().unwrap().expect("the host lives on");
+        let outcome = race(&[attempt]).pop().unwrap().expect("the application lives on");
         assert_eq!(outcome.codes, [expected], "{conditions:?}: {:?}", world.last_line());
         outcome
     });
@@ -84,23 +84,23 @@ fn with_a_umask_of_0_all_files_are_private() {
         assert_eq!(mode(&world.file()), 0o600);
         assert_eq!(mode(&world.path("run")), 0o755);
         assert_eq!(["run/throttle", "run/hash-permits"].map(|name| mode(&world.path(name))), [0o700; 2]);
-        let slots: Vec<_> = fs::read_dir(world.path("run/hash-permits")).unwrap().collect();
-        assert!(!slots.is_empty());
-        for slot in slots {
-            assert_eq!(mode(&slot.unwrap().path()) & !0o600, 0);
+        let permits: Vec<_> = fs::read_dir(world.path("run/hash-permits")).unwrap().collect();
+        assert!(!permits.is_empty());
+        for permit in permits {
+            assert_eq!(mode(&permit.unwrap().path()) & !0o600, 0);
         }
         fs::remove_dir_all(world.path("run")).unwrap();
     }
 }
 
-/// What a wrong and a right code return in such hosts. A right one that is refused is answered like a wrong one, and
+/// What a wrong and a right code return in such applications. A right one that is refused is answered like a wrong one, and
 /// still works elsewhere; one that is accepted does not.
 fn wrong_and_right(world: &World, old: &Sheet, change: &dyn Fn(&mut Attempt)) -> [i32; 2] {
     let sheet = world.generate();
     let [wrong, right] = [&old.codes[0], &sheet.codes[0]].map(|code| {
         let mut attempt = world.attempt(&[code.into()]);
         change(&mut attempt);
-        race(&[attempt]).pop().unwrap().expect("the host lives on").codes[0]
+        race(&[attempt]).pop().unwrap().expect("the application lives on").codes[0]
     });
     assert_ne!(wrong, pam::SUCCESS);
     let again = world.try_answer(&sheet.codes[0]);
@@ -176,18 +176,18 @@ fn with_no_process_left() {
     let Some(world) = World::of_root("") else { return };
     let sheet = world.generate();
     give_to_nobody(&world);
-    let run = |host: &mut Command, code: &String| {
+    let run = |application: &mut Command, code: &String| {
         let conditions = vec![Condition::HardLimit(libc::RLIMIT_NPROC, 0)];
         let attempt = Attempt { conditions, ..world.attempt(&[code.into()]) };
-        race_in(host, &[attempt]).pop().unwrap().expect("the host lives on").codes[0]
+        race_in(application, &[attempt]).pop().unwrap().expect("the application lives on").codes[0]
     };
     assert_eq!(
-        run(as_nobody().arg(built("pamhost")), &sheet.codes[0]),
+        run(as_nobody().arg(built("pam-application")), &sheet.codes[0]),
         pam::SUCCESS,
         "{:?}",
         world.last_line()
     );
-    assert_eq!(run(as_nobody().arg(built("pamhost")), &sheet.codes[0]), pam::AUTH_ERR);
+    assert_eq!(run(as_nobody().arg(built("pam-application")), &sheet.codes[0]), pam::AUTH_ERR);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_sigterm_in_the_middle_spends_a_code_at_most_once() {
             let again = world.try_answer(&code);
             match outcome {
                 None => {
-                    assert!(!handled, "the host handles it");
+                    assert!(!handled, "the application handles it");
                     died += 1;
                 }
                 Some(outcome) => {
@@ -295,8 +295,11 @@ fn a_thousand_transactions_in_one_process_leave_nothing_behind() {
     let mut attempt = world.attempt(&right.chain(spent).collect::<Vec<_>>());
     attempt.calls.push("open_session".into());
     attempt.times = 1050;
-    let mut host = Command::new(built("pamhost"));
-    let outcome = race_in(host.env(EXACT.0, EXACT.1), &[attempt]).pop().flatten().expect("the host lives on");
+    let mut application = Command::new(built("pam-application"));
+    let outcome = race_in(application.env(EXACT.0, EXACT.1), &[attempt])
+        .pop()
+        .flatten()
+        .expect("the application lives on");
     assert_eq!(outcome.codes[0], pam::AUTH_ERR);
     let [before, after] = outcome.usage[..] else { panic!("two looks") };
     assert!(!after.is_more_than(&before), "{before:?} {after:?}");

@@ -10,11 +10,11 @@ use backupcodes_tests::{
 };
 use nix::fcntl::{Flock, FlockArg};
 
-/// The host of the tests under memcheck.
+/// The application of the tests under memcheck.
 fn valgrind(options: &[&str]) -> Command {
     let mut command = Command::new("valgrind");
     command.args(["--leak-check=full", "--show-leak-kinds=definite,possible"]);
-    command.arg("--errors-for-leak-kinds=definite,possible").args(options).arg(built("pamhost"));
+    command.arg("--errors-for-leak-kinds=definite,possible").args(options).arg(built("pam-application"));
     command
 }
 
@@ -109,7 +109,7 @@ fn no_row_of_the_table_of_return_codes_has_an_error_of_memory_or_a_leak() {
     let outcomes = race_in(&mut valgrind(&["--quiet"]), &attempts);
     drop(lock);
     for (row, outcome) in rows.iter().chain([&locked]).zip(outcomes) {
-        assert_eq!(outcome.expect("the host lives on").codes[0], row.code, "{:#?}", row.world.log());
+        assert_eq!(outcome.expect("the application lives on").codes[0], row.code, "{:#?}", row.world.log());
     }
 }
 
@@ -142,7 +142,7 @@ fn in_use(times: usize, rows: &[Row]) -> Vec<String> {
     let output = feed(&mut valgrind(&[]), &serde_json::to_string(&attempts).unwrap());
     let outcomes: Vec<Option<Outcome>> = serde_json::from_slice(&output.stdout).unwrap();
     for (row, outcome) in rows.iter().zip(outcomes) {
-        assert_eq!(outcome.expect("the host lives on").codes[0], row.code, "{:#?}", row.world.log());
+        assert_eq!(outcome.expect("the application lives on").codes[0], row.code, "{:#?}", row.world.log());
     }
     let report = text(&output.stderr);
     let in_use = report.lines().filter_map(|line| line.split_once("in use at exit: "));

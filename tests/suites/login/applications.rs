@@ -207,11 +207,11 @@ fn drop_connection(sshd: &Sshd, account: &Account, answer: Option<&str>, wait: i
     drop(terminal);
 }
 
-/// Nothing is left of whoever went away: no process, no lock, no slot, no half of a mark.
+/// Nothing is left of whoever went away: no process, no lock, no hash permit, no half of a spent record.
 fn assert_whole(machine: &Machine, account: &Account, sshd: &Sshd) {
     sshd.wait_until_idle();
-    let slots = fs::read_dir("/run/backupcodes/hash-permits").unwrap().map(|entry| entry.unwrap().path());
-    for path in slots.chain([account.file(), "/var/lib/backupcodes".into()]) {
+    let permits = fs::read_dir("/run/backupcodes/hash-permits").unwrap().map(|entry| entry.unwrap().path());
+    for path in permits.chain([account.file(), "/var/lib/backupcodes".into()]) {
         assert!(try_lock(&path).is_ok(), "{path:?} is still locked");
     }
     let status = machine.status(account);
@@ -255,7 +255,7 @@ fn assert_works_if_unspent(
 #[test]
 fn a_client_that_goes_away_at_the_prompt_spends_and_counts_nothing() {
     let Some((machine, account, sheet, sshd)) = with_codes(2) else { return };
-    // So that there is a slot to look at.
+    // So that there is a permit to look at.
     assert_works_if_unspent(&machine, &account, &sshd, (1, &sheet.codes[0]));
     sshd.wait_until_idle();
     let before = fs::read(account.file()).unwrap();
@@ -357,11 +357,11 @@ fn of_100_logins_at_once_all_get_in_and_spend_their_codes() {
         log.iter().filter(|line| line.text.contains("accepted code 1 ") && line.text.contains(&place)).count()
     };
     assert!(accounts.iter().all(|account| accepted(account) == 1));
-    // They waited for each other, in no more slots than there are.
+    // They waited for each other, in no more permits than there are.
     let stat = fs::read_to_string("/proc/stat").unwrap();
     let processors = stat.lines().filter(|line| line.starts_with("cpu")).count() - 1;
-    let slots = fs::read_dir("/run/backupcodes/hash-permits").unwrap().count();
-    assert!((1..=(2 * processors).max(4)).contains(&slots), "{slots} slots, {processors} processors");
+    let permits = fs::read_dir("/run/backupcodes/hash-permits").unwrap().count();
+    assert!((1..=(2 * processors).max(4)).contains(&permits), "{permits} permits, {processors} processors");
     println!(
         "{LOGINS} logins: prepared after {prepared:.1?}, all asked after {all_asked:.1?}, all in after {all_in:.1?}"
     );

@@ -42,7 +42,7 @@ impl Spy {
     }
 }
 
-/// Debian's stack of sshd in the small host, which shows each prompt.
+/// Debian's stack of sshd in the small application, which shows each prompt.
 fn ask(account: &Account, answers: &[&str]) -> Outcome {
     Attempt::of_machine("sshd", &account.name, answers).run()
 }

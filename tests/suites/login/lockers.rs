@@ -1,5 +1,5 @@
-//! Screen lockers, and other programs of users, take codes by way of the broker: a real swaylock in a real sway, and a host
-//! that cannot gain privileges.
+//! Screen lockers, and other programs of users, take codes by way of the broker: a real swaylock in a real sway, and an
+//! application that cannot gain privileges.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -233,15 +233,16 @@ fn a_host_that_cannot_gain_privileges_takes_a_code_once() {
     machine.stack("swaylock", "locker-code");
     let (account, sheet) = machine.user();
     let _broker = Broker::start();
-    let try_in = |host: &mut Command, code: &str| {
+    let try_in = |application: &mut Command, code: &str| {
         let attempt = Attempt::new(Path::new("/etc/pam.d"), "swaylock", &account.name, None);
-        let outcome = race_in(host, &[Attempt { answers: vec![code.into()], ..attempt }]).remove(0);
-        outcome.expect("the host lives on").codes[0]
+        let outcome = race_in(application, &[Attempt { answers: vec![code.into()], ..attempt }]).remove(0);
+        outcome.expect("the application lives on").codes[0]
     };
-    for (mut host, code) in [account.command(), Command::new("setpriv")].into_iter().zip(&sheet.codes) {
-        host.args(["--no-new-privs", "--"]).arg(built("pamhost"));
-        assert_eq!(try_in(&mut host, code), pam::SUCCESS);
-        assert_eq!(try_in(&mut host, code), pam::AUTH_ERR);
+    for (mut application, code) in [account.command(), Command::new("setpriv")].into_iter().zip(&sheet.codes)
+    {
+        application.args(["--no-new-privs", "--"]).arg(built("pam-application"));
+        assert_eq!(try_in(&mut application, code), pam::SUCCESS);
+        assert_eq!(try_in(&mut application, code), pam::AUTH_ERR);
     }
     // The broker for the user, and root for itself.
     assert_eq!(log(&machine, &account).len(), 2);

@@ -1,4 +1,4 @@
-//! The reminder at login: which code went and how many are left, over a real sshd and in a small host.
+//! The reminder at login: which code went and how many are left, over a real sshd and in a small application.
 
 use std::fs;
 use std::path::PathBuf;

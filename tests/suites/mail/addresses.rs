@@ -139,7 +139,8 @@ fn logins_in_a_storm_of_addresses(world: &World, attempts: &[Attempt]) -> usize 
         (outcomes, storm.join().unwrap())
     });
     assert!(changes > 0, "no storm");
-    let codes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect("no host dies").codes[0]).collect();
+    let codes: Vec<_> =
+        outcomes.into_iter().map(|outcome| outcome.expect("no application dies").codes[0]).collect();
     assert!(codes.iter().all(|code| [pam::SUCCESS, pam::AUTH_ERR].contains(code)), "{codes:?}");
     codes.iter().filter(|&&code| code == pam::SUCCESS).count()
 }

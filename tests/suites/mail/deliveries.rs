@@ -44,7 +44,7 @@ fn login(world: &World, account: &Account, code: &String) -> Attempt {
 /// All of them at once. Each gets in.
 fn log_in(attempts: &[Attempt]) {
     for outcome in race(attempts) {
-        assert_eq!(outcome.expect("no host dies").codes, [pam::SUCCESS]);
+        assert_eq!(outcome.expect("no application dies").codes, [pam::SUCCESS]);
     }
 }
 

@@ -40,7 +40,7 @@ fn due(world: &World) -> u64 {
 #[test]
 fn whatever_the_host_is_like_the_notice_goes_out_by_itself() {
     let Some((world, postbox, sheet)) = world() else { return };
-    let hosts = [
+    let states = [
         vec![],
         vec![Condition::ChildrenIgnored],
         vec![Condition::ChildrenReaped],
@@ -52,12 +52,12 @@ fn whatever_the_host_is_like_the_notice_goes_out_by_itself() {
         vec![Condition::StandardClosed, Condition::DescriptorsLeft { count: 12, hard: true }],
         vec![Condition::Alarms],
     ];
-    for (conditions, code) in hosts.iter().zip(&sheet.codes) {
+    for (conditions, code) in states.iter().zip(&sheet.codes) {
         let attempt = Attempt { conditions: conditions.clone(), ..world.attempt(&[code.into()]) };
         let outcome = attempt.run();
         assert_eq!(outcome.codes, [pam::SUCCESS], "{conditions:?}: {:?}", world.last_line());
         if !matches!(conditions[..], [Condition::Alarms]) {
-            assert_eq!(outcome.handled, 0, "{conditions:?}: the host saw a child");
+            assert_eq!(outcome.handled, 0, "{conditions:?}: the application saw a child");
         }
         postbox.expect(1);
         postbox.empty();
@@ -354,9 +354,12 @@ fn the_delivery_runs_on_the_processors_of_init_and_no_others() {
     let init = "taskset --cpu-list --pid 0 $$ >/dev/null; taskset --cpu-list 0,1 \"$0\"
                 for _ in $(seq 400); do [ -s \"$1\" ] && exit; sleep 0.05; done";
     let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--kill-child", "sh", "-c", init]).arg(built("pamhost")).arg(&allowed);
+    command
+        .args(["--pid", "--fork", "--kill-child", "sh", "-c", init])
+        .arg(built("pam-application"))
+        .arg(&allowed);
     let outcome = race_in(&mut command, &[world.attempt(&[(&sheet.codes[0]).into()])]).pop().unwrap();
-    assert_eq!(outcome.expect("the host lives on").codes, [pam::SUCCESS]);
+    assert_eq!(outcome.expect("the application lives on").codes, [pam::SUCCESS]);
     assert_eq!(fs::read_to_string(allowed).unwrap(), "Cpus_allowed_list:\t0\n");
 }
 
@@ -419,12 +422,12 @@ fn in_su_the_delivery_starts_with_roots_ids_and_without_an_environment() {
 }
 
 #[test]
-fn a_setuid_host_of_an_ordinary_user_gets_back_what_it_lent() {
+fn a_setuid_application_of_an_ordinary_user_gets_back_what_it_lent() {
     let Some((world, postbox, sheet)) = world() else { return };
-    let Some(host) = world.setuid_host() else { return };
+    let Some(application) = world.setuid_application() else { return };
     for (code, capabilities) in sheet.codes.iter().zip(["+all", "-setuid"]) {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--bounding-set", capabilities]).arg(&host);
+        command.args(["--reuid", "65534", "--bounding-set", capabilities]).arg(&application);
         let outcome = race_in(&mut command, &[world.attempt(&[code.into()])]).pop().unwrap().unwrap();
         assert_eq!(outcome.codes, [pam::SUCCESS], "{capabilities}");
         postbox.expect(1);

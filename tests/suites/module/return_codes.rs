@@ -207,21 +207,21 @@ fn a_file_size_limit_of_the_caller_is_no_obstacle_and_no_signal() {
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     attempt.conditions = vec![Condition::SoftLimit(libc::RLIMIT_FSIZE, 0)];
-    let outcome = race(&[attempt]).pop().unwrap().expect("SIGXFSZ did not end the host");
+    let outcome = race(&[attempt]).pop().unwrap().expect("SIGXFSZ did not end the application");
     assert_eq!(outcome.codes, [pam::SUCCESS], "{:?}", world.last_line());
 }
 
 #[test]
-fn a_setuid_host_gets_its_uids_back_whatever_it_may_do() {
+fn a_setuid_application_gets_its_uids_back_whatever_it_may_do() {
     let Some(world) = World::new("") else { return };
-    let Some(host) = world.setuid_host() else { return };
+    let Some(application) = world.setuid_application() else { return };
     let sheet = world.generate();
     // As su is: root, started by somebody else. Without CAP_SETUID there would be no way back.
     let with = |code: &String, uid: u32, capabilities| {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", &uid.to_string(), "--bounding-set", capabilities]).arg(&host);
+        command.args(["--reuid", &uid.to_string(), "--bounding-set", capabilities]).arg(&application);
         let outcome = race_in(&mut command, &[world.attempt(&[code.into()])]).pop().unwrap().unwrap();
-        let uids = outcome.lent[1].uids;
+        let uids = outcome.state[1].uids;
         assert_eq!((outcome.codes, uids), (vec![pam::SUCCESS], [uid, 0, 0, 0]), "{uid}, {capabilities}");
     };
     with(&sheet.codes[0], 65_534, "-setuid");
@@ -301,7 +301,7 @@ fn no_memory_for_the_hash_is_an_error_not_an_abort() {
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     attempt.conditions = vec![Condition::SoftLimit(libc::RLIMIT_AS, 256 << 20)];
-    let outcome = race(&[attempt]).pop().unwrap().expect("the host lives on");
+    let outcome = race(&[attempt]).pop().unwrap().expect("the application lives on");
     assert_eq!(outcome.codes, [pam::AUTHINFO_UNAVAIL]);
     let line = world.last_line();
     assert!(
@@ -319,7 +319,7 @@ fn a_panic_is_an_abort_that_the_host_survives_without_a_word() {
     attempt.calls = vec!["authenticate".into(), "authenticate".into()];
     // A clock that fails makes the standard library panic in the middle of the attempt.
     let preload = built("examples/libbroken_clock.so");
-    let outcome = race_with_preload(&[attempt], &preload).pop().unwrap().expect("the host lives on");
+    let outcome = race_with_preload(&[attempt], &preload).pop().unwrap().expect("the application lives on");
     assert_eq!(outcome.codes, [pam::ABORT, pam::ABORT]);
     let line = world.last_line();
     assert!(line.text.contains("refused: this module failed at") && line.level == CRITICAL, "{line:?}");

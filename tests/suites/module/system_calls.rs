@@ -9,7 +9,7 @@ use backupcodes_tests::{World, built, feed, me, pam, text};
 
 fn attempt(world: &World, code: &str, which: &str) -> Vec<String> {
     let attempts = serde_json::to_string(&[world.attempt(&[code.into()])]).unwrap();
-    let (calls, output) = calls(&Command::new(built("pamhost")), &attempts, which);
+    let (calls, output) = calls(&Command::new(built("pam-application")), &attempts, which);
     assert!(text(&output.stdout).contains("\"codes\":[0]"), "{output:?}");
     calls
 }
@@ -44,7 +44,8 @@ fn a_refused_code_opens_nothing_for_writing_and_takes_no_lock() {
     let old = world.generate();
     world.generate();
     let attempts = serde_json::to_string(&[world.attempt(&[(&old.codes[0]).into()])]).unwrap();
-    let (calls, _) = calls(&Command::new(built("pamhost")), &attempts, "openat,flock,pwrite64,fdatasync");
+    let (calls, _) =
+        calls(&Command::new(built("pam-application")), &attempts, "openat,flock,pwrite64,fdatasync");
     let store = world.store();
     let mine: Vec<_> = calls.iter().filter(|call| call.contains(store.to_str().unwrap())).collect();
     let reads = |call: &str| call.starts_with("openat") && call.contains("O_RDONLY");
@@ -98,9 +99,9 @@ fn a_new_set_is_flushed_before_it_is_renamed_and_the_directory_after() {
 }
 
 #[test]
-fn in_a_setuid_host_the_lock_is_held_with_ids_that_the_caller_cannot_signal() {
+fn in_a_setuid_application_the_lock_is_held_with_ids_that_the_caller_cannot_signal() {
     let Some(world) = World::new("") else { return };
-    let Some(host) = world.setuid_host() else { return };
+    let Some(application) = world.setuid_application() else { return };
     let sheet = world.generate();
     let attempts = serde_json::to_string(&[world.attempt(&[(&sheet.codes[0]).into()])]).unwrap();
     let mut strace = Command::new("strace");
@@ -108,7 +109,7 @@ fn in_a_setuid_host_the_lock_is_held_with_ids_that_the_caller_cannot_signal() {
     strace
         .args(["-u", "nobody", "-f", "-y", "-e", "trace=setresuid,flock,rt_sigprocmask,fdatasync", "-o"])
         .arg(&trace);
-    let output = feed(strace.arg(&host), &attempts);
+    let output = feed(strace.arg(&application), &attempts);
     assert!(text(&output.stdout).contains("\"codes\":[0]"), "{output:?}");
     // The attempt was counted before, in the same way.
     let trace = text(&fs::read(trace).unwrap());
@@ -136,7 +137,7 @@ fn a_code_is_written_nowhere_but_to_the_terminal_and_starts_no_program() {
     assert_eq!(
         calls.iter().filter(|call| call.starts_with("execve")).count(),
         1,
-        "the host itself: {calls:#?}"
+        "the application itself: {calls:#?}"
     );
     assert!(calls.iter().all(|call| !call.contains(&sheet.codes[0]) && !call.contains(&code)), "{calls:#?}");
 

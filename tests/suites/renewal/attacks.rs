@@ -316,7 +316,7 @@ fn a_client_that_goes_away_at_any_step_leaves_the_old_set_or_the_new_one_whole()
 }
 
 /// Kills the process of a connection at each stop that counts, while a client goes through a renewal. PAM's own thread works with
-/// the set as every host does, and is killed in their place.
+/// the set as every application does, which the suite `crash` kills.
 fn sweep(counts: fn(&Stop) -> bool) {
     let Some(scene) = Renewal::new() else { return };
     let module = "auth required pam_backupcodes.so\naccount required pam_permit.so\n";

@@ -43,11 +43,12 @@ impl Group {
 
     /// All attempts at one time, in here.
     fn race(&self, attempts: &[Attempt]) -> Vec<Option<Outcome>> {
-        let mut host = Command::new("sh");
-        host.args(["-c", "echo $$ >\"$0/cgroup.procs\"; exec \"$1\""])
+        let mut application = Command::new("sh");
+        application
+            .args(["-c", "echo $$ >\"$0/cgroup.procs\"; exec \"$1\""])
             .arg(&self.folder)
-            .arg(built("pamhost"));
-        race_in(&mut host, attempts)
+            .arg(built("pam-application"));
+        race_in(&mut application, attempts)
     }
 }
 
@@ -131,8 +132,9 @@ fn with_every_slot_held_by_a_stopped_process_a_login_gets_in_after_5_seconds() {
     world.configure("[hash]\nmemory_kib = 64\npasses = 1\nconcurrent = 3\n");
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-    let held: Vec<_> =
-        (0..3).map(|slot| Stopped::holding(&world.path("run/hash-permits").join(slot.to_string()))).collect();
+    let held: Vec<_> = (0..3)
+        .map(|number| Stopped::holding(&world.path("run/hash-permits").join(number.to_string())))
+        .collect();
     let start = Instant::now();
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
     let waited = start.elapsed().as_secs_f32();

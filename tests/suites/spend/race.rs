@@ -15,7 +15,7 @@ const ROUNDS: usize = 50;
 
 fn accepted(attempts: &[Attempt]) -> usize {
     let outcomes: Vec<_> =
-        race(attempts).into_iter().map(|outcome| outcome.expect("no host dies").codes[0]).collect();
+        race(attempts).into_iter().map(|outcome| outcome.expect("no application dies").codes[0]).collect();
     assert!(outcomes.iter().all(|code| [pam::SUCCESS, pam::AUTH_ERR].contains(code)), "{outcomes:?}");
     outcomes.iter().filter(|&&code| code == pam::SUCCESS).count()
 }

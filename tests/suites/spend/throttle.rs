@@ -39,7 +39,7 @@ fn from(world: &World, source: Option<&str>, code: &String) -> Attempt {
 #[test]
 fn after_too_many_wrong_codes_a_right_one_is_refused_and_not_looked_at() {
     let Some((world, sheet, wrong)) = world() else { return };
-    world.configure(&format!("{USUAL}[throttle]\nfirst_delay = 60\n"));
+    world.configure(&format!("{USUAL}[throttle]\nfirst_delay = 60\nlongest_delay = 600\n"));
     // Nobody waits: the last failure is put back in time.
     let put_back = |seconds: u64| {
         let counter = fs::File::options().write(true).open(key(&world, "192.0.2.7")).unwrap();
@@ -205,8 +205,8 @@ fn whoever_is_killed_while_the_hash_runs_has_counted() {
     let attempts = serde_json::to_string(&[world.attempt(&[(&wrong[0]).into()])]).unwrap();
     // The first call that is the hash's own, and nobody else's.
     let mut strace = tampering("madvise:signal=KILL");
-    let output = feed(strace.arg("-f").arg(built("pamhost")), &attempts);
-    assert_eq!(text(&output.stdout), "[null]", "the host was killed");
+    let output = feed(strace.arg("-f").arg(built("pam-application")), &attempts);
+    assert_eq!(text(&output.stdout), "[null]", "the application was killed");
     assert_eq!(counted(&world, "192.0.2.7"), 1);
 }
 
@@ -250,9 +250,9 @@ fn a_missing_runtime_directory_is_made_whatever_the_umask_is() {
     let Some((world, sheet, wrong)) = world() else { return };
     for (umask, code) in ["000", "077", "777"].into_iter().zip(&wrong) {
         let _ = fs::remove_dir_all(world.path("run"));
-        let mut host = Command::new("sh");
-        host.args(["-c", &format!("umask {umask}; exec \"$0\"")]).arg(built("pamhost"));
-        let outcome = backupcodes_tests::race_in(&mut host, &[world.attempt(&[code.into()])]);
+        let mut application = Command::new("sh");
+        application.args(["-c", &format!("umask {umask}; exec \"$0\"")]).arg(built("pam-application"));
+        let outcome = backupcodes_tests::race_in(&mut application, &[world.attempt(&[code.into()])]);
         assert_eq!(outcome[0].as_ref().unwrap().codes, [pam::AUTH_ERR]);
         assert!(world.last_line().text.contains("wrong code"), "umask {umask}: {:?}", world.last_line());
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;

@@ -128,10 +128,12 @@ fn what_bears_a_wrong_date_is_given_up_after_30_days_of_refusals_and_no_sooner()
 
 /// What comes of an answer at that time.
 fn answer_at(world: &World, answer: &str, Date(_, seconds): Date) -> i32 {
-    let mut host = Command::new(built("pamhost"));
-    host.env("LD_PRELOAD", built("examples/libbroken_clock.so")).env("CLOCK_SAYS", seconds.to_string());
-    let outcome = race_in(&mut host, &[world.attempt(&[answer.into()])]).pop().unwrap();
-    outcome.expect("the host lives on").codes[0]
+    let mut application = Command::new(built("pam-application"));
+    application
+        .env("LD_PRELOAD", built("examples/libbroken_clock.so"))
+        .env("CLOCK_SAYS", seconds.to_string());
+    let outcome = race_in(&mut application, &[world.attempt(&[answer.into()])]).pop().unwrap();
+    outcome.expect("the application lives on").codes[0]
 }
 
 #[test]

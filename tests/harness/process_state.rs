@@ -1,4 +1,4 @@
-//! What a host lends to a PAM module, and must have back: [`Lent`] is a look at all of it.
+//! The state of a process that a PAM module may change and must restore: [`ProcessState`] is a look at all of it.
 //!
 //! No look opens a descriptor, and one that was prepared needs no path: it works with no descriptor left, and in a chroot.
 
@@ -7,9 +7,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use serde::{Deserialize, Serialize};
 
-/// All that belongs to the host and not to the module.
+/// All that belongs to the application and not to the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lent {
+pub struct ProcessState {
     /// Real, effective, saved and file system uid.
     pub uids: [u32; 4],
     pub gids: [u32; 4],
@@ -65,14 +65,14 @@ impl Looker {
         self.tasks.metadata().expect("threads").nlink() - 2
     }
 
-    pub fn look(&self) -> Lent {
+    pub fn look(&self) -> ProcessState {
         // SAFETY: asks for the umask in the one way there is, and sets it again; no file is made meanwhile.
         let umask = unsafe {
             let umask = libc::umask(0);
             libc::umask(umask);
             umask
         };
-        Lent {
+        ProcessState {
             uids: ids(libc::getresuid, libc::setfsuid),
             gids: ids(libc::getresgid, libc::setfsgid),
             groups: nix::unistd::getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect(),
@@ -92,7 +92,7 @@ impl Looker {
     }
 }
 
-impl Lent {
+impl ProcessState {
     /// What differs, in words. (The whole would be hard to read, and an environment is nobody's business.)
     pub fn differences(&self, after: &Self) -> Vec<String> {
         let fields = |lent: &Self| match serde_json::to_value(lent) {

@@ -1,4 +1,4 @@
-//! A small host of PAM: reads attempts as JSON from standard input, makes each in a process of its own through the real
+//! A small PAM application: reads attempts as JSON from standard input, makes each in a process of its own through the real
 //! libpam, and prints their outcomes as JSON.
 //!
 //! Of several attempts, all stop at their first prompt until the last one has come so far: then they race.
@@ -11,11 +11,11 @@ use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 
 use backupcodes_tests::condition::{Condition, HANDLED, Squeezed, end_forks, settle};
-use backupcodes_tests::lent::Looker;
 use backupcodes_tests::libpam::{
     Conversation, Message, Response, pam_acct_mgmt, pam_authenticate, pam_chauthtok, pam_close_session,
     pam_end, pam_open_session, pam_set_item, pam_setcred, pam_start_confdir,
 };
+use backupcodes_tests::process_state::Looker;
 use backupcodes_tests::usage::Usage;
 use backupcodes_tests::{Answer, Attempt, Outcome, Said};
 use nix::sys::wait::waitpid;
@@ -102,7 +102,7 @@ fn make(attempt: &Attempt, barrier: Option<Barrier>) -> Outcome {
         std::thread::yield_now();
     }
     let handled = HANDLED.load(std::sync::atomic::Ordering::Relaxed);
-    Outcome { codes, said, lent: [before, looker.look()], handled, usage }
+    Outcome { codes, said, state: [before, looker.look()], handled, usage }
 }
 
 fn run_all(mut transactions: Vec<Transaction<'_>>) -> (Vec<i32>, Vec<Said>) {
