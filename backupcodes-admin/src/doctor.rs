@@ -4,7 +4,6 @@ mod broker;
 mod disk;
 mod finding;
 mod homes;
-mod locks;
 mod mail;
 mod module;
 mod printing;
@@ -33,9 +32,8 @@ pub(crate) fn findings(named: Option<&Path>, config: Result<Config, ConfigError>
         findings.push(Finding::of_error(Level::Note, "accounts", &failure));
         Vec::new()
     });
-    let mut configs = configurations(root, config, &mut findings);
+    let configs = configurations(root, config, &mut findings);
     findings.extend(drop_ins(root, named));
-    let held = configs.get(&None).map(locks::Held::now);
     let mut looked_at = BTreeMap::new();
     for (named, config) in &configs {
         let missing = looked_at.entry(&config.directory).or_insert_with(|| {
@@ -48,10 +46,7 @@ pub(crate) fn findings(named: Option<&Path>, config: Result<Config, ConfigError>
     for (service, named) in stack::of_users(root) {
         findings.extend(configs.get(&named).and_then(|config| broker::check(&service, &config.broker)));
     }
-    if let Some((config, held)) = configs.remove(&None).zip(held) {
-        findings.extend(mail::check(&config));
-        findings.extend(held.still(&config));
-    }
+    findings.extend(configs.get(&None).map(mail::check).unwrap_or_default());
     findings.extend(of_the_host(root, &without_set));
     findings.sort_by_key(|finding| finding.level);
     // What stops several looks is told of once.

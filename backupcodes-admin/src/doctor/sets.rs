@@ -6,9 +6,8 @@ use std::ops::ControlFlow;
 use backupcodes_core::account::Account;
 use backupcodes_core::clock::Time;
 use backupcodes_core::config::Config;
-use backupcodes_core::files::FileError;
 use backupcodes_core::set::State;
-use backupcodes_core::store::{FileStore, StoreError};
+use backupcodes_core::store::FileStore;
 use backupcodes_core::throttle::Throttle;
 
 use super::finding::{Finding, Level, some_of};
@@ -198,12 +197,7 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
             Ok(Some(set)) => set,
             Ok(None) => continue,
             Err(error) => {
-                let check = if matches!(error, StoreError::File(FileError::Busy { .. })) {
-                    "lock-held"
-                } else {
-                    "set-unreadable"
-                };
-                found.findings.push(Finding::of_error(Level::Error, check, &error));
+                found.findings.push(Finding::of_error(Level::Error, "set-unreadable", &error));
                 continue;
             }
         };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use backupcodes_tests::disk::{Disk, FileSystem, must};
@@ -239,42 +239,6 @@ fn a_configuration_that_refuses_every_login_is_an_error_and_does_not_stop_the_re
 fn empty(world: &World, name: &str) -> PathBuf {
     fs::write(world.path(name), "").unwrap();
     world.path(name)
-}
-
-#[test]
-fn whoever_holds_a_lock_for_long_is_named() {
-    let Some(world) = World::of_root("") else { return };
-    let sheet = world.generate();
-    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
-    doctor(&world).has_none(&["lock-held"]);
-    for (path, meanwhile) in [
-        (world.file(), "the user's codes are refused"),
-        (world.store(), "no set is made or removed"),
-        (world.path("run/hash-permits/0"), "wait for it, for 5 s at most, and then go on"),
-    ] {
-        if !path.exists() {
-            fs::write(&path, "").unwrap();
-            set_mode(&path, 0o600);
-        }
-        let mut holder: Child = Command::new("flock").arg(&path).args(["sleep", "60"]).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(200));
-        let found = doctor(&world);
-        let id = holder.id().to_string();
-        found.has(
-            "lock-held",
-            &[
-                "warning",
-                path.to_str().unwrap(),
-                &format!("process {id} (flock)"),
-                &format!("kill {id}"),
-                meanwhile,
-            ],
-        );
-        // flock(1) has a child, which has the descriptor as well.
-        run(Command::new("pkill").args(["--parent", &id]), "");
-        holder.wait().unwrap();
-    }
-    doctor(&world).has_none(&["lock-held"]);
 }
 
 #[test]
