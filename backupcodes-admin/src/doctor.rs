@@ -105,7 +105,7 @@ fn of_sets(config: &Config, people: &[String]) -> (Vec<Finding>, Vec<String>) {
 
 /// What does not depend on our own configuration.
 fn of_the_host(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
-    let mut findings = module::check(root);
+    let mut findings: Vec<_> = module::check(root).into_iter().collect();
     findings.extend(stack::check(root, without_set));
     findings.extend(printing::check(root));
     if Path::new(sshd::PROGRAM).exists() && stack::has_module(root, "sshd") {

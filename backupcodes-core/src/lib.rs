@@ -7,9 +7,6 @@
 //! Arrows go down: `files` and the small files below it know nothing of sets, a set nothing of its store, a store nothing of logins.
 #![forbid(unsafe_code)]
 
-/// The version that all parts have that belong together.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 pub mod account;
 pub mod clock;
 pub mod code;

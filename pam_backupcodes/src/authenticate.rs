@@ -77,7 +77,6 @@ fn attempt(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> Resu
 
 fn log_version(handle: &Handle<'_>, config: &Config, origin: &Origin) {
     let directory = config.directory.display();
-    // `backupcodes-admin doctor` looks for these first words in the file.
     let line = format!(
         concat!("pam_backupcodes ", env!("CARGO_PKG_VERSION"), "; looking in {}; {}"),
         directory, origin
