@@ -10,6 +10,7 @@ mod doctor;
 mod failure;
 mod interrupt;
 mod misfiled;
+mod mounts;
 mod output;
 mod progress;
 mod sheet;

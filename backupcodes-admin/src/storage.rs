@@ -1,14 +1,13 @@
 //! Whether the place of the sets forgets at the next boot: then a code works again that was spent.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::{fmt, io};
 
-use nix::libc::O_PATH;
 use nix::sys::stat::{major, minor};
+
+use crate::mounts::{Mount, unescaped};
 
 /// Storage that is no place for sets. The text says which it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,40 +63,7 @@ fn is_container(root: &Path) -> bool {
     ["run/systemd/container", ".dockerenv", "run/.containerenv"].iter().any(|mark| root.join(mark).exists())
 }
 
-/// One line of /proc/self/mountinfo: proc_pid_mountinfo(5).
-#[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    /// `MAJOR:MINOR`; the former is 0 where it is no disk's.
-    device: String,
-    kind: String,
-    source: PathBuf,
-    options: Vec<String>,
-}
-
 impl Mount {
-    /// The one that a file lies on. Its device does not tell on btrfs and overlays, its number of the mount does.
-    fn of(path: &Path) -> io::Result<Self> {
-        let file = File::options().read(true).custom_flags(O_PATH).open(path)?;
-        let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
-        let number = about.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
-        let mounts = String::from_utf8_lossy(&fs::read("/proc/self/mountinfo")?).into_owned();
-        number
-            .and_then(|number| {
-                mounts.lines().find_map(|line| Self::parse(line.strip_prefix(number)?.strip_prefix(' ')?))
-            })
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    /// A line behind its number.
-    fn parse(line: &str) -> Option<Self> {
-        let (before, behind) = line.split_once(" - ")?;
-        let mut words = behind.split(' ');
-        let (kind, source, options) = (words.next()?, words.next()?, words.next()?);
-        let options = options.split(',').map(str::to_owned).collect();
-        let device = before.split(' ').nth(1)?.into();
-        Some(Self { device, kind: kind.into(), source: unescaped(source), options })
-    }
-
     fn judge(&self, deepest: usize) -> Option<Storage> {
         match self.kind.as_str() {
             "tmpfs" | "ramfs" | "rootfs" | "devtmpfs" => {
@@ -121,7 +87,7 @@ impl Mount {
 
     /// Whatever is written goes to the upper layer.
     fn judge_overlay(&self, deepest: usize) -> Option<Storage> {
-        if self.options.iter().any(|option| option == "volatile" || option == "fsync=volatile") {
+        if self.has_option("volatile") || self.has_option("fsync=volatile") {
             let text =
                 "on an overlay that flushes nothing (mount option volatile), which a power cut sets back";
             return Some(Storage::Forgets(text.into()));
@@ -165,18 +131,6 @@ fn is_block_in_memory(block: &Path, deepest: usize) -> bool {
     parts.into_iter().any(|part| is_block_in_memory(&part.path(), deepest))
 }
 
-/// Spaces, commas and the like stand as `\` and three octal digits.
-fn unescaped(text: &str) -> PathBuf {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((&first, behind)) = rest.split_first() {
-        let octal = behind.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = octal.filter(|_| first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.push(byte.unwrap_or(first));
-        rest = if byte.is_some() { behind.get(3..).unwrap_or_default() } else { behind };
-    }
-    std::ffi::OsString::from_vec(bytes).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,25 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_kernels_is_read() {
-        let line = r"30 0:31 / /var rw,relatime shared:5 master:1 - overlay over\040lay rw,lowerdir=/a,upperdir=/b\040c\054d,workdir=/w";
-        let mount = mount(line);
-        assert_eq!((mount.kind.as_str(), mount.source.to_str()), ("overlay", Some("over lay")));
-        assert_eq!(unescaped(mount.options[2].strip_prefix("upperdir=").unwrap()), Path::new("/b c,d"));
-        assert_eq!(unescaped(r"\"), Path::new(r"\"));
-        assert_eq!(unescaped(r"a\13"), Path::new(r"a\13"));
-        assert_eq!(unescaped(r"a\999"), Path::new(r"a\999"));
-    }
-
-    #[test]
     fn what_lies_in_memory_forgets() {
         for kind in ["tmpfs", "ramfs", "rootfs"] {
-            let found = mount(&format!("1 0:1 / / rw - {kind} none rw")).judge(DEEPEST);
+            let found = mount(&format!("1 0 0:1 / / rw - {kind} none rw")).judge(DEEPEST);
             assert!(matches!(&found, Some(Storage::Forgets(why)) if why.contains(kind)), "{found:?}");
         }
         assert!(matches!(judge(Path::new("/dev/shm")), Some(Storage::Forgets(_))));
         for kind in ["ext4", "xfs", "squashfs"] {
-            assert_eq!(mount(&format!("1 0:1 / / rw - {kind} /dev/no-such-disk rw")).judge(DEEPEST), None);
+            assert_eq!(mount(&format!("1 0 0:1 / / rw - {kind} /dev/no-such-disk rw")).judge(DEEPEST), None);
         }
         assert_eq!(judge(Path::new("/no/such/directory")), None);
     }
@@ -221,7 +164,7 @@ mod tests {
             fs::remove_file(&mark).unwrap();
         }
         let unseen =
-            mount("1 0:1 / / rw - overlay overlayroot rw,lowerdir=/l,upperdir=/no/such/upper,workdir=/w");
+            mount("1 0 0:1 / / rw - overlay overlayroot rw,lowerdir=/l,upperdir=/no/such/upper,workdir=/w");
         let storage = unseen.judge(DEEPEST).unwrap().of_a_host();
         assert!(
             matches!(&storage, Storage::Forgets(why) if why.ends_with("cannot be seen from here and may be lost at the next boot")),
@@ -273,7 +216,7 @@ mod tests {
     #[test]
     fn an_overlay_is_what_its_upper_layer_is() {
         let judge =
-            |options: &str| mount(&format!("1 0:1 / / rw - overlay overlay {options}")).judge(DEEPEST);
+            |options: &str| mount(&format!("1 0 0:1 / / rw - overlay overlay {options}")).judge(DEEPEST);
         let forgets = judge("rw,lowerdir=/l,upperdir=/dev/shm,workdir=/w");
         assert!(
             matches!(&forgets, Some(Storage::Forgets(why)) if why.contains("/dev/shm, and that is on a tmpfs")),

@@ -4,15 +4,18 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::mounts::Mount;
+
 /// Joins the groups of init, which are nobody's but root's, in each hierarchy. A unit of systemd that sees them read-only, as that
 /// of the delivery itself (ProtectControlGroups), stays in its own, which is root's as well.
 pub(super) fn join_those_of_init() {
-    let [own, of_init, mounts] = ["self/cgroup", "1/cgroup", "self/mountinfo"]
-        .map(|name| fs::read_to_string(Path::new("/proc").join(name)));
-    let [Ok(own), Ok(of_init), Ok(mounts)] = [own, of_init, mounts] else { return };
+    let [own, of_init] =
+        ["self", "1"].map(|process| fs::read_to_string(Path::new("/proc").join(process).join("cgroup")));
+    let (Ok(own), Ok(of_init)) = (own, of_init) else { return };
+    let mounts = Mount::all();
     for group in of_init.lines().filter(|group| !own.lines().any(|own| own == *group)) {
         // One may be mounted read-only as well.
-        mounts.lines().filter_map(|mount| directory(group, mount)).any(|directory| join(&directory).is_ok());
+        mounts.iter().filter_map(|mount| directory(group, mount)).any(|directory| join(&directory).is_ok());
     }
 }
 
@@ -20,23 +23,17 @@ fn join(directory: &Path) -> std::io::Result<()> {
     OpenOptions::new().write(true).open(directory.join("cgroup.procs"))?.write_all(b"0")
 }
 
-/// Where a group, as a line of cgroups(7) has it, lies in what a line of mountinfo mounts: proc_pid_mountinfo(5).
-fn directory(group: &str, mount: &str) -> Option<PathBuf> {
+/// Where a group, as a line of cgroups(7) has it, lies in what is mounted there.
+fn directory(group: &str, mount: &Mount) -> Option<PathBuf> {
     let mut group = group.splitn(3, ':').skip(1);
     let (controllers, path) = (group.next()?, group.next()?);
-    let (place, disk) = mount.split_once(" - ")?;
-    let mut place = place.split(' ').skip(3);
-    let (root, point) = (place.next()?, place.next()?);
-    let mut disk = disk.split(' ');
-    let (kind, options) = (disk.next()?, disk.nth(1)?);
-    let is_mounted = |controller| options.split(',').any(|option| option == controller);
-    let is_here = match kind {
+    let is_here = match mount.kind.as_str() {
         "cgroup2" => controllers.is_empty(),
-        "cgroup" => controllers.split(',').all(is_mounted),
+        "cgroup" => controllers.split(',').all(|controller| mount.has_option(controller)),
         _ => false,
     };
-    let below = Path::new(path).strip_prefix(root).ok()?;
-    is_here.then(|| Path::new(point).join(below))
+    let below = Path::new(path).strip_prefix(&mount.root).ok()?;
+    is_here.then(|| mount.point.join(below))
 }
 
 #[cfg(test)]
@@ -65,9 +62,9 @@ mod tests {
             ("0::/", "22 28 0:21 / /sys rw - sysfs sysfs rw", None),
             ("0::", SECOND, None),
             ("", SECOND, None),
-            ("0::/", "no mount", None),
         ] {
-            assert_eq!(directory(group, mount), found.map(PathBuf::from), "{group} {mount}");
+            let mount = Mount::parse(mount).unwrap();
+            assert_eq!(directory(group, &mount), found.map(PathBuf::from), "{group} {mount:?}");
         }
     }
 }
