@@ -1,23 +1,19 @@
-//! Which accounts a command is about, as the user database tells it.
+//! The accounts of this host, as the user database tells of them.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use backupcodes_core::account::Account;
 use backupcodes_core::store::{FileStore, Store};
-use nix::unistd::Group;
 
-use crate::cli::Generate;
 use crate::failure::Failure;
-use crate::output;
 
 /// An account as getent(1) lists it.
-struct Entry {
-    name: String,
+pub(crate) struct Entry {
+    pub(crate) name: String,
     uid: u32,
-    gid: u32,
+    pub(crate) gid: u32,
     home: PathBuf,
     shell: String,
 }
@@ -43,52 +39,12 @@ pub(crate) fn name_of_set(store: &FileStore, user: &str) -> Result<String, Failu
     Ok(Account::by_name(user)?.map_or_else(|| user.into(), |account| account.name))
 }
 
-/// Whether the account has a set of its own, under its own name.
-pub(crate) fn has_own_set(store: &FileStore, account: &Account) -> bool {
-    store.read(&account.name).is_ok_and(|set| set.is_some_and(|set| set.label.judge_owner(account).is_ok()))
-}
-
 /// That a user has no set, and what to do about it.
 pub(crate) fn without_set(user: &str) -> String {
     match Account::by_name(user) {
         Ok(None) => format!("{user} has no backup codes, and no account: see that the name is right"),
         _ => format!("{user} has no backup codes; to make some: backupcodes-admin generate {user}"),
     }
-}
-
-/// What became of the account that a set was made for, by the account that has its name or its uid now, and what to do.
-pub(crate) fn what_became_of(store: &FileStore, user: &str, uid: u32, now: &Account) -> String {
-    let Account { name, uid: other } = now;
-    if *other == uid && has_own_set(store, now) {
-        format!(
-            "its uid {uid} is {name}'s, who has a set of their own; to remove this one: backupcodes-admin revoke {user}"
-        )
-    } else if *other == uid {
-        format!(
-            "its uid {uid} is {name}'s; if {user} was renamed: backupcodes-admin rename {user} {name}; \
-             if {name} is somebody else: backupcodes-admin revoke {user}"
-        )
-    } else {
-        format!(
-            "it was made for uid {uid}, and the account has uid {other}; \
-             new codes: backupcodes-admin generate {user}, none: backupcodes-admin revoke {user}"
-        )
-    }
-}
-
-/// The names that the command line asks for, in its order.
-pub(crate) fn asked_for(arguments: &Generate) -> Result<Vec<String>, Failure> {
-    let mut names = Vec::new();
-    for user in &arguments.users {
-        if user == "-" { names.extend(of_input()?) } else { names.push(user.clone()) }
-    }
-    for group in &arguments.group {
-        names.extend(members(group)?);
-    }
-    if arguments.all {
-        names.extend(that_log_in()?);
-    }
-    Ok(names)
 }
 
 /// The accounts of this host, listed once: with thousands of them a look at each takes long.
@@ -179,34 +135,8 @@ fn least_uid(login_defs: &str) -> u32 {
     login_defs.lines().find_map(number).unwrap_or(UID_MIN)
 }
 
-/// Those that the group lists, and those whose own group it is (of those that the database lists at all).
-fn members(group: &str) -> Result<Vec<String>, Failure> {
-    let found = Group::from_name(group).map_err(Failure::Groups)?;
-    let found = found.ok_or_else(|| Failure::NoGroup { group: group.into() })?;
-    let mut names = found.mem;
-    let gid = found.gid.as_raw();
-    match entries() {
-        Ok(all) => names.extend(all.into_iter().filter(|entry| entry.gid == gid).map(|entry| entry.name)),
-        // A directory service tells of a group all the same.
-        Err(_) if !names.is_empty() => output::complain(&format_args!(
-            "the user database does not list its accounts: those whose own group is {group}, and whom the group does not list, \
-             are left out; give their names"
-        )),
-        Err(failure) => return Err(failure),
-    }
-    names.sort_unstable();
-    names.dedup();
-    Ok(names)
-}
-
-fn of_input() -> Result<Vec<String>, Failure> {
-    let lines: io::Result<Vec<_>> = io::stdin().lock().lines().collect();
-    let lines = lines.map_err(Failure::Input)?;
-    Ok(lines.iter().map(|line| line.trim()).filter(|name| !name.is_empty()).map(String::from).collect())
-}
-
 /// All accounts that the database lists. (`getpwent` has no safe form; getent(1) calls it.)
-fn entries() -> Result<Vec<Entry>, Failure> {
+pub(crate) fn entries() -> Result<Vec<Entry>, Failure> {
     let failed = |error: String| Failure::Listing(error);
     let output = Command::new("getent").arg("passwd").output().map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {

@@ -12,6 +12,7 @@ mod interrupt;
 mod misfiled;
 mod mounts;
 mod output;
+mod owner;
 mod progress;
 mod sheet;
 mod storage;

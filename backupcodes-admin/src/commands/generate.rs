@@ -3,6 +3,8 @@
 //! Sets are made on all processors, and put in place one after the other, in the order in which they were asked for. What
 //! was put in place when the run ends early stays; `--missing` goes on from there.
 
+mod users;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
@@ -17,7 +19,8 @@ use backupcodes_core::set::Label;
 use backupcodes_core::store::{FileStore, ReplaceError, Store, StoreError};
 use rand::rngs::SysError;
 
-use crate::accounts::{account, asked_for};
+use self::users::asked_for;
+use crate::accounts::account;
 use crate::cli::Generate;
 use crate::commands::unlock::forget;
 use crate::failure::{Failure, Outcome};

@@ -7,11 +7,12 @@ use backupcodes_core::store::{Expected, FileStore, Prepared, Store};
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
-use crate::accounts::{Accounts, are_all_local, what_became_of};
+use crate::accounts::{Accounts, are_all_local};
 use crate::cli::{Purge, Style};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::misfiled::Misfiled;
+use crate::owner::{Owner, what_became_of};
 use crate::{output, terminal};
 
 #[derive(Serialize)]
@@ -27,13 +28,14 @@ struct Kept {
     reason: String,
 }
 
-/// What became of the account of a set.
+/// What to do with a set.
 enum Fate {
-    Lives,
-    /// It has another name or uid.
-    Changed(String),
-    /// With the id of the set.
-    Gone(String),
+    /// It is somebody's.
+    InUse,
+    /// It is nobody's, for this reason, and stays.
+    Kept(String),
+    /// It goes: this is its id.
+    Purged(String),
 }
 
 pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure> {
@@ -44,9 +46,9 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
     let accounts = Accounts::list();
     for user in &users {
         match fate(config, &store, &accounts, user) {
-            Ok(Fate::Gone(set)) => gone.push((user.clone(), set)),
-            Ok(Fate::Changed(reason)) => kept.push(Kept { user: user.clone(), reason }),
-            Ok(Fate::Lives) => {}
+            Ok(Fate::Purged(set)) => gone.push((user.clone(), set)),
+            Ok(Fate::Kept(reason)) => kept.push(Kept { user: user.clone(), reason }),
+            Ok(Fate::InUse) => {}
             Err(failure) => failed.push(failure),
         }
     }
@@ -83,28 +85,20 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
 }
 
 fn fate(config: &Config, store: &FileStore, accounts: &Accounts, user: &str) -> Result<Fate, Failure> {
-    let Some(set) = store.read(user)? else { return Ok(Fate::Lives) };
-    let is_misfiled = set.label.user != user;
-    let is_own = |account: Option<&Account>| {
-        !is_misfiled && account.is_some_and(|account| set.label.judge_owner(account).is_ok())
-    };
-    if is_own(accounts.find(user)?.as_ref()) {
-        return Ok(Fate::Lives);
-    }
-    // What logs in is what the database says of this one name.
-    let named = Account::by_name(user)?;
-    if is_own(named.as_ref()) {
-        return Ok(Fate::Lives);
-    }
-    let uid = set.label.uid;
-    Ok(match named.clone().or(Account::by_uid(uid)?) {
-        None => Fate::Gone(set.label.set),
-        Some(_) if is_misfiled => {
+    let Some(set) = store.read(user)? else { return Ok(Fate::InUse) };
+    let (label, uid) = (&set.label, set.label.uid);
+    Ok(match Owner::of(accounts, user, label)? {
+        Owner::Lives(_) => Fate::InUse,
+        Owner::Gone => Fate::Purged(set.label.set),
+        Owner::Misfiled(None) if Account::by_uid(uid)?.is_none() => Fate::Purged(set.label.set),
+        Owner::Misfiled(account) => {
             let Misfiled { message, remedy, .. } =
-                Misfiled::look(&config.directory, user, named.as_ref(), &set.label);
-            Fate::Changed(format!("{message}; {remedy}"))
+                Misfiled::look(&config.directory, user, account.as_ref(), label);
+            Fate::Kept(format!("{message}; {remedy}"))
         }
-        Some(account) => Fate::Changed(what_became_of(store, user, uid, &account)),
+        Owner::Renamed(account) | Owner::OtherUid(account) => {
+            Fate::Kept(what_became_of(store, user, uid, &account))
+        }
     })
 }
 

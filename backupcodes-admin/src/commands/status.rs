@@ -19,10 +19,11 @@ use backupcodes_core::set::{CodeSet, State};
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::throttle::{CountedUsers, Throttle, Throttled};
 
-use crate::accounts::{name_of_set, what_became_of, without_set};
+use crate::accounts::{name_of_set, without_set};
 use crate::cli::{self, Status};
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use crate::owner::what_became_of;
 use crate::workers::slices_in_order;
 
 use self::report::Report;

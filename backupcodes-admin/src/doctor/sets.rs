@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use backupcodes_core::account::Account;
 use backupcodes_core::clock::Time;
 use backupcodes_core::config::Config;
 use backupcodes_core::set::State;
@@ -13,8 +12,9 @@ use backupcodes_core::throttle::Throttle;
 use super::finding::{Finding, Level, some_of};
 use super::homes::Homes;
 use super::mail;
-use crate::accounts::{Accounts, has_own_set};
+use crate::accounts::Accounts;
 use crate::misfiled::Misfiled;
+use crate::owner::{Owner, has_own_set};
 use crate::workers::slices_in_order;
 
 /// What is wrong with sets, and which users have one: nobody knows where the directory is not in order.
@@ -91,11 +91,6 @@ impl Found {
         self.none.extend(other.none);
         self.few.extend(other.few);
         self.late.extend(other.late);
-    }
-
-    fn add_renamed(&mut self, host: &Host<'_>, user: &str, now: &Account) {
-        let group = if has_own_set(&host.store, now) { &mut self.superseded } else { &mut self.renamed };
-        group.push(format!("{user} (now {})", now.name));
     }
 
     fn findings(&mut self) -> Vec<Finding> {
@@ -214,26 +209,22 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
         if set.due().any(|(_, mark)| mail::is_late(mark.time)) {
             found.late.push(user.clone());
         }
-        let account = host.accounts.find(user);
-        if set.label.user != *user {
-            let account = account.ok().flatten();
-            let Misfiled { file, is_error, message, remedy } =
-                Misfiled::look(&host.config.directory, user, account.as_ref(), &set.label);
-            let level = if is_error { Level::Error } else { Level::Warning };
-            found.findings.push(Finding::new(level, "set-misfiled", file, message, remedy));
-            continue;
-        }
-        match account {
+        match Owner::of(host.accounts, user, &set.label) {
             Err(failure) => found.findings.push(Finding::of_error(Level::Warning, "accounts", &failure)),
-            Ok(None) => match Account::by_uid(set.label.uid) {
-                Err(error) => found.findings.push(Finding::of_error(Level::Warning, "accounts", &error)),
-                Ok(None) => found.gone.push(user.clone()),
-                Ok(Some(now)) => found.add_renamed(host, user, &now),
-            },
-            Ok(Some(now)) if now.uid != set.label.uid => found.stale.push(user.clone()),
-            // A directory service that gives the long name for the short one.
-            Ok(Some(now)) if now.name != *user => found.add_renamed(host, user, &now),
-            Ok(Some(account)) => {
+            Ok(Owner::Misfiled(account)) => {
+                let Misfiled { file, is_error, message, remedy } =
+                    Misfiled::look(&host.config.directory, user, account.as_ref(), &set.label);
+                let level = if is_error { Level::Error } else { Level::Warning };
+                found.findings.push(Finding::new(level, "set-misfiled", file, message, remedy));
+            }
+            Ok(Owner::Gone) => found.gone.push(user.clone()),
+            Ok(Owner::OtherUid(_)) => found.stale.push(user.clone()),
+            Ok(Owner::Renamed(now)) => {
+                let is_superseded = has_own_set(&host.store, &now);
+                let group = if is_superseded { &mut found.superseded } else { &mut found.renamed };
+                group.push(format!("{user} (now {})", now.name));
+            }
+            Ok(Owner::Lives(account)) => {
                 if host.store.is_listed(&set.label).is_ok_and(|is_listed| !is_listed) {
                     found.unlisted.push(user.clone());
                 }
