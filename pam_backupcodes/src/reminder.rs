@@ -46,7 +46,7 @@ const ADVICE: &str = " Get a new set soon: ask your administrator.";
 
 fn codes_left(left: usize) -> String {
     match left {
-        0 => "Denial backup code is left".into(),
+        0 => "No backup code is left".into(),
         1 => "1 backup code is left".into(),
         _ => format!("{left} backup codes are left"),
     }
@@ -61,7 +61,7 @@ mod tests {
         let said = |left| after_use(CodeNumber::new(3).unwrap(), left, 3);
         assert_eq!(said(7), "Backup code 3 was accepted, and is used up. 7 backup codes are left.");
         assert!(said(1).ends_with(" 1 backup code is left. Get a new set soon: ask your administrator."));
-        assert!(said(0).contains("Denial backup code is left. Get a new set"));
+        assert!(said(0).contains("No backup code is left. Get a new set"));
     }
 
     #[test]
