@@ -14,7 +14,7 @@ fn a_write_that_is_cut_short_denies() {
     let attempt = world.attempt(&[(&sheet.codes[0]).into()]);
     let outcome = injected(&[], &built("pam-application"), attempt, "pwrite64:retval=40");
     assert_eq!(outcome.codes, [pam::AUTH_ERR]);
-    assert!(world.last_line().text.contains("cannot write all of the mark"), "{:?}", world.last_line());
+    assert!(world.last_line().text.contains("cannot write all of the record"), "{:?}", world.last_line());
 }
 
 /// `generate` whose flush of this number fails: the new file's is the first, those of the notice follow (the letter, the
