@@ -181,7 +181,7 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Broker(error) => Self::Broker(error),
-            CallError::Replied { error, .. } => Self::Refused(ErrorName::shortened(error)),
+            CallError::Replied { error, .. } => Self::Refused(ErrorName::shortened(&error).into()),
         }
     }
 }

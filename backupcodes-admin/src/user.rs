@@ -166,7 +166,7 @@ impl Session {
             Err(CallError::Replied { error, .. }) => Err(match ErrorName::of(&error) {
                 Some(ErrorName::Unflushed) => Failure::Unflushed,
                 Some(ErrorName::Changed) => Failure::Overtaken,
-                _ => Failure::NotKept(ErrorName::shortened(error)),
+                _ => Failure::NotKept(ErrorName::shortened(&error).into()),
             }),
         }
     }
@@ -218,7 +218,7 @@ fn denied(error: CallError) -> Result<Outcome, Failure> {
     match error {
         CallError::Broker(error) => return Err(error.into()),
         CallError::Replied { error, .. } if ErrorName::of(&error) != Some(ErrorName::Denied) => {
-            return Err(Failure::Broken(ErrorName::shortened(error)));
+            return Err(Failure::Broken(ErrorName::shortened(&error).into()));
         }
         CallError::Replied { .. } => {}
     }

@@ -1,10 +1,6 @@
 //! What a method replies with instead of a result.
 
-use backupcodes_core::account::AccountError;
-use backupcodes_core::files::FileError;
 use backupcodes_core::protocol::Message;
-use backupcodes_core::set::Stale;
-use backupcodes_core::store::StoreError;
 use serde_json::Value;
 
 /// An error of the interface.
@@ -33,26 +29,8 @@ pub(crate) enum Error {
 /// What a method replies: the parameters, or an error.
 pub(crate) type MethodResult = Result<Value, Error>;
 
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<FileError> for Error {
-    fn from(error: FileError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<Stale> for Error {
-    fn from(error: Stale) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<AccountError> for Error {
-    fn from(error: AccountError) -> Self {
+impl<E: std::error::Error> From<E> for Error {
+    fn from(error: E) -> Self {
         Self::Unavailable(error.to_string())
     }
 }

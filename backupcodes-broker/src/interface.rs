@@ -156,7 +156,7 @@ impl Methods {
             Err(Refusal::NoSet) => return Err(Error::NoSet),
             Err(Refusal::Throttled(_, wait)) => (false, Some(wait.to_string())),
             Err(refusal @ (Refusal::Store(_) | Refusal::Hash(_) | Refusal::Uncounted(_))) => {
-                return Err(Error::Unavailable(refusal.to_string()));
+                return Err(refusal.into());
             }
             Err(_) => (false, None),
         };
@@ -279,7 +279,7 @@ impl Methods {
                 return Reply::error("org.varlink.service.InvalidParameter", parameters);
             }
         };
-        Reply::error(format!("{INTERFACE}.{}", name.short()), parameters)
+        Reply::error(format!("{INTERFACE}.{name:?}"), parameters)
     }
 }
 
@@ -334,7 +334,7 @@ impl Process for ThisProcess {
 }
 
 fn reply_with(reply: &impl Serialize) -> MethodResult {
-    serde_json::to_value(reply).map_err(|error| Error::Unavailable(error.to_string()))
+    Ok(serde_json::to_value(reply)?)
 }
 
 fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Error> {

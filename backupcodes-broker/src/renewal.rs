@@ -132,8 +132,7 @@ impl Renewal {
             return Err(Error::Denied(messages));
         }
         let mut memory = WithPermit::new(config, Box::<HeapMemory>::default());
-        let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)
-            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)?;
         let sheet = Sheet {
             host: notice::host_name(),
             set: new.label.set.clone(),

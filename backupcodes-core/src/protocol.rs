@@ -245,8 +245,8 @@ pub struct Sheet {
 #[derive(Serialize, Deserialize)]
 pub struct Nothing {}
 
-/// The errors of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The errors of the interface. `Debug` prints their names as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum ErrorName {
     /// The account has no set.
     NoSet,
@@ -267,43 +267,18 @@ pub enum ErrorName {
 }
 
 impl ErrorName {
-    const ALL: [Self; 8] = [
-        Self::NoSet,
-        Self::NotYours,
-        Self::OtherDirectory,
-        Self::Unavailable,
-        Self::Denied,
-        Self::OutOfTurn,
-        Self::Changed,
-        Self::Unflushed,
-    ];
-
-    /// The name without that of the interface.
-    #[must_use]
-    pub const fn short(self) -> &'static str {
-        match self {
-            Self::NoSet => "NoSet",
-            Self::NotYours => "NotYours",
-            Self::OtherDirectory => "OtherDirectory",
-            Self::Unavailable => "Unavailable",
-            Self::Denied => "Denied",
-            Self::OutOfTurn => "OutOfTurn",
-            Self::Changed => "Changed",
-            Self::Unflushed => "Unflushed",
-        }
-    }
-
     /// The error of this interface that a reply names.
     #[must_use]
     pub fn of(error: &str) -> Option<Self> {
         let short = error.strip_prefix(INTERFACE)?.strip_prefix('.')?;
-        Self::ALL.into_iter().find(|name| name.short() == short)
+        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(short)).ok()
     }
 
     /// A varlink error as people read it: those of this interface without its name.
     #[must_use]
-    pub fn shortened(error: String) -> String {
-        Self::of(&error).map_or(error, |name| name.short().into())
+    pub fn shortened(error: &str) -> &str {
+        let short = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.'));
+        short.unwrap_or(error)
     }
 }
 
