@@ -134,20 +134,20 @@ mod tests {
         let start = Instant::now();
         let mut second = WithPermit::new(&config, Box::<HeapMemory>::default());
         second.blocks(8).unwrap();
-        assert!(second.held.is_none() && (5.0..6.0).contains(&start.elapsed().as_secs_f32()));
+        assert!(second.held.is_none() && start.elapsed().as_secs() >= 5);
         drop(first);
         second.blocks(8).unwrap();
         assert!(second.held.is_some());
     }
 
     #[test]
-    fn slots_that_cannot_be_reached_are_gone_without() {
+    fn without_permits_that_can_be_reached_a_hash_is_computed() {
         let (folder, config) = config(1);
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         std::fs::write(folder.path().join("run"), "").unwrap();
         let start = Instant::now();
         let mut memory = WithPermit::new(&config, Box::<HeapMemory>::default());
-        assert!(memory.blocks(8).is_ok() && memory.held.is_none() && start.elapsed().as_secs() < 1);
+        assert!(memory.blocks(8).is_ok() && memory.held.is_none() && start.elapsed() < PATIENCE);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 /// The property stands at [`World::play`].
 #[test]
-fn no_change_of_a_set_file_lets_a_spent_code_in_or_another_users_without_their_hash() {
+fn no_change_of_a_set_file_accepts_a_spent_code_or_another_users_without_their_hash() {
     let world = World::new();
     let accepted = Cell::new([0, 0]);
     let play = |scene: Scene| {

@@ -16,7 +16,7 @@ use backupcodes_tests::{Attempt, CHEAP, as_nobody, built, pam, race_in, sandbox,
 use serde_json::json;
 
 #[test]
-fn a_code_works_once_in_a_host_that_is_not_root() {
+fn a_code_works_once_in_an_application_that_is_not_root() {
     let Some(scene) = Scene::new("") else { return };
     let [first, second] = [&scene.sheet.codes[0], &scene.sheet.codes[1]];
     // The prompt, and that the code is used up.

@@ -388,7 +388,7 @@ fn set_files_are_private_whatever_the_umask() {
 }
 
 #[test]
-fn an_account_made_anew_inherits_no_address_and_is_told_of() {
+fn an_account_that_is_created_again_inherits_no_address_and_is_told_of() {
     let Some(world) = World::new("") else { return };
     world.admin(&["generate", "--email", "old@example.org", &me()]);
     let uid = nix::unistd::geteuid().as_raw();

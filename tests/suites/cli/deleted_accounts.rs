@@ -66,7 +66,7 @@ fn count_a_failure(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn an_account_that_is_deleted_and_made_anew_has_no_codes_whoever_deletes_it() {
+fn an_account_that_is_deleted_and_created_again_has_no_codes_whoever_deletes_it() {
     let Some(machine) = machine() else { return };
     for program in ["userdel", "deluser"] {
         let account = machine.account();

@@ -107,12 +107,12 @@ fn sweep(counts: fn(&Stop) -> bool) {
 }
 
 #[test]
-fn a_check_that_is_killed_where_something_changes_lets_in_by_its_code_at_most_once() {
+fn a_check_that_is_killed_where_something_changes_accepts_its_code_at_most_once() {
     sweep(Stop::changes);
 }
 
 #[test]
 #[ignore = "over a minute: tests/long"]
-fn a_check_that_is_killed_at_any_call_lets_in_by_its_code_at_most_once() {
+fn a_check_that_is_killed_at_any_call_accepts_its_code_at_most_once() {
     sweep(Stop::does_something);
 }

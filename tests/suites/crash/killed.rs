@@ -91,7 +91,7 @@ const LOGINS: usize = 500;
 const THREADS: usize = 4;
 
 #[test]
-fn of_500_logins_with_hosts_deliveries_and_sendmail_killed_at_random_each_has_its_notice() {
+fn of_500_logins_with_applications_deliveries_and_sendmail_killed_at_random_each_has_its_notice() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let postbox = Postbox::of(&world, true);
     let generate = |account: Account| {

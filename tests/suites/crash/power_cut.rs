@@ -28,35 +28,35 @@ use backupcodes_tests::{Sheet, World, built, feed, me, pam, sandbox_of_root, she
 use nix::sys::signal::{Signal, kill};
 
 #[test]
-fn what_let_in_is_spent_and_sets_are_whole_after_a_power_cut_on_ext4() {
+fn what_was_accepted_is_spent_and_sets_are_whole_after_a_power_cut_on_ext4() {
     survives(FileSystem::Ext4, &SHORT);
 }
 
 #[test]
-fn what_let_in_is_spent_and_sets_are_whole_after_a_power_cut_on_xfs() {
+fn what_was_accepted_is_spent_and_sets_are_whole_after_a_power_cut_on_xfs() {
     survives(FileSystem::Xfs, &SHORT);
 }
 
 #[test]
-fn what_let_in_is_spent_and_sets_are_whole_after_a_power_cut_on_btrfs() {
+fn what_was_accepted_is_spent_and_sets_are_whole_after_a_power_cut_on_btrfs() {
     survives(FileSystem::Btrfs, &SHORT);
 }
 
 #[test]
 #[ignore = "over a minute: tests/long"]
-fn what_let_in_is_spent_and_sets_are_whole_after_200_power_cuts_on_ext4() {
+fn what_was_accepted_is_spent_and_sets_are_whole_after_200_power_cuts_on_ext4() {
     survives(FileSystem::Ext4, &LONG);
 }
 
 #[test]
 #[ignore = "over a minute: tests/long"]
-fn what_let_in_is_spent_and_sets_are_whole_after_200_power_cuts_on_xfs() {
+fn what_was_accepted_is_spent_and_sets_are_whole_after_200_power_cuts_on_xfs() {
     survives(FileSystem::Xfs, &LONG);
 }
 
 #[test]
 #[ignore = "over a minute: tests/long"]
-fn what_let_in_is_spent_and_sets_are_whole_after_200_power_cuts_on_btrfs() {
+fn what_was_accepted_is_spent_and_sets_are_whole_after_200_power_cuts_on_btrfs() {
     survives(FileSystem::Btrfs, &LONG);
 }
 

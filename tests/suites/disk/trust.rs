@@ -10,7 +10,7 @@ use backupcodes_tests::level::ERROR;
 use backupcodes_tests::{World, feed, me, pam, refuses, set_mode, text};
 
 #[test]
-fn an_account_made_anew_inherits_nothing() {
+fn an_account_that_is_created_again_inherits_nothing() {
     let Some(world) = World::new("nullok") else { return };
     let sheet = world.generate();
     let uid = nix::unistd::geteuid().as_raw();

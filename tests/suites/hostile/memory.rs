@@ -127,7 +127,7 @@ fn no_codes(world: &World) -> [String; 3] {
 }
 
 #[test]
-fn after_an_attempt_nothing_of_the_answer_is_left_in_the_memory_of_the_host() {
+fn after_an_attempt_nothing_of_the_response_is_left_in_the_memory_of_the_application() {
     let Some(world) = world("", "") else { return };
     nothing_is_left(&world);
     for answer in no_codes(&world) {
@@ -161,7 +161,7 @@ fn nothing_is_left_of_a_code_that_another_module_asked_for() {
 }
 
 #[test]
-fn the_search_above_finds_an_answer_that_the_host_keeps() {
+fn the_search_above_finds_a_response_that_the_application_keeps() {
     let Some(world) = World::of_root("") else { return };
     let sheet = world.generate();
     let answer = &sheet.codes[0];

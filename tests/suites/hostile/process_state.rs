@@ -132,7 +132,7 @@ fn with_few_descriptors_left_it_is_refused_with_a_reason_or_done() {
 }
 
 #[test]
-fn with_little_memory_the_host_lives_and_right_is_not_told_from_wrong() {
+fn with_little_memory_the_application_lives_and_right_is_not_told_from_wrong() {
     let Some(world) = World::new("") else { return };
     world.configure(&format!("[codes]\ncount = 31\n{CHEAP}"));
     let old = world.generate();
@@ -270,7 +270,7 @@ fn two_threads_that_authenticate_at_once() {
 
 /// Limits are the whole process's: what another thread starts meanwhile would keep those that an attempt has lifted.
 #[test]
-fn what_the_host_forks_during_an_attempt_has_the_limits_of_the_host() {
+fn what_the_application_forks_during_an_attempt_has_its_own_limits() {
     let Some(world) = World::new("") else { return };
     let limits = [Condition::SoftLimit(libc::RLIMIT_FSIZE, 0), Condition::SoftLimit(libc::RLIMIT_NOFILE, 64)];
     for round in 0..10 {

@@ -23,7 +23,7 @@ fn answer(terminal: &mut Terminal, password: &str, code: &str) {
 }
 
 #[test]
-fn ssh_with_key_and_code_lets_in_once() {
+fn ssh_with_key_and_code_logs_in_once() {
     let Some(machine) = Machine::new() else { return };
     let (account, sheet) = prepare(&machine, "sshd", "ssh-key");
     let key = machine.key(&account);
@@ -176,7 +176,7 @@ fn sudo_asks_for_password_and_code_of_the_caller() {
 }
 
 #[test]
-fn nullok_lets_users_without_a_set_in_by_password_alone_and_asks_the_others() {
+fn nullok_accepts_the_password_alone_from_users_without_a_set_and_asks_the_others() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("login", "nullok");
     let without = machine.account();

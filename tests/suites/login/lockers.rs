@@ -228,7 +228,7 @@ fn without_a_broker_a_locker_stays_locked_until_there_is_one() {
 }
 
 #[test]
-fn a_host_that_cannot_gain_privileges_takes_a_code_once() {
+fn an_application_that_cannot_gain_privileges_accepts_a_code_once() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("swaylock", "locker-code");
     let (account, sheet) = machine.user();

@@ -143,7 +143,7 @@ impl Drop for Broken {
 }
 
 #[test]
-fn our_faults_let_no_backup_code_in_and_keep_no_verification_code_of_google_authenticator_out() {
+fn our_faults_accept_no_backup_code_and_refuse_no_verification_code_of_google_authenticator() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("sshd", "one-prompt");
     let sshd = machine.sshd("sshd-password");
@@ -160,7 +160,7 @@ fn our_faults_let_no_backup_code_in_and_keep_no_verification_code_of_google_auth
 }
 
 #[test]
-fn our_faults_keep_no_verification_code_of_oath_out() {
+fn our_faults_refuse_no_verification_code_of_oath() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("sshd", "one-prompt-oath");
     let sshd = machine.sshd("sshd-password");
@@ -172,7 +172,7 @@ fn our_faults_keep_no_verification_code_of_oath_out() {
 }
 
 #[test]
-fn nullok_and_an_unknown_option_keep_no_verification_code_out() {
+fn nullok_and_an_unknown_option_refuse_no_verification_code() {
     let Some(machine) = Machine::new() else { return };
     for option in ["nullok", "null_ok"] {
         let changed = block("one-prompt").replace("forward_pass", &format!("{option} forward_pass"));

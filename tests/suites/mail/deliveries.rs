@@ -390,7 +390,7 @@ fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
 
 /// As a program of the broker's unit would be: a sendmail there refuses for good what it would take elsewhere.
 #[test]
-fn in_a_sandbox_where_no_sendmail_works_nothing_is_handed_over_and_all_stays_due() {
+fn in_a_sandbox_where_no_sendmail_works_nothing_is_delivered_and_all_stays_due() {
     let Some(world) = World::of_root("") else { return };
     let postbox = Postbox::of(&world, false);
     world.generate();

@@ -38,7 +38,7 @@ fn due(world: &World) -> u64 {
 }
 
 #[test]
-fn whatever_the_host_is_like_the_notice_goes_out_by_itself() {
+fn in_any_process_state_the_notice_goes_out_by_itself() {
     let Some((world, postbox, sheet)) = world() else { return };
     let states = [
         vec![],
@@ -422,7 +422,7 @@ fn in_su_the_delivery_starts_with_roots_ids_and_without_an_environment() {
 }
 
 #[test]
-fn a_setuid_application_of_an_ordinary_user_gets_back_what_it_lent() {
+fn a_setuid_application_of_an_ordinary_user_gets_its_process_state_back() {
     let Some((world, postbox, sheet)) = world() else { return };
     let Some(application) = world.setuid_application() else { return };
     for (code, capabilities) in sheet.codes.iter().zip(["+all", "-setuid"]) {

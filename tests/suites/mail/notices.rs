@@ -284,7 +284,7 @@ fn a_use_that_is_due_is_told_to_those_who_were_to_be_told_whatever_becomes_of_it
 }
 
 #[test]
-fn a_set_of_an_account_made_anew_is_told_to_nobody_who_had_the_name_before() {
+fn a_set_of_an_account_that_is_created_again_is_told_to_nobody_who_had_the_name_before() {
     let Some((scene, sheet)) = Scene::with_set() else { return };
     scene.use_code(&sheet.codes[0]);
     let uid = nix::unistd::geteuid().as_raw();

@@ -251,7 +251,7 @@ fn what_sendmail_refuses_is_told_to_root_and_rests() {
 }
 
 #[test]
-fn an_address_that_was_refused_is_told_all_once_it_is_set_anew() {
+fn an_address_that_was_refused_is_told_all_once_it_is_set_again() {
     let Some(scene) = Scene::with_four_due() else { return };
     scene.postbox.before("exit 67");
     scene.fails();

@@ -105,7 +105,7 @@ fn what_editors_and_tools_leave_among_the_drop_ins_refuses_nothing() {
 }
 
 #[test]
-fn on_the_host_itself_they_keep_nobody_out_nor_does_a_configuration_that_is_masked() {
+fn on_the_host_itself_they_lock_nobody_out_nor_does_a_configuration_that_is_masked() {
     let Some(machine) = Machine::new() else { return };
     machine.stack("su", "console");
     let [caller, account] = [(); 2].map(|()| machine.account());

@@ -61,7 +61,7 @@ fn a_wrong_code_is_refused() {
 }
 
 #[test]
-fn a_code_of_a_slot_that_does_not_exist_is_refused() {
+fn a_code_with_a_number_that_does_not_exist_is_refused() {
     let Some(world) = World::new("") else { return };
     let many = world.generate();
     assert!(world.admin(&["generate", "--yes", "--count", "3", &me()]).status.success());
@@ -312,7 +312,7 @@ fn no_memory_for_the_hash_is_an_error_not_an_abort() {
 }
 
 #[test]
-fn a_panic_is_an_abort_that_the_host_survives_without_a_word() {
+fn a_panic_is_an_abort_that_the_application_survives_without_a_word() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into(), (&sheet.codes[0]).into()]);
@@ -387,7 +387,7 @@ fn the_source_is_local_for_the_hosts_own_names() {
 }
 
 #[test]
-fn what_the_network_says_cannot_forge_the_log_or_the_mark() {
+fn what_the_network_says_cannot_forge_the_log_or_the_spent_record() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);

@@ -57,7 +57,7 @@ fn a_refused_code_opens_nothing_for_writing_and_takes_no_lock() {
 }
 
 #[test]
-fn the_memory_of_a_hash_is_had_in_a_slot_which_is_free_again_before_the_set_is_locked() {
+fn a_hash_has_its_memory_under_a_permit_that_is_free_again_before_the_set_is_locked() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let calls = attempt(&world, &sheet.codes[0], "write,flock,close,madvise,munmap,pwrite64");
@@ -167,7 +167,7 @@ fn a_removed_set_is_locked_and_its_end_is_flushed() {
 }
 
 #[test]
-fn json_is_out_before_the_set_takes_its_place() {
+fn json_is_out_before_the_set_is_in_place() {
     let Some(world) = World::new("") else { return };
     let arguments = ["generate", "--yes", "--format", "json", &me()];
     let (calls, output) = calls(world.admin_command().args(arguments), "", "write,renameat");
@@ -177,7 +177,7 @@ fn json_is_out_before_the_set_takes_its_place() {
 }
 
 #[test]
-fn a_sheet_in_a_file_is_flushed_before_its_set_takes_its_place() {
+fn a_sheet_in_a_file_is_flushed_before_its_set_is_in_place() {
     let Some(world) = World::new("") else { return };
     let directory = world.path("sheets");
     let directory = directory.to_str().unwrap();

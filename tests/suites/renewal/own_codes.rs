@@ -459,7 +459,7 @@ fn a_broker_of_another_directory_than_the_users_configuration_is_told_of() {
 }
 
 #[test]
-fn a_broker_by_hand_makes_its_folder_and_takes_the_place_of_nothing_but_a_socket() {
+fn a_broker_by_hand_makes_its_folder_and_replaces_nothing_but_a_socket() {
     let Some(mut scene) = Renewal::new() else { return };
     let _ = fs::remove_dir_all("/run/backupcodes");
     scene.restart(&[]);

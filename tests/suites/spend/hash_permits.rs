@@ -127,7 +127,7 @@ impl Drop for Stopped {
 }
 
 #[test]
-fn with_every_slot_held_by_a_stopped_process_a_login_gets_in_after_5_seconds() {
+fn with_every_hash_permit_held_by_a_stopped_process_a_login_works_after_5_seconds() {
     let Some(world) = World::new("") else { return };
     world.configure("[hash]\nmemory_kib = 64\npasses = 1\nconcurrent = 3\n");
     let sheet = world.generate();

@@ -183,7 +183,7 @@ fn a_generate_that_waits_too_long_says_that_its_sheet_is_dead() {
 }
 
 #[test]
-fn a_set_that_moved_while_its_lock_was_waited_for_is_looked_at_anew() {
+fn a_set_that_moved_while_its_lock_was_waited_for_is_looked_at_again() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let moved = world.store().join("moved.toml");
