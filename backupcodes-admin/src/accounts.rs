@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use backupcodes_core::account::Account;
+use backupcodes_core::account::{Account, AccountError};
 use backupcodes_core::store::{FileStore, Store};
 
 use crate::failure::Failure;
@@ -17,6 +17,11 @@ pub(crate) struct Entry {
     home: PathBuf,
     shell: String,
 }
+
+/// What getent(1) said.
+#[derive(Debug, thiserror::Error)]
+#[error("user database does not list its accounts (getent passwd: {0})")]
+pub(crate) struct Unlisted(String);
 
 /// From here on uids are people's, where /etc/login.defs says nothing else: login.defs(5).
 const UID_MIN: u32 = 1000;
@@ -61,10 +66,10 @@ impl Accounts {
         Self(accounts)
     }
 
-    pub(crate) fn find(&self, name: &str) -> Result<Option<Account>, Failure> {
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Account>, AccountError> {
         match self.0.get(name) {
             Some(entry) => Ok(Some(Account { name: name.into(), uid: entry.uid })),
-            None => Ok(Account::by_name(name)?),
+            None => Account::by_name(name),
         }
     }
 
@@ -91,7 +96,7 @@ impl Accounts {
 }
 
 /// Accounts that people log in with, and root: those with a shell, and a uid that is a person's.
-pub(crate) fn that_log_in() -> Result<Vec<String>, Failure> {
+pub(crate) fn that_log_in() -> Result<Vec<String>, Unlisted> {
     let least = least_uid(&std::fs::read_to_string(LOGIN_DEFS).unwrap_or_default());
     Ok(entries()?.into_iter().filter(|entry| entry.logs_in(least)).map(|entry| entry.name).collect())
 }
@@ -136,8 +141,8 @@ fn least_uid(login_defs: &str) -> u32 {
 }
 
 /// All accounts that the database lists. (`getpwent` has no safe form; getent(1) calls it.)
-pub(crate) fn entries() -> Result<Vec<Entry>, Failure> {
-    let failed = |error: String| Failure::Listing(error);
+pub(crate) fn entries() -> Result<Vec<Entry>, Unlisted> {
+    let failed = |error: String| Unlisted(error);
     let output = Command::new("getent").arg("passwd").output().map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         return Err(failed(output.status.to_string()));

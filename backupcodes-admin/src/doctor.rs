@@ -28,8 +28,15 @@ pub(crate) fn findings(named: Option<&Path>, config: Result<Config, ConfigError>
     let root = Path::new("/");
     let mut findings = Vec::new();
     let mut without_set = WithoutSet::new();
-    let people = accounts::that_log_in().unwrap_or_else(|failure| {
-        findings.push(Finding::of_error(Level::Note, "accounts", &failure));
+    let people = accounts::that_log_in().unwrap_or_else(|unlisted| {
+        let message = format!("the {unlisted}: whether users without a set are locked out is not known");
+        findings.push(Finding::new(
+            Level::Note,
+            "accounts",
+            "user database",
+            message,
+            "see nsswitch.conf(5)",
+        ));
         Vec::new()
     });
     let configs = configurations(root, config, &mut findings);
@@ -64,7 +71,7 @@ fn configurations(
     let mut add = |named: Option<PathBuf>, config: Result<Config, ConfigError>, place: &str| match config {
         Ok(config) => drop(configs.insert(named, config)),
         Err(error) => {
-            let mut finding = Finding::of_error(Level::Error, "configuration", &error);
+            let mut finding = Finding::explained(Level::Error, "configuration", error.explanation());
             finding.message.push_str(place);
             findings.push(finding);
         }

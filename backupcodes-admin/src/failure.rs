@@ -10,6 +10,8 @@ use backupcodes_core::store::{ReplaceError, StoreError};
 use nix::errno::Errno;
 use rand::rngs::SysError;
 
+use crate::accounts::Unlisted;
+
 /// How a command ends that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -60,10 +62,8 @@ pub(crate) enum Failure {
     NoGroup { group: String },
     #[error("the user database cannot be asked for a group ({0}); see nsswitch.conf(5)")]
     Groups(Errno),
-    #[error(
-        "the user database does not list its accounts (getent passwd: {0}); give names, or a line each on standard input: -"
-    )]
-    Listing(String),
+    #[error("the {0}; give names, or a line each on standard input: -")]
+    Unlisted(#[from] Unlisted),
     #[error(
         "{path}: {found}; expected a directory that nobody else can write; name another, or one that is not there yet",
         path = .path.display()

@@ -1,11 +1,10 @@
 //! Whose a set is by now: the account that it was made for may have another name or uid, or be gone.
 
-use backupcodes_core::account::Account;
+use backupcodes_core::account::{Account, AccountError};
 use backupcodes_core::set::Label;
 use backupcodes_core::store::{FileStore, Store};
 
 use crate::accounts::Accounts;
-use crate::failure::Failure;
 
 /// What became of the account that a set was made for.
 pub(crate) enum Owner {
@@ -23,7 +22,7 @@ pub(crate) enum Owner {
 
 impl Owner {
     /// The owner of the set with this label, which stands under this name.
-    pub(crate) fn of(accounts: &Accounts, name: &str, label: &Label) -> Result<Self, Failure> {
+    pub(crate) fn of(accounts: &Accounts, name: &str, label: &Label) -> Result<Self, AccountError> {
         let is_misfiled = label.user != name;
         let is_own = |account: &Account| !is_misfiled && label.judge_owner(account).is_ok();
         if let Some(account) = accounts.find(name)?.filter(is_own) {

@@ -3,6 +3,8 @@
 use nix::errno::Errno;
 use nix::unistd::User;
 
+use crate::explanation::Explanation;
+
 /// An account of the user database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -14,8 +16,16 @@ pub struct Account {
 
 /// The user database could not be asked, which proves nothing about any account.
 #[derive(Debug, thiserror::Error)]
-#[error("the user database cannot be read ({0}); see nsswitch.conf(5)")]
+#[error("{}", self.explanation())]
 pub struct AccountError(Errno);
+
+impl AccountError {
+    /// In the parts that its text has.
+    #[must_use]
+    pub fn explanation(&self) -> Explanation {
+        Explanation::new(&"user database", format!("cannot be read ({})", self.0), "see nsswitch.conf(5)")
+    }
+}
 
 impl Account {
     /// The account of this name, or `None` where the database (`getpwnam_r`, so whatever nsswitch.conf names) says that

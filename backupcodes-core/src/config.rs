@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use toml::de::DeValue;
 
 use crate::code::{CodeNumber, LONGEST_SECRET, SHORTEST_SECRET};
+use crate::explanation::Explanation;
 use crate::files::trust::{ShownPath, Untrusted};
 use crate::hash::Cost;
 use crate::mail::address;
@@ -143,9 +144,9 @@ impl Default for Notify {
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.explanation())]
 pub enum ConfigError {
     /// A file that was named is not there, or cannot be read.
-    #[error("{path}: cannot be read ({errno}); expected a configuration file; name another, or none")]
     Unreadable {
         /// The file.
         path: ShownPath,
@@ -153,9 +154,6 @@ pub enum ConfigError {
         errno: Errno,
     },
     /// A link that somebody wanted read.
-    #[error(
-        "{path}: cannot be read ({errno}), a link that leads nowhere; remove it, or point it at what is to be read"
-    )]
     LeadsNowhere {
         /// The link.
         path: ShownPath,
@@ -163,16 +161,35 @@ pub enum ConfigError {
         errno: Errno,
     },
     /// A file that somebody else may have written.
-    #[error(transparent)]
     Untrusted(#[from] Untrusted),
     /// Not TOML, or not a key or value of ours.
-    #[error("{path}: {reason}; see backupcodes.conf(5)")]
     Bad {
         /// The file.
         path: ShownPath,
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl ConfigError {
+    /// In the parts that its text has.
+    #[must_use]
+    pub fn explanation(&self) -> Explanation {
+        match self {
+            Self::Unreadable { path, errno } => Explanation::new(
+                path,
+                format!("cannot be read ({errno}); expected a configuration file"),
+                "name another, or none",
+            ),
+            Self::LeadsNowhere { path, errno } => Explanation::new(
+                path,
+                format!("cannot be read ({errno}), a link that leads nowhere"),
+                "remove it, or point it at what is to be read",
+            ),
+            Self::Untrusted(untrusted) => untrusted.explanation(),
+            Self::Bad { path, reason } => Explanation::new(path, reason, "see backupcodes.conf(5)"),
+        }
+    }
 }
 
 impl Config {

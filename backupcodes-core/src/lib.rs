@@ -11,6 +11,7 @@ pub mod account;
 pub mod clock;
 pub mod code;
 pub mod config;
+pub mod explanation;
 pub mod file_name;
 pub mod files;
 pub mod hash;

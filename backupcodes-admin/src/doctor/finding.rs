@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use backupcodes_core::explanation::Explanation;
 use serde::Serialize;
 
 /// How bad it is.
@@ -43,12 +44,10 @@ impl Finding {
         Self { level, check, subject, message, remedy }
     }
 
-    /// Of an error, whose text is `SUBJECT: MESSAGE; REMEDY` as that of all errors here.
-    pub(crate) fn of_error(level: Level, check: &'static str, error: &dyn fmt::Display) -> Self {
-        let text = error.to_string();
-        let (subject, rest) = text.split_once(": ").unwrap_or(("", &text));
-        let (message, remedy) = rest.rsplit_once("; ").unwrap_or((rest, ""));
-        Self::new(level, check, subject, message, remedy)
+    /// Of an error.
+    pub(crate) fn explained(level: Level, check: &'static str, explanation: Explanation) -> Self {
+        let Explanation { subject, message, remedy } = explanation;
+        Self { level, check, subject, message, remedy }
     }
 }
 

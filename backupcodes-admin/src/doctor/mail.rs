@@ -41,7 +41,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         }
         // Of a directory that cannot be read, others have told.
         Err(FileError::NoDirectory(_)) => {}
-        Err(error) => findings.push(Finding::of_error(Level::Error, "outbox", &error)),
+        Err(error) => findings.push(Finding::explained(Level::Error, "outbox", error.explanation())),
     }
     findings
 }

@@ -25,12 +25,12 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>)
         Throttle::new(config)
             .counted()
             .err()
-            .map(|error| Finding::of_error(Level::Error, "runtime-directory", &error)),
+            .map(|error| Finding::explained(Level::Error, "runtime-directory", error.explanation())),
     );
     let users = match store.users() {
         Ok(users) => users,
         Err(error) => {
-            found.findings.push(Finding::of_error(Level::Error, "directory", &error));
+            found.findings.push(Finding::explained(Level::Error, "directory", error.explanation()));
             return (found.findings, None);
         }
     };
@@ -183,7 +183,7 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
     let sets = match host.store.read_all(users) {
         Ok(sets) => sets,
         Err(error) => {
-            found.findings.push(Finding::of_error(Level::Error, "directory", &error));
+            found.findings.push(Finding::explained(Level::Error, "directory", error.explanation()));
             return found;
         }
     };
@@ -192,7 +192,7 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
             Ok(Some(set)) => set,
             Ok(None) => continue,
             Err(error) => {
-                found.findings.push(Finding::of_error(Level::Error, "set-unreadable", &error));
+                found.findings.push(Finding::explained(Level::Error, "set-unreadable", error.explanation()));
                 continue;
             }
         };
@@ -210,7 +210,9 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
             found.late.push(user.clone());
         }
         match Owner::of(host.accounts, user, &set.label) {
-            Err(failure) => found.findings.push(Finding::of_error(Level::Warning, "accounts", &failure)),
+            Err(failure) => {
+                found.findings.push(Finding::explained(Level::Warning, "accounts", failure.explanation()));
+            }
             Ok(Owner::Misfiled(account)) => {
                 let Misfiled { file, is_error, message, remedy } =
                     Misfiled::look(&host.config.directory, user, account.as_ref(), &set.label);

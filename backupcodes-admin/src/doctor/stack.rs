@@ -186,9 +186,9 @@ impl<'a> Judge<'a> {
     fn options(&mut self, level: Level, consequence: &str) {
         for (_, entry) in ours(self.stack) {
             let unknown = ours::unknown_options(entry);
-            let Some((_, complaint)) = unknown.first() else { continue };
-            let named: Vec<String> = unknown.iter().map(|(argument, _)| format!("{argument:?}")).collect();
-            self.add(&entry.place, drafts::unknown_option(level, &named.join(", "), consequence, complaint));
+            if !unknown.is_empty() {
+                self.add(&entry.place, drafts::unknown_options(level, &unknown, consequence));
+            }
         }
     }
 

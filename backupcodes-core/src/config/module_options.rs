@@ -63,12 +63,12 @@ impl Options {
     }
 }
 
+/// All arguments, in words.
+pub const KNOWN: &str = "conf=/PATH, prompt=TEXT, echo, nullok, try_first_pass, use_first_pass, forward_pass, quiet or debug \
+                         (an argument with spaces stands in brackets: [prompt=Backup code: ])";
+
 fn unknown(argument: &str) -> String {
-    format!(
-        "unknown module argument {argument:?}; expected conf=/PATH, prompt=TEXT, echo, nullok, try_first_pass, \
-         use_first_pass, forward_pass, quiet or debug (an argument with spaces stands in brackets: \
-         [prompt=Backup code: ]); mend the line in the PAM stack"
-    )
+    format!("unknown module argument {argument:?}; expected {KNOWN}; fix the line in the PAM stack")
 }
 
 #[cfg(test)]

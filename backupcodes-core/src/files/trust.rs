@@ -9,6 +9,7 @@ use nix::sys::stat::SFlag;
 use nix::sys::uio::pread;
 use nix::unistd::geteuid;
 
+use crate::explanation::Explanation;
 use crate::files::stat::{Stat, stat, stat_in};
 use crate::visible::is_hidden;
 
@@ -20,7 +21,7 @@ pub(crate) const CAREFUL: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).unio
 
 /// A file or directory that must not be used as it is.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {found}; expected {expected}; {way_out}", way_out = .remedy.replace("PATH", &.path.to_string()))]
+#[error("{}", self.explanation())]
 pub struct Untrusted {
     pub(crate) path: ShownPath,
     found: String,
@@ -29,6 +30,16 @@ pub struct Untrusted {
     remedy: &'static str,
     /// Nothing is wrong but that it has another name: what it holds is good, and must not be thrown away.
     pub(crate) is_only_linked: bool,
+}
+
+impl Untrusted {
+    /// In the parts that its text has.
+    #[must_use]
+    pub fn explanation(&self) -> Explanation {
+        let Self { path, found, expected, remedy, .. } = self;
+        let remedy = remedy.replace("PATH", &path.to_string());
+        Explanation::new(path, format!("{found}; expected {expected}"), remedy)
+    }
 }
 
 /// A path that shows itself without hidden characters.

@@ -4,6 +4,7 @@ use rand::TryCryptoRng;
 
 use crate::account::Account;
 use crate::clock::Time;
+use crate::explanation::Explanation;
 
 /// What is known of a set beside its codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +51,7 @@ impl Label {
 
 /// The set was made for another account than the one that has its name now.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "set {set} was made for {user} with uid {uid}; expected {name} with uid {account_uid}, as the account is now; \
-     an account that was made anew wants a new set: backupcodes-admin generate {name}",
-    name = account.name,
-    account_uid = account.uid
-)]
+#[error("{}", self.explanation())]
 pub struct Stale {
     /// The id of the set.
     pub set: String,
@@ -65,4 +61,19 @@ pub struct Stale {
     pub uid: u32,
     /// The account that was looked for.
     pub account: Account,
+}
+
+impl Stale {
+    /// In the parts that its text has.
+    #[must_use]
+    pub fn explanation(&self) -> Explanation {
+        let Self { set, user, uid, account: Account { name, uid: account_uid } } = self;
+        Explanation::new(
+            name,
+            format!(
+                "set {set} was made for {user} with uid {uid}; expected {name} with uid {account_uid}, as the account is now"
+            ),
+            format!("if the account was created again, make a new set: backupcodes-admin generate {name}"),
+        )
+    }
 }

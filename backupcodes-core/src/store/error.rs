@@ -1,6 +1,7 @@
 //! Why a set cannot be read, spent from or replaced: each error says what was found, what was expected, and what to do.
 
 use crate::account::Account;
+use crate::explanation::Explanation;
 use crate::files::{FileError, ShownPath};
 use crate::set::{BadSet, Stale};
 
@@ -11,9 +12,7 @@ pub enum StoreError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is not a set.
-    #[error(
-        "{path}: not a set of codes: {reason}; expected what backupcodes-admin generate writes; make a new set with it"
-    )]
+    #[error("{}", self.explanation())]
     Corrupt {
         /// The file.
         path: ShownPath,
@@ -24,13 +23,7 @@ pub enum StoreError {
     #[error(transparent)]
     Stale(#[from] Stale),
     /// The account has no set, and its uid has one under another name.
-    #[error(
-        "{name}: no set, but set {set} is {user}'s, of the same uid {uid}; expected one name; where the account was renamed: \
-         backupcodes-admin rename {user} {name}; where {user} is somebody who is gone: backupcodes-admin revoke {user}; else \
-         {name} needs a set too: backupcodes-admin generate {name}",
-        name = account.name,
-        uid = account.uid
-    )]
+    #[error("{}", self.explanation())]
     OtherName {
         /// The id of the set.
         set: String,
@@ -42,6 +35,28 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// In the parts that its text has.
+    #[must_use]
+    pub fn explanation(&self) -> Explanation {
+        match self {
+            Self::File(error) => error.explanation(),
+            Self::Corrupt { path, reason } => Explanation::new(
+                path,
+                format!("not a set of codes: {reason}; expected what backupcodes-admin generate writes"),
+                "make a new set with it",
+            ),
+            Self::Stale(stale) => stale.explanation(),
+            Self::OtherName { set, user, account: Account { name, uid } } => Explanation::new(
+                name,
+                format!("no set, but set {set} is {user}'s, of the same uid {uid}; expected one name"),
+                format!(
+                    "where the account was renamed: backupcodes-admin rename {user} {name}; where {user} is somebody who is gone: \
+                     backupcodes-admin revoke {user}; else {name} needs a set too: backupcodes-admin generate {name}"
+                ),
+            ),
+        }
+    }
+
     /// Whether what is there is no set and may be replaced by one. What cannot be reached may not, nor a set whose codes are good
     /// once its other name is gone.
     #[must_use]

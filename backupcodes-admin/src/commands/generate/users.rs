@@ -37,7 +37,7 @@ fn members(group: &str) -> Result<Vec<String>, Failure> {
             "the user database does not list its accounts: those whose own group is {group}, and whom the group does not list, \
              are left out; give their names"
         )),
-        Err(failure) => return Err(failure),
+        Err(unlisted) => return Err(unlisted.into()),
     }
     names.sort_unstable();
     names.dedup();

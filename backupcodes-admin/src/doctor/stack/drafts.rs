@@ -1,5 +1,6 @@
 //! What is said of a line.
 
+use backupcodes_core::config::module_options::KNOWN;
 use pam_stack::{Entry, Fault, Place};
 
 use crate::doctor::finding::Level;
@@ -211,9 +212,10 @@ pub(super) fn lets_in_unasked(entry: &Entry, is_always_true: bool) -> Draft {
     Draft { level, check: "let-in-unasked", message, remedy }
 }
 
-pub(super) fn unknown_option(level: Level, named: &str, consequence: &str, complaint: &str) -> Draft {
-    let message = format!("unknown option {named}: {consequence}");
-    let remedy = complaint.split_once("; ").map_or(complaint, |(_, remedy)| remedy).into();
+pub(super) fn unknown_options(level: Level, unknown: &[&str], consequence: &str) -> Draft {
+    let named: Vec<String> = unknown.iter().map(|argument| format!("{argument:?}")).collect();
+    let message = format!("unknown option {}: {consequence}", named.join(", "));
+    let remedy = format!("expected {KNOWN}; fix the line");
     Draft { level, check: "unknown-option", message, remedy }
 }
 

@@ -67,10 +67,10 @@ pub(crate) fn options(entry: &Entry) -> Options {
     Options::parse(&arguments(entry)).0
 }
 
-/// Arguments that the module does not know, each with what it would log.
-pub(crate) fn unknown_options(entry: &Entry) -> Vec<(String, String)> {
+/// Arguments that the module does not know.
+pub(crate) fn unknown_options(entry: &Entry) -> Vec<&str> {
     let judged = arguments(entry).into_iter().zip(entry.arguments());
-    judged.filter_map(|(c, text)| Some((text.clone(), Options::parse(&[c]).1.err()?))).collect()
+    judged.filter(|(c, _)| Options::parse(&[c]).1.is_err()).map(|(_, text)| text.as_str()).collect()
 }
 
 fn arguments(entry: &Entry) -> Vec<CString> {
