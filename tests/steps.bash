@@ -124,9 +124,10 @@ build() {
 }
 
 # The suites and their programs lie beside what they test, and need none of the time that goes into making that small.
+# of_suites COMMAND [ARGUMENT...]: of cargo's.
 of_suites() {
     CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-        cargo "$@" --release --locked --package backupcodes-tests
+        cargo "$1" --release --locked --package backupcodes-tests "${@:2}"
 }
 
 build_suites() {
