@@ -26,7 +26,6 @@ type Mounts = BTreeMap<PathBuf, bool>;
 
 impl<'a> Homes<'a> {
     pub(super) fn new(accounts: &'a Accounts) -> Self {
-        let is_local = |mount: &Mount| LOCAL.contains(&&*mount.kind);
         let mounts = Mount::all().into_iter().map(|mount| (mount.point.clone(), is_local(&mount)));
         Self { of: accounts.homes(), mounts: mounts.collect() }
     }
@@ -37,6 +36,10 @@ impl<'a> Homes<'a> {
         // root's home is as old as the host is, or as its last move.
         if account.uid == 0 { None } else { made(home, account.uid, &self.mounts) }
     }
+}
+
+fn is_local(mount: &Mount) -> bool {
+    LOCAL.contains(&&*mount.kind)
 }
 
 fn made(home: &Path, uid: u32, mounts: &Mounts) -> Option<SystemTime> {
@@ -78,6 +81,21 @@ mod tests {
         assert_eq!(made(&home.join("file"), uid, &local), None);
         for remote in [home.clone(), folder.path().join("home"), folder.path().into()] {
             assert_eq!(made(&home, uid, &Mounts::from([(remote.clone(), false)])), None, "{remote:?}");
+        }
+    }
+
+    #[test]
+    fn disks_of_this_host_are_told_from_others() {
+        for (kind, expected) in [
+            ("ext4", true),
+            ("btrfs", true),
+            ("nfs4", false),
+            ("autofs", false),
+            ("cifs", false),
+            ("fuse.sshfs", false),
+        ] {
+            let line = format!("36 35 98:0 / /home rw,noatime shared:1 - {kind} source rw");
+            assert_eq!(is_local(&Mount::parse(&line).unwrap()), expected, "{kind}");
         }
     }
 }
