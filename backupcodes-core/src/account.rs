@@ -1,4 +1,4 @@
-//! Who logs in, as the user database tells it.
+//! Accounts of the user database.
 
 use nix::errno::Errno;
 use nix::unistd::User;
@@ -8,13 +8,13 @@ use crate::explanation::Explanation;
 /// An account of the user database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// `pw_name`: the name as the database gives it, which may differ from the name that was typed.
+    /// `pw_name`: the name in the database, which may differ from the name that the user typed.
     pub name: String,
     /// `pw_uid`.
     pub uid: u32,
 }
 
-/// The user database could not be asked, which proves nothing about any account.
+/// The user database cannot be read, which proves nothing about any account.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.explanation())]
 pub struct AccountError(Errno);
@@ -28,8 +28,7 @@ impl AccountError {
 }
 
 impl Account {
-    /// The account of this name, or `None` where the database (`getpwnam_r`, so whatever nsswitch.conf names) says that
-    /// there is none.
+    /// The account of this name, or `None` if the database (`getpwnam_r`, all sources of nsswitch.conf) has none.
     ///
     /// # Errors
     /// [`AccountError`].
@@ -37,7 +36,7 @@ impl Account {
         Self::of(User::from_name(name))
     }
 
-    /// The account of this uid, or `None` likewise. Of several of one uid, the database gives one.
+    /// The account of this uid, or `None`. If several accounts share the uid, the database chooses one.
     ///
     /// # Errors
     /// [`AccountError`].
@@ -48,7 +47,7 @@ impl Account {
     fn of(found: Result<Option<User>, Errno>) -> Result<Option<Self>, AccountError> {
         match found {
             Ok(found) => Ok(found.map(|user| Self { name: user.name, uid: user.uid.as_raw() })),
-            // getpwnam(3): sources of nsswitch.conf say "not found" with these two as well.
+            // getpwnam(3): some sources of nsswitch.conf report "not found" with these.
             Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
             Err(error) => Err(AccountError(error)),
         }

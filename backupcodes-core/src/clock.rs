@@ -1,17 +1,17 @@
-//! The time of day. Rules take it as a parameter, so that they are tested without waiting.
+//! The time of day. Rules take it as a parameter, so tests need not wait.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The last second that can be written: of the year 9999, or of 32-bit time where addresses have 32 bits.
+/// The last supported second: the end of the year 9999, or of 32-bit time on 32-bit machines.
 const LAST: u64 = if cfg!(target_pointer_width = "32") { 0x7FFF_FFFF } else { 253_402_300_799 };
 
-/// A whole second of UTC since 1970, written as RFC 3339: `2026-11-24T02:00:00Z`.
+/// Whole seconds since 1970 in UTC, shown as RFC 3339: `2026-11-24T02:00:00Z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(u64);
 
 impl Time {
-    /// So many seconds since 1970-01-01T00:00:00Z, or the last that can be written.
+    /// This many seconds since 1970-01-01T00:00:00Z, or the last supported second.
     #[must_use]
     pub fn of_seconds(seconds: u64) -> Self {
         Self(seconds.min(LAST))
@@ -25,7 +25,7 @@ impl Time {
 }
 
 impl From<SystemTime> for Time {
-    /// Cuts the fraction of the second. A clock that stands before 1970 or past 9999 is taken for the nearest of both.
+    /// Drops the fraction of the second. A clock before 1970 or after 9999 becomes the nearer limit.
     fn from(time: SystemTime) -> Self {
         Self(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().min(LAST)))
     }
@@ -46,15 +46,15 @@ impl FromStr for Time {
     }
 }
 
-/// The time of the machine.
+/// The current time.
 #[must_use]
 pub fn now() -> Time {
     precise().into()
 }
 
-/// The same with its fraction of a second, as files have it.
+/// The current time with the fraction of the second, as file timestamps have it.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub fn precise() -> SystemTime {
     SystemTime::now()
 }

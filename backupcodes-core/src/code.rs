@@ -1,6 +1,6 @@
 //! A backup code: number, secret and check character, `3XXXX-XXXXX-XXXXC`.
 //!
-//! The first character is the code's number on the sheet, the last one a check character, and the secret is between
+//! The first character is the code's number on the sheet, the last one is a check character, and the secret is between
 //! them. All are digits of Crockford's base32, which has no I, L, O and U.
 
 mod number;
@@ -10,16 +10,16 @@ use rand::TryCryptoRng;
 use zeroize::Zeroizing;
 
 pub use self::number::CodeNumber;
-use crate::code::typed::{NOTHING, Typed, plain};
+use crate::code::typed::{SEPARATOR, Typed, plain};
 
-/// Fewest characters of a secret: 13 of 5 bits are 65 bits; NIST SP 800-63B-4 asks 64 of saved recovery codes.
+/// The fewest characters of a secret: 13 of 5 bits are 65 bits. NIST SP 800-63B-4 requires 64 of saved recovery codes.
 pub const SHORTEST_SECRET: usize = 13;
-/// Most characters of a secret: 26 of 5 bits are 130 bits.
+/// The most characters of a secret: 26 of 5 bits are 130 bits.
 pub const LONGEST_SECRET: usize = 26;
 
 /// Crockford's base32 digits by value.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Characters beside the secret: the number and the check character.
+/// Characters around the secret: the number and the check character.
 const FRAME: usize = 2;
 const SHORTEST: usize = SHORTEST_SECRET + FRAME;
 const LONGEST: usize = LONGEST_SECRET + FRAME;
@@ -28,23 +28,23 @@ const LONGEST_NUMBER: usize = 2;
 /// Characters between two dashes on the sheet.
 const GROUP: usize = 5;
 
-/// A code that is one by shape and check character. It wipes itself, and has no `Debug`.
+/// A code with a valid shape and check character. It is zeroized on drop, and has no `Debug`.
 pub struct Code {
     number: CodeNumber,
-    /// Canonical digits, all of them: this is what is hashed.
+    /// All digits in canonical form: the input of the hash.
     text: Zeroizing<Vec<u8>>,
 }
 
-/// What was typed is not a code by shape or check character: a typing error, or something else entirely, such as a
-/// password. It must not be logged.
+/// The response lacks the shape or check character of a code: it is mistyped, or something else, such as a password. It must
+/// not be logged.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 impl Code {
-    /// A new code for `number` with `secret_length` random characters (kept within 13..=26) of 5 bits each.
+    /// A new code for `number` with `secret_length` random characters (clamped to 13..=26) of 5 bits each.
     ///
     /// # Errors
-    /// The random number generator's own.
+    /// The error of the random number generator.
     pub fn generate<R: TryCryptoRng>(
         number: CodeNumber,
         secret_length: usize,
@@ -55,7 +55,7 @@ impl Code {
         if let [first, secret @ .., check] = values.as_mut_slice() {
             rng.try_fill_bytes(secret)?;
             *first = number.get();
-            // 256 is a multiple of 32: the low five bits of a random byte are random without bias.
+            // 256 is a multiple of 32, so the low five bits of a random byte have no bias.
             secret.iter_mut().for_each(|value| *value &= 31);
             let sum = weighted_sum(std::iter::once(*first).chain(secret.iter().copied()));
             *check = times_alpha(sum) ^ WHOLE;
@@ -63,29 +63,28 @@ impl Code {
         Ok(Self { number, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
     }
 
-    /// Reads what was typed. Case does not matter, nor does what cannot be part of a code (see [`crate::code::typed`]); O is
-    /// read as 0, I and L as 1. The code's own number on the sheet may stand in front, with something between the two:
-    /// `3. 3XXXX-XXXXX-XXXXC`.
+    /// Reads a response. Case and characters that cannot be part of a code (see [`crate::code::typed`]) do not matter; O reads
+    /// as 0, I and L as 1. The code's own number on the sheet may precede it, with a separator: `3. 3XXXX-XXXXX-XXXXC`.
     ///
     /// # Errors
-    /// [`Malformed`] for all that is not a code by shape and check character.
-    pub fn parse(answer: &[u8]) -> Result<Self, Malformed> {
-        let answer = std::str::from_utf8(answer).map_err(|_| Malformed)?;
-        // Reserved in full, so that no copy of it is left behind by growing.
+    /// [`Malformed`] without the shape and check character of a code.
+    pub fn parse(response: &[u8]) -> Result<Self, Malformed> {
+        let response = std::str::from_utf8(response).map_err(|_| Malformed)?;
+        // Reserved in full, so that growing leaves no copy in memory.
         let mut values = Zeroizing::new(Vec::with_capacity(LONGEST_NUMBER + LONGEST));
-        let mut in_front = 0;
-        for c in Typed(answer).map(plain) {
-            if c == NOTHING {
-                in_front = if in_front == 0 { values.len() } else { in_front };
+        let mut prefix = 0;
+        for c in Typed(response).map(plain) {
+            if c == SEPARATOR {
+                prefix = if prefix == 0 { values.len() } else { prefix };
             } else if values.len() == values.capacity() {
                 return Err(Malformed);
             } else {
                 values.push(value(c).ok_or(Malformed)?);
             }
         }
-        // First, since 12 and 24 in front of a code make a longer one whose check character is right.
-        let (front, rest) = values.split_at_checked(in_front).unwrap_or((&[], &values));
-        match (number_in_front(front), Self::of(rest)) {
+        // This comes first: 12 or 24 before a code makes a longer code with a correct check character.
+        let (front, rest) = values.split_at_checked(prefix).unwrap_or((&[], &values));
+        match (sheet_number(front), Self::of(rest)) {
             (Some(number), Ok(code)) if code.number.get() == number => Ok(code),
             (Some(_), Ok(_)) => Err(Malformed),
             _ => Self::of(&values),
@@ -101,19 +100,19 @@ impl Code {
         Ok(Self { number, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
     }
 
-    /// The number that the code names.
+    /// The code's number in its set.
     #[must_use]
     pub const fn number(&self) -> CodeNumber {
         self.number
     }
 
-    /// What is hashed: the canonical digits without dashes.
+    /// The input of the hash: the canonical digits without dashes.
     #[must_use]
     pub fn secret(&self) -> &[u8] {
         &self.text
     }
 
-    /// The code as the sheet shows it, in groups of five.
+    /// The code as printed on the sheet, in groups of five.
     #[must_use]
     pub fn for_sheet(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(self.text.len().saturating_mul(2)));
@@ -127,8 +126,8 @@ impl Code {
     }
 }
 
-/// The number of a code on the sheet, as it may stand in front.
-fn number_in_front(front: &[u8]) -> Option<u8> {
+/// The number on the sheet that may precede a code.
+fn sheet_number(front: &[u8]) -> Option<u8> {
     match *front {
         [ones @ 0..=9] => Some(ones),
         [tens @ 0..=9, ones @ 0..=9] => tens.checked_mul(10)?.checked_add(ones),
@@ -136,15 +135,15 @@ fn number_in_front(front: &[u8]) -> Option<u8> {
     }
 }
 
-/// Σ α^(n-1-i)·c_i over GF(32), by Horner's rule. Over a whole code it is [`WHOLE`].
+/// Σ α^(n-1-i)·c_i over GF(32), by Horner's rule. For a whole code it is [`WHOLE`].
 ///
-/// α is primitive, so over up to 31 characters all weights differ and none is 0. One wrong character e changes the
-/// sum by α^k·e ≠ 0, and swapping characters a ≠ b by (α^j - α^k)·(a - b) ≠ 0: both always show.
+/// α is primitive, so all weights of up to 31 characters differ and none is 0. An error e in one character changes the sum
+/// by α^k·e ≠ 0, and a swap of characters a ≠ b by (α^j - α^k)·(a - b) ≠ 0: both are always detected.
 fn weighted_sum(values: impl Iterator<Item = u8>) -> u8 {
     values.fold(0, |sum, value| times_alpha(sum) ^ value)
 }
 
-/// Not 0, so that a 0 added at the end shows as well.
+/// Not 0, so that an appended 0 is detected as well.
 const WHOLE: u8 = 1;
 
 /// α·`value` in GF(32) with x⁵ + x² + 1, in which α = x is primitive.
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_read_back_for_every_slot_and_length() {
+    fn a_printed_code_reads_back_for_every_number_and_length() {
         for number in 1..=CodeNumber::MOST {
             for length in SHORTEST_SECRET..=LONGEST_SECRET {
                 let code = fresh(number, length);
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_code_is_three_groups_of_five_and_begins_with_its_slot() {
+    fn the_usual_code_is_three_groups_of_five_and_begins_with_its_number() {
         let sheet = fresh(10, SHORTEST_SECRET).for_sheet();
         assert_eq!(sheet.split('-').map(str::len).collect::<Vec<_>>(), [5, 5, 5]);
         assert!(sheet.starts_with('A'));
@@ -202,8 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn a_person_may_type_it_their_way() {
-        // 1 and 0 may be typed as the letters that look like them.
+    fn a_code_is_accepted_with_other_case_spaces_and_lookalikes() {
+        // A code with a 1 and a 0, which have lookalike letters.
         let code = loop {
             let code = fresh(1, SHORTEST_SECRET);
             if code.secret().contains(&b'0') {
@@ -225,13 +224,13 @@ mod tests {
         }
     }
 
-    /// What is hashed of an answer that is a code.
-    fn read(answer: &str) -> Option<Vec<u8>> {
-        Code::parse(answer.as_bytes()).ok().map(|code| code.secret().to_vec())
+    /// The secret of a response that is a code.
+    fn read(response: &str) -> Option<Vec<u8>> {
+        Code::parse(response.as_bytes()).ok().map(|code| code.secret().to_vec())
     }
 
     #[test]
-    fn a_person_may_paste_it_with_what_comes_along() {
+    fn a_code_is_accepted_with_quotes_dashes_and_other_pasted_characters() {
         let code = fresh(3, SHORTEST_SECRET);
         let sheet = code.for_sheet();
         let other_digits = |zero: u32| -> String {
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_on_the_sheet_may_stand_in_front_of_its_own_code_alone() {
+    fn the_number_on_the_sheet_may_precede_only_its_own_code() {
         for number in 1..=CodeNumber::MOST {
             for length in [SHORTEST_SECRET, 15, LONGEST_SECRET] {
                 let code = fresh(number, length);
@@ -302,28 +301,28 @@ mod tests {
                     "0{} ",
                     "{}\u{fe0f}\u{20e3} ",
                 ] {
-                    let in_front = |number: u8| front.replace("{}", &number.to_string());
+                    let prefix = |number: u8| front.replace("{}", &number.to_string());
                     for typed in [&*sheet, &sheet.replace('-', " "), &sheet.replace('-', "")] {
                         if number < 10 || !front.starts_with('0') {
-                            let typed = in_front(number) + typed;
+                            let typed = prefix(number) + typed;
                             assert_eq!(read(&typed), Some(code.secret().to_vec()), "{typed}");
                         }
                         for other in (0..=99).filter(|&other| other != number) {
-                            let typed = in_front(other) + typed;
+                            let typed = prefix(other) + typed;
                             assert_eq!(read(&typed), None, "{typed}");
                         }
                     }
                 }
                 assert_eq!(read(&format!("{number} {number} {}", *sheet)), None, "twice");
-                // Beside 12 and 24, what is there is no longer code.
+                // Only 12 and 24 make a longer code.
                 let is_longer = [12, 24].contains(&number) && length + 2 <= LONGEST_SECRET;
-                assert_eq!(read(&format!("{number}{}", *sheet)).is_some(), is_longer, "nothing between");
+                assert_eq!(read(&format!("{number}{}", *sheet)).is_some(), is_longer, "without a separator");
             }
         }
     }
 
     #[test]
-    fn every_single_wrong_character_and_every_swap_of_neighbours_is_caught() {
+    fn every_wrong_character_and_every_swap_of_neighbours_is_detected() {
         for length in [SHORTEST_SECRET, 20, LONGEST_SECRET] {
             let text = fresh(31, length).secret().to_vec();
             for at in 0..text.len() {
@@ -342,10 +341,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_code_is_malformed() {
+    fn everything_else_is_malformed() {
         let code = fresh(1, SHORTEST_SECRET);
         let text = String::from_utf8(code.secret().to_vec()).unwrap();
-        let number_zero = [vec![b'0'; SHORTEST - 1], vec![b'1']].concat(); // only the number gives it away
+        let number_zero = [vec![b'0'; SHORTEST - 1], vec![b'1']].concat(); // only the number is wrong
         for wrong in [
             "",
             " ",
@@ -376,7 +375,7 @@ mod tests {
         for lost in [0xa0, 0x96, 0xff] {
             assert!(Code::parse(&[text.as_bytes(), &[lost]].concat()).is_err(), "{lost:x}");
         }
-        // Each of these looks like the letter or digit.
+        // Each of these looks like a digit of the code.
         let code = loop {
             let code = fresh(1, LONGEST_SECRET).secret().to_vec();
             if b"0ABCEHKMPTX".iter().all(|digit| code.contains(digit)) {
@@ -400,7 +399,7 @@ mod tests {
                 seen[usize::from(value(char::from(byte)).unwrap())] += 1;
             }
         }
-        // 52,000 digits: 1,625 of each are expected, with a standard deviation of 40; six of them are never seen.
+        // 52,000 digits: 1,625 of each expected, standard deviation 40; a deviation of six never occurs.
         assert!(seen.iter().all(|&count| (1_385..=1_865).contains(&count)), "{seen:?}");
     }
 }

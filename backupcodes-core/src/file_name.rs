@@ -1,9 +1,9 @@
-//! File names made of names from outside: users, services, sources. None can leave its place.
+//! File names made of untrusted names: users, services, sources. No name can leave its directory.
 
 use std::fmt::Write;
 
-/// `text` as a file name, or a part of one: bytes outside `[A-Za-z0-9_.-]` and a leading dot become `%XX`. It is cut
-/// before it has more than `most` bytes.
+/// `text` as a file name, or part of one: bytes outside `[A-Za-z0-9_.-]` and a leading dot become `%XX`. The result is cut
+/// to at most `most` bytes.
 #[must_use]
 pub fn escaped(text: &str, most: usize) -> String {
     let mut name = String::with_capacity(text.len());
@@ -23,7 +23,7 @@ pub fn escaped(text: &str, most: usize) -> String {
     name
 }
 
-/// The text that [`escaped`] makes this name of, where there is one.
+/// The text whose [`escaped`] form is `name`, if one exists.
 pub(crate) fn unescaped(name: &str) -> Option<String> {
     let mut rest = name.bytes();
     let mut bytes = Vec::new();
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_leave_their_place_and_read_back() {
+    fn names_cannot_leave_their_directory_and_read_back() {
         for (text, name) in [
             ("alice", "alice"),
             ("a.b-c_D9", "a.b-c_D9"),

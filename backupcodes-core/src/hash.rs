@@ -1,7 +1,6 @@
-//! Argon2id hashes of codes, kept as PHC strings: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<tag>`.
+//! Argon2id hashes of codes, stored as PHC strings: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<tag>`.
 //!
-//! The memory that a run fills is a parameter ([`Memory`]): a login takes fresh huge pages, a bulk run keeps one
-//! piece for all of its codes.
+//! The memory of a run is a parameter ([`Memory`]): a login takes fresh huge pages, a bulk run reuses one buffer for all codes.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
@@ -15,16 +14,16 @@ const SALT: usize = 16;
 /// Bytes of a tag: RFC 9106, section 4, recommends 32.
 const TAG: usize = 32;
 
-/// What one run costs.
+/// The cost of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    // Within this crate the configuration fills them in one by one, and checks them before it lets them out.
+    // The configuration sets them one by one, and checks them before anyone else sees them.
     pub(crate) memory_kib: u32,
     pub(crate) passes: u32,
     pub(crate) lanes: u32,
 }
 
-/// These costs are outside what Argon2id (RFC 9106, section 3.1) or a login can take.
+/// A cost outside the limits of Argon2id (RFC 9106, section 3.1) or of a login.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "memory_kib {memory_kib}, passes {passes}, lanes {lanes}; expected lanes 1..=64, passes 1..=1000, memory_kib 8 × lanes..=4194304"
@@ -39,15 +38,15 @@ impl Cost {
     /// 19 MiB, 2 passes, 1 lane: the OWASP Password Storage Cheat Sheet's first choice for Argon2id.
     pub const DEFAULT: Self = Self { memory_kib: 19_456, passes: 2, lanes: 1 };
 
-    /// Checks the three numbers.
+    /// A cost of `memory_kib` KiB.
     ///
     /// # Errors
-    /// [`BadCost`] says what is allowed.
+    /// [`BadCost`] names the limits.
     pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, BadCost> {
         Self { memory_kib, passes, lanes }.check()
     }
 
-    /// This cost, if it is one that can be.
+    /// This cost, if it is within the limits.
     pub(crate) const fn check(self) -> Result<Self, BadCost> {
         let Self { memory_kib, passes, lanes } = self;
         let fits = lanes >= 1 && lanes <= 64 && passes >= 1 && passes <= 1000 && memory_kib <= 4 << 20;
@@ -58,7 +57,7 @@ impl Cost {
         }
     }
 
-    /// Blocks of 1 KiB that a run fills (RFC 9106: a multiple of four for each lane).
+    /// The number of 1 KiB blocks of a run (RFC 9106: a multiple of four for each lane).
     fn blocks(self) -> Result<usize, HashError> {
         Ok(self.params()?.block_count())
     }
@@ -68,26 +67,26 @@ impl Cost {
     }
 }
 
-/// Where a run gets its memory.
+/// The source of a run's memory.
 pub trait Memory {
     /// `count` blocks of 1 KiB with any content.
     ///
     /// # Errors
-    /// [`OutOfMemory`]: a run that cannot get its memory is an error, never an abort.
+    /// [`OutOfMemory`]: a failed allocation is an error, never an abort.
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory>;
 }
 
-/// The memory of a hash could not be had.
+/// The memory of a hash cannot be allocated.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{kib} KiB of memory for one hash cannot be had; free some, or lower hash.memory_kib and make new sets"
 )]
 pub struct OutOfMemory {
-    /// What was asked for.
+    /// The requested size.
     pub kib: usize,
 }
 
-/// Memory from the heap, kept from run to run.
+/// Memory from the heap, reused by each run.
 #[derive(Default)]
 pub struct HeapMemory(Vec<Block>);
 
@@ -102,13 +101,13 @@ impl Memory for HeapMemory {
     }
 }
 
-/// A hash could not be computed.
+/// A hash cannot be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
-    /// No memory for it.
+    /// No memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
-    /// Argon2 refused its parameters.
+    /// Argon2 rejects its parameters.
     #[error("Argon2id: {0}")]
     Argon2(argon2::Error),
 }
@@ -122,7 +121,7 @@ pub struct CodeHash {
 }
 
 impl CodeHash {
-    /// Hashes `code` with a salt of its own.
+    /// Hashes `code` with a new salt.
     ///
     /// # Errors
     /// No random salt, or a [`HashError`].
@@ -137,22 +136,22 @@ impl CodeHash {
         Ok(Self { cost, salt, tag: run(code.secret(), cost, &salt, memory)? })
     }
 
-    /// What stands in for a hash where there is none to compare with, so that an attempt costs the same.
+    /// A hash that matches no code, so that an attempt without a hash to compare costs the same.
     #[must_use]
     pub const fn decoy(cost: Cost) -> Self {
         Self { cost, salt: [0; SALT], tag: [0; TAG] }
     }
 
-    /// What a run with this hash's parameters costs.
+    /// The cost of a run with this hash's parameters.
     #[must_use]
     pub const fn cost(&self) -> Cost {
         self.cost
     }
 
-    /// Whether `secret` is the one that was hashed: one run, compared in constant time.
+    /// Whether this is the hash of `secret`: one run, compared in constant time.
     ///
     /// # Errors
-    /// [`HashError`] where the run could not be made.
+    /// [`HashError`] if the run fails.
     pub fn matches(&self, secret: &[u8], memory: &mut (impl Memory + ?Sized)) -> Result<bool, HashError> {
         Ok(run(secret, self.cost, &self.salt, memory)?.ct_eq(&self.tag).into())
     }
@@ -167,11 +166,11 @@ impl CodeHash {
         let mut hash = Self::decoy(Cost::new(memory_kib, passes, lanes).ok()?);
         Base64Unpadded::decode(salt, &mut hash.salt).ok().filter(|salt| salt.len() == SALT)?;
         Base64Unpadded::decode(tag, &mut hash.tag).ok().filter(|tag| tag.len() == TAG)?;
-        // There is one way to write a hash: salt and tag have passed a decoder that takes nothing else.
+        // A hash has only one form: the decoder of salt and tag is strict.
         (text.starts_with(&hash.head()) && fields.next().is_none()).then_some(hash)
     }
 
-    /// The PHC string. For given costs it has a fixed width, so that a spent record fits over it.
+    /// The PHC string. Its width depends only on the cost, so a spent record can overwrite it.
     #[must_use]
     pub fn phc(&self) -> String {
         let [mut salt, mut tag] = [[0; 64]; 2];
@@ -180,14 +179,14 @@ impl CodeHash {
         format!("{}{salt}${tag}", self.head())
     }
 
-    /// All that stands before the salt.
+    /// Everything before the salt.
     fn head(&self) -> String {
         let Cost { memory_kib, passes, lanes } = self.cost;
         format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}$")
     }
 }
 
-/// A new hash could not be made.
+/// A new hash cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError<R> {
     /// The kernel gave no random bytes.
@@ -244,7 +243,7 @@ mod tests {
         }
     }
 
-    /// The tag was computed by the reference implementation's command line:
+    /// The tag is from the command line of the reference implementation:
     /// `printf 1ABCDEFGHJKMNPQ | argon2 somesaltsomesalt -id -t 2 -k 256 -p 1 -l 32 -e`
     #[test]
     fn the_reference_implementation_agrees() {
@@ -272,8 +271,8 @@ mod tests {
             format!("{good}$"),
             format!("{good} "),
             good[..96].to_string(),
-            format!("{}B", &good[..96]),                // bits past the last byte
-            format!("{}B{}", &good[..52], &good[53..]), // those of the salt
+            format!("{}B", &good[..96]), // unused bits after the last byte of the tag
+            format!("{}B{}", &good[..52], &good[53..]), // and of the salt
             String::new(),
             "$$$$$$".into(),
         ] {
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_cannot_be_had_is_an_error() {
+    fn missing_memory_is_an_error() {
         struct None;
         impl Memory for None {
             fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn heap_memory_is_kept_and_cut_to_size() {
+    fn heap_memory_is_reused_and_cut_to_size() {
         let mut memory = HeapMemory::default();
         assert_eq!(memory.blocks(16).unwrap().len(), 16);
         assert_eq!(memory.blocks(8).unwrap().len(), 8);

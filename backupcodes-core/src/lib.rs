@@ -1,10 +1,10 @@
-//! Backup codes for Linux logins: the rules, with no PAM and no terminal in them.
+//! Backup codes for Linux logins: the rules, without PAM and without a terminal.
 //!
-//! The way of one attempt is [`verify`]: [`code`] reads what was typed, [`throttle`] counts it, [`store`] finds the user's
-//! [`set`], [`hash`] runs Argon2id once, with one of the host's permits for it, and the store spends the code before anything
-//! is said. [`mail`] tells the user afterwards. [`protocol`] is for programs that must ask the broker for all that.
+//! One attempt goes through [`verify`]: [`code`] reads what the user typed, [`throttle`] counts the attempt, [`store`] finds
+//! the user's [`set`], [`hash`] runs Argon2id once under a hash permit, and the store spends the code before the verdict is
+//! returned. [`mail`] notifies the user afterwards. [`protocol`] is for programs that must ask the broker for all this.
 //!
-//! Arrows go down: `files` and the small files below it know nothing of sets, a set nothing of its store, a store nothing of logins.
+//! Dependencies point down: `files` knows nothing of sets, a set nothing of its store, and a store nothing of logins.
 #![forbid(unsafe_code)]
 
 pub mod account;

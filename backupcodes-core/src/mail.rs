@@ -1,4 +1,4 @@
-//! Mail to users: what it says, where it waits, and who may deliver it.
+//! Mail to users: its text, the outbox where it waits, and the lock that one delivery holds.
 
 pub mod address;
 pub mod delivery_lock;

@@ -1,4 +1,4 @@
-//! A new set of a user, from its making to its place, with the notices of it.
+//! A new set of a user, from its codes to its file, with the notices about it.
 
 use rand::rngs::{SysError, SysRng};
 
@@ -14,7 +14,7 @@ use crate::store::{Expected, Prepared, ReplaceError, Store, StoreError};
 
 /// A new set, not yet in place.
 pub struct NewSet {
-    /// Whose it is.
+    /// The owner and the id of the set.
     pub label: Label,
     /// Its codes, in the order of their numbers.
     pub codes: Vec<Code>,
@@ -22,10 +22,10 @@ pub struct NewSet {
 }
 
 impl NewSet {
-    /// Makes `count` codes for the account, whose notices go to `email`.
+    /// Makes `count` codes for the account. Notices go to `email`.
     ///
     /// # Errors
-    /// A hash could not be computed, or there were no random numbers.
+    /// A hash cannot be computed, or the kernel gives no random bytes.
     pub fn make(
         config: &Config,
         count: u8,
@@ -45,11 +45,11 @@ impl NewSet {
         Ok(Self { label, codes, file })
     }
 
-    /// Prepares to replace what is `expected` with this set: the codes may be shown now, and nothing has changed until
+    /// Prepares to replace what is `expected` with this set: the codes may be shown now, and nothing changes before
     /// [`PreparedSet::put_in_place`].
     ///
     /// # Errors
-    /// [`ReplaceError`]: the old set is as it was.
+    /// [`ReplaceError`]: the old set is unchanged.
     pub fn prepare<'a, S: Store>(
         &'a self,
         store: &'a S,
@@ -60,10 +60,10 @@ impl NewSet {
         Ok(PreparedSet { new: self, account, replacement })
     }
 
-    /// What is told of the new set, and of the one that it replaces as it is in the end.
+    /// The notices about the new set, and about the last state of the set that it replaces.
     fn notices(&self, writer: &Writer<'_>, last: Option<&CodeSet>, account: &Account) -> Vec<QueuedNotice> {
         let (label, total) = (&self.label, self.codes.len());
-        // Whoever had the name before this account is told of none of its sets.
+        // An earlier account of this name gets no notice about the new account's set.
         let own = last.filter(|set| set.label.judge_owner(account).is_ok());
         let mut notices = last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
         let Some(Label { set: old, email, .. }) = own.map(|set| &set.label) else {
@@ -83,7 +83,7 @@ impl NewSet {
     }
 }
 
-/// A new set for which all is ready. Dropping it leaves the old set as it was.
+/// A new set that is ready to replace the old one. Dropping it leaves the old set unchanged.
 pub struct PreparedSet<'a, S: Store + 'a> {
     new: &'a NewSet,
     account: &'a Account,
@@ -91,10 +91,10 @@ pub struct PreparedSet<'a, S: Store + 'a> {
 }
 
 impl<S: Store> PreparedSet<'_, S> {
-    /// Replaces the old set. Notices of that are in the outbox before anything changes.
+    /// Replaces the old set. The notices are in the outbox before anything changes.
     ///
     /// # Errors
-    /// [`ReplaceError`]: the old set is as it was, unless the error says otherwise.
+    /// [`ReplaceError`]: the old set is unchanged, unless the error says otherwise.
     pub fn put_in_place(self, writer: &Writer<'_>) -> Result<(), ReplaceError> {
         let Self { new, account, replacement } = self;
         replacement.commit(|last| new.notices(writer, last, account))
@@ -105,10 +105,10 @@ impl<S: Store> PreparedSet<'_, S> {
 pub struct Old(Result<CodeSet, Expected<'static>>);
 
 impl Old {
-    /// What is there now.
+    /// Reads what the store holds for the account.
     ///
     /// # Errors
-    /// It may not be replaced.
+    /// It must not be replaced.
     pub fn find(store: &impl Store, account: &Account) -> Result<Self, StoreError> {
         match store.read(&account.name) {
             Ok(old) => Ok(Self(old.ok_or(Expected::Nothing))),
@@ -117,26 +117,26 @@ impl Old {
         }
     }
 
-    /// What must still be there when a new set takes its place.
+    /// What the store must still hold when a new set replaces it.
     #[must_use]
     pub fn expected(&self) -> Expected<'_> {
         self.0.as_ref().map_or_else(|expected| *expected, |set| Expected::Set(&set.label.set))
     }
 
-    /// The set, where it is this account's own: one of an account that is no more is worth nothing.
+    /// The set, if it is this account's own: a set of a deleted account is worthless.
     #[must_use]
     pub fn own(&self, account: &Account) -> Option<&CodeSet> {
         self.0.as_ref().ok().filter(|set| set.label.judge_owner(account).is_ok())
     }
 
-    /// The set whose codes a new one would end for good: the account's own, or one that a rename which was cut short has left under
-    /// its name and that can still be completed.
+    /// The set whose codes a new one would end for good: the account's own, or one that an interrupted rename, which can still
+    /// be completed, left under its name.
     #[must_use]
     pub fn at_stake(&self, account: &Account) -> Option<&CodeSet> {
         self.0.as_ref().ok().filter(|set| set.label.uid == account.uid)
     }
 
-    /// Where the account's notices went so far. Addresses of an account that is no more are none of this one's.
+    /// The addresses of the account's notices so far. A deleted account's addresses are not this account's.
     #[must_use]
     pub fn email(&self, account: &Account) -> Vec<String> {
         self.own(account).map_or_else(Vec::new, |set| set.label.email.clone())

@@ -1,27 +1,27 @@
-//! Who logs in, by which service and from where, as the log and the record tell it.
+//! The origin of a login: user, service and source, as the log and the spent record show them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::throttle::{Counter, LOCAL};
 use crate::visible::is_hidden;
 
-/// Where an attempt comes from.
+/// The origin of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The account's name. That of a user who does not exist is left out: people type passwords where a name is asked.
+    /// The account's name, or `None` for an unknown user: people type passwords at the name prompt.
     pub user: Option<String>,
     /// The PAM service.
     pub service: String,
-    /// The remote host, as [`normalized_host`] has it; `None` is this one.
+    /// The remote host, from [`normalized_host`]; `None` is this machine.
     pub host: Option<String>,
     /// The terminal.
     pub tty: String,
-    /// The service that failures are counted by, where that is another one.
+    /// The service under which failures are counted, if it differs.
     pub counted_as: Option<String>,
 }
 
-/// What failures of a user who does not exist are counted by: apart for most names, as those of users are, so that waiting for one
-/// attempt tells nothing of another name. The name itself, which may be a password, is not kept.
+/// The service under which failures of an unknown user are counted. Most names get separate counters, as users do, so a
+/// delay for one name reveals nothing about another. The name itself may be a password, and is not kept.
 #[must_use]
 pub fn counter_of_unknown_user(service: &str, typed: &str) -> String {
     let bucket = typed.bytes().fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
@@ -29,7 +29,7 @@ pub fn counter_of_unknown_user(service: &str, typed: &str) -> String {
 }
 
 impl Origin {
-    /// The remote host, or `local`, as it is shown. A remote host that calls itself so is shown in another way.
+    /// The remote host, or `local`. A remote host that calls itself `local` is shown as `?local`.
     #[must_use]
     pub fn source(&self) -> &str {
         match self.host.as_deref() {
@@ -39,7 +39,7 @@ impl Origin {
         }
     }
 
-    /// What failures from here are counted by.
+    /// The counter for failures from this origin.
     #[must_use]
     pub fn counter(&self) -> Counter<'_> {
         let service = self.counted_as.as_ref().unwrap_or(&self.service);
@@ -63,21 +63,21 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// A remote host, of which an address has one spelling: `::ffff:192.0.2.7`, as a socket for both families says it, is
-/// `192.0.2.7`, and `2001:DB8::1` is `2001:db8::1`.
+/// A remote host with one spelling for each address: `::ffff:192.0.2.7`, from a dual-stack socket, becomes `192.0.2.7`, and
+/// `2001:DB8::1` becomes `2001:db8::1`.
 #[must_use]
 pub fn normalized_host(host: String) -> String {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
     let address = bare.split_once('%').map_or(bare, |(address, _)| address);
     match address.parse::<Ipv6Addr>().map(|address| address.to_ipv4_mapped().as_ref().map(Ipv4Addr::octets)) {
-        // Their Display is large, and this is loaded by every sshd.
+        // The Display of addresses is large code, and every sshd loads this module.
         Ok(Some([a, b, c, d])) => format!("{a}.{b}.{c}.{d}"),
         Ok(None) => bare.to_ascii_lowercase(),
         Err(_) => host,
     }
 }
 
-/// A value that comes from outside, so that it can neither end a line of the log nor pass for another field.
+/// An untrusted value, which can then neither end a log line nor imitate another field.
 fn plain(value: &str) -> String {
     let plain = |c: char| if is_hidden(c) || c.is_whitespace() { '?' } else { c };
     value.chars().map(plain).collect()
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_who_do_not_exist_are_counted_apart_and_their_names_are_not_kept() {
+    fn unknown_users_have_separate_counters_and_their_names_are_not_kept() {
         let names = ["alice", "bob", "alicf", "hunter2"];
         let keys = names.map(|name| counter_of_unknown_user("sshd", name));
         assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
@@ -110,7 +110,7 @@ mod tests {
         ] {
             assert_eq!(normalized_host(said.into()), shown);
         }
-        // What is no IPv6 address stays as it is.
+        // Everything else stays unchanged.
         for host in
             ["192.0.2.7", "host.example.org", "::ffff:192.0.2.700", "[host]", "%", "", "local", "::1", "a%b"]
         {

@@ -1,4 +1,4 @@
-//! Typed values out of TOML, with what was found and expected where one does not fit.
+//! Typed values from TOML. An error names what was found and what was expected.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,12 +17,12 @@ pub(crate) trait Value: Sized {
 /// Reads the value of `key`.
 ///
 /// # Errors
-/// What was found and expected, in words.
+/// What was found and what was expected.
 pub(crate) fn read<T: Value>(key: &str, value: &DeValue<'_>) -> Result<T, String> {
     T::of(value).ok_or_else(|| format!("{key} is {}; expected {}", shown(value), T::EXPECTED))
 }
 
-/// What is wrong with `text`, in one line that shows nothing of it: a log may have more readers than the file.
+/// The error in one line that quotes nothing of `text`: a log may have more readers than the file.
 pub(crate) fn one_line(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     format!("line {}: {}", before.split('\n').count(), visible::shown(error.message()))

@@ -1,6 +1,6 @@
-//! Text from outside, made fit to be shown: a terminal, a log and a reader take it for nothing else.
+//! Untrusted text, made safe to show on a terminal, in a log and to a reader.
 
-/// Whether a character commands a terminal, ends a line, turns its direction, or shows nothing.
+/// Whether a character controls a terminal, ends a line, changes the text direction, or is invisible.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -9,14 +9,14 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text as a piece of one line, with `?` for each hidden character.
+/// The text on one line, with `?` for each hidden character.
 #[must_use]
 pub fn shown(text: &str) -> String {
     text.replace(is_hidden, "?")
 }
 
-/// A long name in `most` bytes: `..`, which stands in no host's name, shows the cut. What follows it are whole labels, so that
-/// no domain looks like another; what precedes it is how the name begins.
+/// A name in at most `most` bytes: `..`, which no host name contains, marks the cut. Whole labels follow it, so that
+/// no domain looks like another; the beginning of the name precedes it.
 #[must_use]
 pub fn cut(name: &str, most: usize) -> String {
     const CUT: &str = "..";
@@ -24,7 +24,7 @@ pub fn cut(name: &str, most: usize) -> String {
         return name.into();
     }
     let room = most.saturating_sub(CUT.len());
-    // The end of a host's name says whose it is, its begin which one.
+    // The end of a host name identifies its owner, the beginning the machine.
     let longest = room.saturating_sub(room / 3);
     let ends = name.match_indices('.').filter_map(|(dot, _)| name.get(dot.saturating_add(1)..));
     let end = ends.into_iter().find(|end| end.len() <= longest).unwrap_or_default();
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_commands_a_terminal_or_forges_a_line_is_hidden() {
+    fn characters_that_control_a_terminal_or_forge_a_line_are_hidden() {
         for c in "\0\t\n\r\u{1b}\u{7f}\u{80}\u{85}\u{9b}\u{9f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{200f}\u{feff}".chars() {
             assert!(is_hidden(c), "{c:?}");
         }
@@ -48,12 +48,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_shows_and_keeps_the_begin_and_the_domain() {
+    fn a_cut_is_marked_and_keeps_the_beginning_and_the_domain() {
         let host = "a-very-long-name-of-a-machine.somewhere.customer.example.org";
         assert_eq!(cut(host, host.len()), host);
         assert_eq!(cut(host, 36), "a-very-long-na..customer.example.org");
         assert_eq!(cut(host, 26), "a-very-long-n..example.org");
-        // Not `..example.org`, which it is not.
+        // Not `..example.org`, which is another domain.
         assert_eq!(cut(&format!("w.{}example.org", "x".repeat(40)), 20), "w.xxxxxxxxxxxxx..org");
         assert_eq!(cut("gdm-smartcard-pkcs11-exclusive", 16), "gdm-smartcard-..");
         for name in

@@ -8,13 +8,13 @@ impl CodeNumber {
     /// The highest number, which is also the largest number of codes in a set.
     pub const MOST: u8 = 31;
 
-    /// `None` for 0 and for more than [`CodeNumber::MOST`].
+    /// `None` for 0 and for numbers above [`CodeNumber::MOST`].
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
         if number >= 1 && number <= Self::MOST { Some(Self(number)) } else { None }
     }
 
-    /// As on the sheet, from 1.
+    /// The number as printed on the sheet, from 1.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0

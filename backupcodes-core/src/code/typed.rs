@@ -1,19 +1,18 @@
-//! What people type and paste where a code is asked for.
+//! The many forms in which people type and paste a code.
 //!
-//! The same code comes with other dashes, spaces and quotes, with characters that nobody sees, in the digits of another
-//! script, or between the marks that a terminal puts around a paste. None of that can be part of a code. A letter of
-//! another alphabet can: it stays what it is, however much it looks like one of ours, and so do a combining mark and the
-//! control keys.
+//! A pasted code may have other dashes, spaces and quotes, invisible characters, the digits of another script, or the brackets
+//! that a terminal puts around a paste. None of these can be part of a code, and all are folded. Letters of other alphabets,
+//! combining marks and control characters stay as they are, however similar they look.
 
 use zeroize::Zeroizing;
 
 /// The fewest and the most digits of a verification code (RFC 4226, section 5.3).
 const VERIFICATION: std::ops::RangeInclusive<usize> = 6..=8;
 
-/// What stands for all that cannot be part of a code.
-pub(crate) const NOTHING: char = ' ';
+/// Replaces every character that cannot be part of a code.
+pub(crate) const SEPARATOR: char = ' ';
 
-/// The characters of an answer. The marks around a paste are [`NOTHING`].
+/// The characters of a response. The brackets around a paste are [`SEPARATOR`].
 pub(crate) struct Typed<'a>(pub(crate) &'a str);
 
 impl Iterator for Typed<'_> {
@@ -23,7 +22,7 @@ impl Iterator for Typed<'_> {
     fn next(&mut self) -> Option<char> {
         if let Some(rest) = PASTE.iter().find_map(|mark| self.0.strip_prefix(mark)) {
             self.0 = rest;
-            return Some(NOTHING);
+            return Some(SEPARATOR);
         }
         let mut rest = self.0.chars();
         let next = rest.next();
@@ -32,11 +31,11 @@ impl Iterator for Typed<'_> {
     }
 }
 
-/// What terminals put around a paste (xterm's mode 2004); some programs lose the escape character of it.
+/// The brackets around a paste (xterm's mode 2004); some programs drop their escape character.
 const PASTE: [&str; 6] = ["\u{1b}[200~", "\u{1b}[201~", "\u{9b}200~", "\u{9b}201~", "[200~", "[201~"];
 
-/// The character as a plain keyboard has it: a digit of any script is an ASCII digit, and a full-width character (of East Asian input
-/// methods) the ASCII one. What cannot be part of a code is [`NOTHING`].
+/// The ASCII form of a character: digits of all scripts and full-width characters (of East Asian input methods) become ASCII,
+/// characters that cannot be part of a code become [`SEPARATOR`].
 #[inline(never)]
 pub(crate) fn plain(c: char) -> char {
     let c = match u32::from(c) {
@@ -45,19 +44,19 @@ pub(crate) fn plain(c: char) -> char {
     };
     match digit(c) {
         Some(digit) => digit,
-        None if stays(c) => c,
-        None => NOTHING,
+        None if is_kept(c) => c,
+        None => SEPARATOR,
     }
 }
 
-/// Whether it is, or may stand for, a character of a code or of something else that is no code.
-fn stays(c: char) -> bool {
+/// Whether a character may belong to a code, or to a response that is no code.
+fn is_kept(c: char) -> bool {
     match c {
-        // The long vowel is what the key of the dash gives in Japanese. The others are letters that nobody sees.
+        // Japanese keyboards type the long vowel mark on the dash key. The others are invisible letters.
         '\u{30fc}' | '\u{ff70}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => false,
-        // Digits that were typed with Shift, and most of what passwords have.
+        // Digits typed with Shift, and most punctuation of passwords.
         '!' | '$' | '%' | '&' | '+' | '=' | '?' | '@' | '^' => true,
-        // Combining marks, which make another letter of the one before: all but the grapheme joiner and the keycap.
+        // Combining marks, which change the letter before them: all except the grapheme joiner and the keycap.
         '\u{300}'..='\u{34e}'
         | '\u{350}'..='\u{36f}'
         | '\u{1ab0}'..='\u{1aff}'
@@ -65,42 +64,42 @@ fn stays(c: char) -> bool {
         | '\u{20d0}'..='\u{20e2}'
         | '\u{20e4}'..='\u{20ff}'
         | '\u{fe20}'..='\u{fe2f}' => true,
-        // A character that got lost.
+        // A character lost in a conversion.
         char::REPLACEMENT_CHARACTER => true,
         _ => c.is_alphanumeric() || (c.is_control() && !c.is_whitespace()),
     }
 }
 
-/// Whether a user would say that this is one of the characters they typed. Signs on the keys of digits count: whoever holds
-/// Shift down types them in place of the digits of a code.
+/// Whether a user would count this as a typed character. Signs on the digit keys count: with Shift held down, users type them
+/// instead of digits.
 fn is_significant(c: char) -> bool {
     match c {
         '-' | '_' => false,
         _ if c.is_ascii() => !c.is_whitespace(),
-        _ => plain(c) != NOTHING,
+        _ => plain(c) != SEPARATOR,
     }
 }
 
-/// How many characters of what was typed matter: all but spaces and dashes of any kind, and what nobody sees.
+/// The number of significant characters: all except spaces, dashes of any kind and invisible characters.
 #[must_use]
 #[inline(never)]
-pub fn significant(answer: &[u8]) -> usize {
+pub fn significant(response: &[u8]) -> usize {
     let count = |chunk: std::str::Utf8Chunk<'_>| {
         let typed = Typed(chunk.valid()).filter(|&c| is_significant(c)).count();
         typed.saturating_add(chunk.invalid().len())
     };
-    answer.utf8_chunks().map(count).fold(0, usize::saturating_add)
+    response.utf8_chunks().map(count).fold(0, usize::saturating_add)
 }
 
-/// The bare digits of a verification code, such as `123456` for `123 456`: of 6 to 8 digits of any script, with spaces, dashes
-/// and what nobody sees. Any other sign may belong to a PIN or a password.
+/// The bare digits of a verification code, such as `123456` for `123 456`: 6 to 8 digits of any script, with spaces, dashes
+/// and invisible characters between them. Any other character may belong to a PIN or a password.
 #[must_use]
 #[inline(never)]
-pub fn verification_code(answer: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub fn verification_code(response: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut digits = Zeroizing::new(Vec::with_capacity(*VERIFICATION.end()));
-    for typed in Typed(std::str::from_utf8(answer).ok()?) {
+    for typed in Typed(std::str::from_utf8(response).ok()?) {
         let c = plain(typed);
-        if c == NOTHING && (typed == '-' || !typed.is_ascii_punctuation()) {
+        if c == SEPARATOR && (typed == '-' || !typed.is_ascii_punctuation()) {
             continue;
         }
         if !c.is_ascii_digit() || digits.len() == digits.capacity() {
@@ -111,7 +110,7 @@ pub fn verification_code(answer: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     VERIFICATION.contains(&digits.len()).then_some(digits)
 }
 
-/// The ASCII digit of a decimal digit of any script.
+/// The ASCII form of a decimal digit of any script.
 fn digit(c: char) -> Option<char> {
     let c = u32::from(c);
     let after = ZEROS.partition_point(|&zero| zero <= c);
@@ -119,7 +118,7 @@ fn digit(c: char) -> Option<char> {
     char::from_digit(c.checked_sub(*zero)?, 10)
 }
 
-/// The zeros of all scripts, each of which has its nine other digits behind it (general category Nd of Unicode 16).
+/// The zeros of all scripts, each followed by its nine other digits (general category Nd of Unicode 16).
 const ZEROS: [u32; 76] = [
     0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50,
     0xED0, 0xF20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40,
@@ -135,14 +134,14 @@ mod tests {
     use super::*;
     use regex_syntax::hir::{Class, HirKind};
 
-    /// All characters of a property, as Unicode has them.
+    /// All characters with a Unicode property.
     fn all_of(property: &str) -> Vec<char> {
         let class = regex_syntax::parse(&format!("\\p{{{property}}}")).unwrap().into_kind();
         let HirKind::Class(Class::Unicode(class)) = class else { panic!("{property}: {class:?}") };
         class.iter().flat_map(|range| range.start()..=range.end()).collect()
     }
 
-    /// As a plain keyboard has it, whatever it is.
+    /// The full-width forms of all ASCII characters.
     const ASCII: std::ops::RangeInclusive<char> = '\u{ff01}'..='\u{ff5e}';
 
     #[test]
@@ -158,27 +157,26 @@ mod tests {
     }
 
     #[test]
-    fn no_dash_space_quote_or_character_that_nobody_sees_is_part_of_a_code() {
+    fn no_dash_space_quote_or_invisible_character_is_part_of_a_code() {
         for property in ["Dash", "Pd", "White_Space", "Default_Ignorable_Code_Point", "Cf", "P"] {
             for c in all_of(property) {
                 let stands_for_a_digit = matches!(c, '!' | '%' | '&' | '?' | '@');
                 let is_other = stands_for_a_digit || ASCII.contains(&c) && plain(c).is_ascii_punctuation();
-                assert!(plain(c) == NOTHING || is_other, "{property}: {c:?}, {:x}", u32::from(c));
+                assert!(plain(c) == SEPARATOR || is_other, "{property}: {c:?}, {:x}", u32::from(c));
             }
         }
         for c in "\u{ad}\u{2212}\u{30fc}\u{ff70}\u{ff5e}\u{2500}\u{20e3}\u{fe0f}`´\u{feff}•·|<>#*~\\/".chars()
         {
-            assert_eq!(plain(c), NOTHING, "{c:?}");
+            assert_eq!(plain(c), SEPARATOR, "{c:?}");
         }
     }
 
     #[test]
-    fn letters_of_other_alphabets_are_not_ours() {
+    fn letters_of_other_alphabets_are_not_folded() {
         for c in all_of("L") {
-            let (is_wide, is_nobody) =
-                (ASCII.contains(&c), "\u{30fc}\u{ff70}\u{115f}\u{1160}\u{3164}\u{ffa0}");
-            let is_ours = c.is_ascii() || is_wide;
-            assert!(is_ours || is_nobody.contains(c) || plain(c) == c, "{c:?}, {:x}", u32::from(c));
+            let is_ascii = c.is_ascii() || ASCII.contains(&c);
+            let is_dropped = "\u{30fc}\u{ff70}\u{115f}\u{1160}\u{3164}\u{ffa0}".contains(c);
+            assert!(is_ascii || is_dropped || plain(c) == c, "{c:?}, {:x}", u32::from(c));
         }
         let wide = ('\u{ff21}'..='\u{ff3a}').chain('\u{ff41}'..='\u{ff5a}');
         assert!(wide.map(plain).eq(('A'..='Z').chain('a'..='z')));
@@ -188,8 +186,8 @@ mod tests {
     }
 
     #[test]
-    fn characters_are_counted_and_not_bytes() {
-        for (answer, count) in [
+    fn characters_are_counted_instead_of_bytes() {
+        for (response, count) in [
             ("", 0),
             (" -\t", 0),
             ("\u{2003}\u{2212}_\u{200b}\r\n", 0),
@@ -200,13 +198,13 @@ mod tests {
             ("#a$kt-sbaf*-!vq%@", 15),
             ("\u{8}\n\r\u{7f}INCORRECT", 11),
         ] {
-            assert_eq!(significant(answer.as_bytes()), count, "{answer:?}");
+            assert_eq!(significant(response.as_bytes()), count, "{response:?}");
         }
-        assert_eq!(significant(b"caf\xe9\xff bar"), 8, "bytes that are no characters");
+        assert_eq!(significant(b"caf\xe9\xff bar"), 8, "bytes that are not UTF-8");
     }
 
     #[test]
-    fn a_verification_code_is_its_digits_and_nothing_else_is_one() {
+    fn a_verification_code_is_six_to_eight_digits_in_any_form() {
         for typed in [
             "123456",
             "123 456",

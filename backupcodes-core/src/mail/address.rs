@@ -1,14 +1,14 @@
-//! Mail addresses, as they stand in sets, in the configuration, on sendmail's command line and in a header.
+//! Mail addresses in sets, in the configuration, on sendmail's command line and in headers.
 
-/// Most bytes of an address: RFC 5321 allows 254.
+/// The most bytes of an address (RFC 5321).
 const LONGEST: usize = 254;
-/// Most bytes of the part before the `@`: RFC 5321.
+/// The most bytes before the `@` (RFC 5321).
 const LOCAL: usize = 64;
 
-/// Whether this can stand in a header and on a command line as one address.
+/// Checks that `text` is one address, in a header and on a command line.
 ///
 /// # Errors
-/// What was expected, in words.
+/// What was expected.
 pub fn check(text: &str) -> Result<(), &'static str> {
     let fits = |c: char| !c.is_control() && !c.is_whitespace() && !"<>(),;\"\\".contains(c);
     if text.is_empty() || text.len() > LONGEST || text.starts_with('-') || !text.chars().all(fits) {
@@ -18,10 +18,10 @@ pub fn check(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Where the notices of a user go who has no address: to the account itself, at `domain` where there is one.
+/// The address for a user without one: the account itself, at `domain` if that is not empty.
 #[must_use]
 pub fn of_user(user: &str, domain: &str) -> String {
-    // The names of some user databases are addresses.
+    // Some user databases use addresses as names.
     if user.contains('@') && check(user).is_ok() {
         return user.into();
     }
@@ -35,7 +35,7 @@ pub fn of_user(user: &str, domain: &str) -> String {
     if domain.is_empty() { local } else { format!("{local}@{domain}") }
 }
 
-/// A quoted string of RFC 5321, so that what is in a name is nothing but a name: no pipe, no file, no list.
+/// A quoted string of RFC 5321, so that a mailer reads the name as no pipe, file or list.
 fn quoted(user: &str) -> String {
     let mut quoted = String::from("\"");
     for c in user.chars() {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_address_and_nothing_else() {
+    fn only_a_single_address_is_accepted() {
         for good in
             ["alice", "alice@example.org", "jürgen@exämple.org", "a+b@[192.0.2.7]", "o'hara@example.org"]
         {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_user_is_an_address_and_nothing_but_a_name() {
+    fn a_user_name_becomes_an_address_and_never_a_pipe_file_or_list() {
         for (user, domain, address) in [
             ("alice", "", "alice"),
             ("alice", "example.org", "alice@example.org"),

@@ -1,4 +1,4 @@
-//! One delivery at a time, so that a notice goes out once; but a delivery that stands still keeps no other back for long.
+//! The lock of a delivery, so that each notice goes out once. A stalled delivery loses the lock after five minutes.
 
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,14 +10,13 @@ use nix::sys::time::TimeSpec;
 use crate::clock::precise;
 use crate::files::FileError;
 use crate::files::directory::Directory;
-use crate::files::lock::PATIENCE;
-use crate::files::lock::{Deadline, Locked, try_lock};
+use crate::files::lock::{Deadline, Locked, PATIENCE, try_lock};
 use crate::files::stat::{Stat, changed, same, stat};
 use crate::files::trust::Requirement;
 
-/// A delivery that has not gone on for so long stands still: it is stopped or frozen.
-const STANDSTILL: Duration = Duration::from_secs(5 * 60);
-/// From the lock to the first sign of going on, at most.
+/// A delivery without a sign of progress for this time has stalled: it is stopped or frozen.
+const STALLED_AFTER: Duration = Duration::from_secs(5 * 60);
+/// The longest time from the lock to the first sign of progress.
 const GRACE: Duration = Duration::from_secs(1);
 /// In the runtime directory.
 const FOLDER: &str = "notify";
@@ -29,7 +28,7 @@ pub struct DeliveryLock {
 }
 
 impl DeliveryLock {
-    /// Takes the lock, or `None` where another delivery has it and goes on. That one looks again when it has let go.
+    /// Takes the lock. `None`: another delivery has it and makes progress; it checks for new notices after it releases the lock.
     ///
     /// # Errors
     /// The runtime directory cannot be used.
@@ -48,40 +47,40 @@ impl DeliveryLock {
                     }
                 }
                 Err(_) if is_named() => {
-                    if !stands_still(&directory, &stat) {
+                    if !has_stalled(&directory, &stat) {
                         return Ok(None);
                     }
-                    // Only one may take the place of the file, so that no new one is taken away.
+                    // Only one process may remove the file, so that none removes a new one.
                     let _locked = directory.lock(deadline)?;
                     if is_named() {
                         directory.remove(NAME)?;
                     }
                 }
-                // Somebody took its place meanwhile.
+                // Another process has replaced the file.
                 _ => deadline.pause(&path)?,
             }
         }
     }
 
-    /// A sign for others that this delivery does not stand still. `false`: it did, and another has the lock now.
+    /// Shows others that this delivery makes progress. `false`: it had stalled, and another delivery has the lock.
     #[must_use]
     pub fn touch(&self) -> bool {
         let now = precise().duration_since(UNIX_EPOCH).map_or(TimeSpec::UTIME_NOW, TimeSpec::from_duration);
-        // Without it others go ahead in 5 minutes.
+        // If this fails, others take the lock in 5 minutes.
         let _ = futimens(&self.file, &now, &now);
         stat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 }
 
-/// Whether whoever has the lock has given no sign of going on for too long, and gives none now.
-fn stands_still(directory: &Directory, stat: &Stat) -> bool {
+/// Whether the holder of the lock has shown no progress for too long, and shows none now.
+fn has_stalled(directory: &Directory, stat: &Stat) -> bool {
     let is_old = || {
         directory.stat(NAME).is_ok_and(|now| {
             let age = precise().duration_since(changed(&now)).unwrap_or_else(|ahead| ahead.duration());
-            same(&now, stat) && age > STANDSTILL
+            same(&now, stat) && age > STALLED_AFTER
         })
     };
-    // It may have taken the lock in this very moment.
+    // It may have taken the lock just now.
     is_old() && Deadline::after(GRACE).wait(GRACE) && is_old()
 }
 
@@ -91,7 +90,7 @@ mod tests {
     use nix::sys::stat::{UtimensatFlags, utimensat};
 
     #[test]
-    fn one_has_the_turn_until_it_lets_go() {
+    fn one_delivery_has_the_lock_until_it_releases_it() {
         let runtime = tempfile::tempdir().unwrap();
         let lock = DeliveryLock::acquire(runtime.path()).unwrap().unwrap();
         assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_none());
@@ -100,20 +99,20 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_still_loses_the_turn_and_only_then() {
+    fn only_a_stalled_delivery_loses_the_lock() {
         let runtime = tempfile::tempdir().unwrap();
         let stopped = DeliveryLock::acquire(runtime.path()).unwrap().unwrap();
         let file = runtime.path().join(FOLDER).join(NAME);
-        let stand = |seconds: u64| {
+        let stall = |seconds: u64| {
             let then = (precise() - Duration::from_secs(seconds)).duration_since(UNIX_EPOCH).unwrap();
             let then = TimeSpec::from_duration(then);
             utimensat(nix::fcntl::AT_FDCWD, &file, &then, &then, UtimensatFlags::NoFollowSymlink).unwrap();
         };
-        stand(290);
+        stall(290);
         assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_none());
-        stand(302);
+        stall(302);
         let next = DeliveryLock::acquire(runtime.path()).unwrap().unwrap();
-        // Its own place is another now, and what it does in the old one changes nothing.
+        // The stalled delivery still has the old file, and its actions there have no effect.
         assert!(!stopped.touch() && next.touch());
         assert!(DeliveryLock::acquire(runtime.path()).unwrap().is_none());
         drop(stopped);
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_at_once_one_takes_over() {
+    fn one_of_many_deliveries_replaces_a_stalled_one() {
         let runtime = tempfile::tempdir().unwrap();
         let stopped = DeliveryLock::acquire(runtime.path()).unwrap().unwrap();
         let long_ago = TimeSpec::from_duration(Duration::from_secs(1000));

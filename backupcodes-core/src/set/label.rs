@@ -1,4 +1,4 @@
-//! What a set says of itself beside its codes.
+//! The data of a set beside its codes.
 
 use rand::TryCryptoRng;
 
@@ -6,18 +6,18 @@ use crate::account::Account;
 use crate::clock::Time;
 use crate::explanation::Explanation;
 
-/// What is known of a set beside its codes.
+/// The data of a set beside its codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// Eight random hexadecimal digits, printed on the sheet, so that sheets can be told apart.
+    /// The id: eight random hexadecimal digits, printed on the sheet to tell sheets apart.
     pub set: String,
     /// The account's name.
     pub user: String,
-    /// The account's uid when the set was made: an account re-created under the name inherits nothing.
+    /// The account's uid when the set was made: a re-created account of the same name does not inherit the set.
     pub uid: u32,
     /// When the set was made.
     pub created: Time,
-    /// Where notices go.
+    /// The addresses for notices.
     pub email: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ impl Label {
     /// A label with a random set id.
     ///
     /// # Errors
-    /// The random number generator's own.
+    /// The error of the random number generator.
     pub fn new<R: TryCryptoRng>(
         account: &Account,
         created: Time,
@@ -49,17 +49,17 @@ impl Label {
     }
 }
 
-/// The set was made for another account than the one that has its name now.
+/// The set was made for another account than the one that has the name now.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.explanation())]
 pub struct Stale {
     /// The id of the set.
     pub set: String,
-    /// The user in the file.
+    /// The user in the set.
     pub user: String,
-    /// The uid in the file.
+    /// The uid in the set.
     pub uid: u32,
-    /// The account that was looked for.
+    /// The account that has the name now.
     pub account: Account,
 }
 
