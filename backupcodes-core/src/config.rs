@@ -1,8 +1,8 @@
-//! The configuration: `backupcodes.conf` and its drop-ins. It works with no file at all.
+//! The configuration: `backupcodes.conf` and its drop-ins. All files are optional.
 //!
-//! Files are read in this order, and a later one wins key by key: `/usr/lib/backupcodes/backupcodes.conf`, its
-//! `backupcodes.conf.d/*.conf` by name, `/etc/security/backupcodes.conf`, its `backupcodes.conf.d/*.conf` by name. A
-//! file that is named stands alone with the drop-ins in the directory `<name>.d` beside it.
+//! Files are read in this order, and later ones override single keys: `/usr/lib/backupcodes/backupcodes.conf`, its
+//! `backupcodes.conf.d/*.conf` by name, `/etc/security/backupcodes.conf`, its `backupcodes.conf.d/*.conf` by name. A file
+//! named by an option replaces all of these, with its own drop-ins in the directory `<name>.d`.
 
 mod files;
 pub mod module_options;
@@ -23,25 +23,25 @@ use crate::hash::Cost;
 use crate::mail::address;
 use crate::toml_value::read;
 
-/// The most failures that are counted: a counter never takes more than one page of a tmpfs.
+/// The most failures that are counted: a counter never exceeds one page of a tmpfs.
 pub const MOST_COUNTED: u32 = 4096;
 /// The most hash permits, each of which is a file.
 pub const MOST_PERMITS: u32 = 1024;
 
-/// All that can be set.
+/// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where sets are.
+    /// The directory of the sets.
     pub directory: PathBuf,
-    /// Where counters and sockets are; lost at boot.
+    /// The directory of counters and sockets; lost at boot.
     pub runtime_directory: PathBuf,
     /// The broker's socket.
     pub broker: PathBuf,
-    /// New codes.
+    /// New sets.
     pub codes: Codes,
     /// Argon2id.
     pub hash: Hash,
-    /// What failures cost.
+    /// Delays after failures.
     pub throttle: Rules,
     /// Mail.
     pub notify: Notify,
@@ -50,48 +50,48 @@ pub struct Config {
 /// `[codes]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Codes {
-    /// Codes in a new set, 1 to 31.
+    /// Codes of a new set, 1 to 31.
     pub count: u8,
     /// Random characters of a code, 13 to 26, of 5 bits each.
     pub length: usize,
-    /// With so many codes left or fewer, the user is told to make a new set.
+    /// The user is told to make a new set when this many codes or fewer are left.
     pub low: usize,
 }
 
 /// `[hash]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hash {
-    /// `memory_kib`, `passes` and `lanes`: what a run costs.
+    /// `memory_kib`, `passes` and `lanes`: the cost of a run.
     pub cost: Cost,
-    /// Runs at one time on this host, at most 1024; 0: twice the processors, at least 4.
+    /// Simultaneous runs on this machine, at most 1024; 0: twice the processors, at least 4.
     pub concurrent: u32,
 }
 
 /// `[throttle]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Failures in a row that cost nothing.
+    /// Failures in a row without a delay.
     pub free: u32,
-    /// How long the next one makes wait, doubled by each further one. Whole seconds.
+    /// The delay after the next failure; each further one doubles it. Whole seconds.
     pub first_delay: Duration,
-    /// The longest wait. Whole seconds.
+    /// The longest delay. Whole seconds.
     pub longest_delay: Duration,
-    /// Failures after which the key is closed, at most 4096; 0: never.
+    /// Failures after which the counter closes, at most 4096; 0: never.
     pub most: u32,
 }
 
 /// `[notify]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
-    /// Program and arguments that take a message on stdin; the recipients follow after `--`.
+    /// Program and arguments; it reads a message from stdin, and the recipients follow after `--`.
     pub sendmail: Vec<String>,
-    /// Sender.
+    /// The sender.
     pub from: String,
-    /// Appended as `@domain` to a user without an address.
+    /// Appended as `@domain` to the name of a user without an address.
     pub domain: String,
-    /// Who else gets every notice.
+    /// Addresses that get a copy of every notice.
     pub copy_to: Vec<String>,
-    /// Whom to turn to, as told in notices.
+    /// The contact that notices name.
     pub contact: String,
     /// Whether the module starts the delivery itself.
     pub spawn: bool,
@@ -146,23 +146,23 @@ impl Default for Notify {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.explanation())]
 pub enum ConfigError {
-    /// A file that was named is not there, or cannot be read.
+    /// A named file does not exist, or a file cannot be read.
     Unreadable {
         /// The file.
         path: ShownPath,
         /// What the system said.
         errno: Errno,
     },
-    /// A link that somebody wanted read.
-    LeadsNowhere {
+    /// A dangling link, whose target somebody wants read.
+    DanglingLink {
         /// The link.
         path: ShownPath,
         /// What the system said.
         errno: Errno,
     },
-    /// A file that somebody else may have written.
+    /// A file that another user may have written.
     Untrusted(#[from] Untrusted),
-    /// Not TOML, or not a key or value of ours.
+    /// Not TOML, an unknown key, or a bad value.
     Bad {
         /// The file.
         path: ShownPath,
@@ -181,10 +181,10 @@ impl ConfigError {
                 format!("cannot be read ({errno}); expected a configuration file"),
                 "name another, or none",
             ),
-            Self::LeadsNowhere { path, errno } => Explanation::new(
+            Self::DanglingLink { path, errno } => Explanation::new(
                 path,
-                format!("cannot be read ({errno}), a link that leads nowhere"),
-                "remove it, or point it at what is to be read",
+                format!("cannot be read ({errno}), a dangling link"),
+                "remove it, or point it at the file to read",
             ),
             Self::Untrusted(untrusted) => untrusted.explanation(),
             Self::Bad { path, reason } => Explanation::new(path, reason, "see backupcodes.conf(5)"),
@@ -193,7 +193,7 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Sets a key of the file, or all keys of a section.
+    /// Sets one key, or all keys of a section.
     fn set(&mut self, key: &str, value: &DeValue<'_>) -> Result<(), String> {
         match key {
             "directory" => self.directory = read(key, value)?,
@@ -201,7 +201,7 @@ impl Config {
             "broker" => self.broker = read(key, value)?,
             "codes" | "hash" | "throttle" | "notify" => {
                 let table =
-                    value.as_table().ok_or_else(|| format!("{key} is no section; expected [{key}]"))?;
+                    value.as_table().ok_or_else(|| format!("{key} is not a section; expected [{key}]"))?;
                 return table.iter().try_for_each(|(inner, value)| {
                     self.set_in_section(&format!("{key}.{}", inner.get_ref()), value.get_ref())
                 });
@@ -290,16 +290,16 @@ mod tests {
         config.check()
     }
 
-    /// The arms above.
+    /// The keys of the match arms above.
     fn keys() -> BTreeSet<String> {
         let (code, _) = include_str!("config.rs").split_once("#[cfg(test)]").unwrap();
         let arms = code.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => "));
-        // That of the sections has several.
+        // The arm of the sections has several.
         arms.map(|(key, _)| key.to_owned()).filter(|key| !key.contains('"')).collect()
     }
 
     #[test]
-    fn every_key_is_in_the_manual_with_its_default_and_no_other() {
+    fn the_manual_documents_exactly_the_keys_with_their_defaults() {
         let mut documented = BTreeSet::new();
         for entry in entries(PAGE).iter().filter(|entry| entry.section == "KEYS") {
             let Some(tag) = &entry.tag else { continue };
@@ -312,7 +312,7 @@ mod tests {
             let mut config = Config::default();
             assert_eq!(set(&mut config, &text), Ok(()), "{text}");
             assert_eq!(config, Config::default(), "{text}");
-            assert!(documented.insert(key), "{text} stands there twice");
+            assert!(documented.insert(key), "{text} occurs twice");
         }
         assert_eq!(documented, keys());
         assert!(documented.len() >= 20, "{documented:?}");

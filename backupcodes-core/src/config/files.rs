@@ -1,4 +1,4 @@
-//! Which files make the configuration, and how they are read.
+//! The files of the configuration, and how they are read.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -20,34 +20,34 @@ use crate::toml_value::one_line;
 /// The distribution's file, then the administrator's.
 const SYSTEM: [&str; 2] = ["usr/lib/backupcodes/backupcodes.conf", "etc/security/backupcodes.conf"];
 
-/// What stands among the drop-ins under the name of one, and is not read, since it is no regular file.
+/// An entry among the drop-ins that has a drop-in's name but is not a regular file, and so is not read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Where it stands.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is, in words.
+    /// What it is, such as "a directory".
     pub found: &'static str,
 }
 
 impl Config {
-    /// The configuration in the file that was named, or else that of this system.
+    /// The configuration in the named file, or of this system.
     ///
     /// # Errors
-    /// [`ConfigError`]: nothing may go on without what the administrator wanted.
+    /// [`ConfigError`]: the caller must stop, since it would ignore the administrator's settings.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         named.map_or_else(|| Self::of_system(Path::new("/")), Self::of_file)
     }
 
-    /// What [`Config::load`] passes over without a word.
+    /// The entries that [`Config::load`] ignores silently.
     #[must_use]
     pub fn passed_over(named: Option<&Path>) -> Vec<PassedOver> {
         let system = || SYSTEM.iter().map(|file| Path::new("/").join(file)).collect();
         let files: Vec<PathBuf> = named.map_or_else(system, |named| vec![named.into()]);
         let drop_ins = files.iter().flat_map(|file| drop_ins(file).unwrap_or_default());
-        let others = drop_ins.filter_map(|path| Some((no_file(&path)?, path)));
-        let others = others.filter(|(there, _)| !is_null_device(there));
-        let kind = |there: &Metadata| SFlag::from_bits_truncate(there.mode() & SFlag::S_IFMT.bits());
-        others.map(|(there, path)| PassedOver { path, found: trust::kind_name(kind(&there)) }).collect()
+        let others = drop_ins.filter_map(|path| Some((not_a_file(&path)?, path)));
+        let others = others.filter(|(metadata, _)| !is_null_device(metadata));
+        let kind = |metadata: &Metadata| SFlag::from_bits_truncate(metadata.mode() & SFlag::S_IFMT.bits());
+        others.map(|(metadata, path)| PassedOver { path, found: trust::kind_name(kind(&metadata)) }).collect()
     }
 
     /// The configuration of the system whose root directory is `root`.
@@ -55,7 +55,7 @@ impl Config {
         let [vendor, admin] = SYSTEM.map(|file| root.join(file));
         let mut layers = Layers::default();
         if !is_null(&admin) {
-            layers.add_if_there(&vendor)?;
+            layers.add_if_exists(&vendor)?;
         }
         let masks = drop_in_directory(&admin);
         for drop_in in drop_ins(&vendor)? {
@@ -63,12 +63,12 @@ impl Config {
                 layers.add_drop_in(&drop_in)?;
             }
         }
-        layers.add_if_there(&admin)?;
+        layers.add_if_exists(&admin)?;
         layers.add_drop_ins(&admin)?;
         layers.finish()
     }
 
-    /// The configuration in the file `path`, which must be there, and its drop-ins.
+    /// The configuration in the file `path`, which must exist, and in its drop-ins.
     fn of_file(path: &Path) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         layers.add(path)?;
@@ -77,17 +77,17 @@ impl Config {
     }
 }
 
-/// Files read so far, each over those before it.
+/// The files read so far; each overrides those before it.
 #[derive(Default)]
 struct Layers {
     config: Config,
-    /// What does not hold, and the file since which it does not. A later file may still mend it.
+    /// A violated limit and the file that violated it. A later file may still correct it.
     wrong: Option<ConfigError>,
 }
 
 impl Layers {
-    fn add_if_there(&mut self, path: &Path) -> Result<(), ConfigError> {
-        // The name itself: a link that leads nowhere is something that the administrator wanted read.
+    fn add_if_exists(&mut self, path: &Path) -> Result<(), ConfigError> {
+        // The name itself: the administrator wants the target of a dangling link read.
         match path.symlink_metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             _ => self.add(path),
@@ -117,8 +117,8 @@ impl Layers {
     }
 
     fn add_drop_in(&mut self, path: &Path) -> Result<(), ConfigError> {
-        // It is looked at before it is opened: to open a device may start something.
-        if no_file(path).is_some() { Ok(()) } else { self.add_if_there(path) }
+        // This comes before the open: opening a device may have effects.
+        if not_a_file(path).is_some() { Ok(()) } else { self.add_if_exists(path) }
     }
 
     fn finish(self) -> Result<Config, ConfigError> {
@@ -127,16 +127,16 @@ impl Layers {
 }
 
 fn unreadable(path: &Path, errno: Errno) -> ConfigError {
-    let leads_nowhere = matches!(errno, Errno::ENOENT | Errno::ELOOP) && path.is_symlink();
+    let is_dangling = matches!(errno, Errno::ENOENT | Errno::ELOOP) && path.is_symlink();
     let path = path.into();
-    if leads_nowhere {
-        ConfigError::LeadsNowhere { path, errno }
+    if is_dangling {
+        ConfigError::DanglingLink { path, errno }
     } else {
         ConfigError::Unreadable { path, errno }
     }
 }
 
-/// What has the name of a drop-in of `file`, by name. What editors and tools keep beside a file has a dot in front.
+/// All entries with the name of a drop-in of `file`, sorted. Files of editors and tools begin with a dot.
 fn drop_ins(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let directory = drop_in_directory(file);
     let unreadable = |error: std::io::Error| unreadable(&directory, trust::errno(&error));
@@ -162,20 +162,20 @@ fn drop_in_directory(file: &Path) -> PathBuf {
     directory.into()
 }
 
-/// What the name leads to, if that is there and no regular file.
-fn no_file(path: &Path) -> Option<Metadata> {
-    path.metadata().ok().filter(|there| !there.is_file())
+/// The metadata of the target, if it exists and is not a regular file.
+fn not_a_file(path: &Path) -> Option<Metadata> {
+    path.metadata().ok().filter(|metadata| !metadata.is_file())
 }
 
-/// Whether the name leads to /dev/null, by which administrators say that nothing is to be read there.
+/// Whether the name is a link to /dev/null: administrators mask files with it.
 fn is_null(path: &Path) -> bool {
-    // By its text as well: there are sandboxes without a /dev.
+    // The text of the link counts as well: some sandboxes have no /dev.
     path.read_link().is_ok_and(|target| target == Path::new("/dev/null"))
-        || no_file(path).is_some_and(|there| is_null_device(&there))
+        || not_a_file(path).is_some_and(|metadata| is_null_device(&metadata))
 }
 
-fn is_null_device(there: &Metadata) -> bool {
-    there.file_type().is_char_device() && there.rdev() == makedev(1, 3)
+fn is_null_device(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == makedev(1, 3)
 }
 
 #[cfg(test)]
@@ -214,7 +214,7 @@ mod tests {
     const ADMIN_DROP_IN: &str = "etc/security/backupcodes.conf.d/50-site.conf";
 
     #[test]
-    fn no_file_at_all_is_a_configuration() {
+    fn the_defaults_need_no_file() {
         let config = Root::new().load().unwrap();
         assert_eq!(config, Config::default());
         assert_eq!(config.hash.cost, Cost::DEFAULT);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn later_files_win_key_by_key() {
+    fn later_files_override_single_keys() {
         let config = Root::new()
             .with(VENDOR, "[codes]\ncount = 11\nlow = 1\nlength = 14\n[notify]\nspawn = false\n")
             .with(VENDOR_DROP_IN, "[codes]\ncount = 12\nlow = 2\n")
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_file_stands_alone_with_its_drop_ins() {
+    fn a_named_file_replaces_all_others_and_has_its_own_drop_ins() {
         let root = Root::new()
             .with(ADMIN, "[codes]\ncount = 13\n")
             .with("x.conf", "[codes]\nlow = 1\n")
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_file() {
+    fn an_error_names_the_file_and_the_reason() {
         for (text, reason) in [
             ("colour = 1", "unknown key colour"),
             ("[codes]\nlenght = 13", "unknown key codes.lenght"),
@@ -306,7 +306,7 @@ mod tests {
             ("directory = \"var\"", "directory is \"var\"; expected an absolute path"),
             ("[notify]\nsendmail = []", "notify.sendmail: expected a program"),
             ("[notify]\nsendmail = [\"sendmail\"]", "notify.sendmail: expected a program"),
-            ("codes = 1", "codes is no section"),
+            ("codes = 1", "codes is not a section"),
             ("[codes]\ncount = -1", "codes.count is -1; expected"),
             ("[codes", "line 1"),
             ("\u{0}", "line 1"),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_file_leaves_wrong_another_may_mend() {
+    fn a_later_file_may_correct_an_earlier_one() {
         let root = Root::new().with(VENDOR, "[throttle]\nfirst_delay = 90\n");
         assert!(root.load().unwrap_err().to_string().contains(VENDOR));
         let root = root.with(ADMIN_DROP_IN, "[throttle]\nlongest_delay = 600\n");
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_nowhere_is_not_no_file() {
+    fn a_dangling_link_is_an_error() {
         for name in [VENDOR, ADMIN, ADMIN_DROP_IN, "etc/security/backupcodes.conf.d"] {
             let root =
                 Root::new().with("etc/security/backupcodes.conf.d/x", "").with("usr/lib/backupcodes/x", "");
@@ -339,19 +339,19 @@ mod tests {
             let error = root.load().unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("cannot be read (ENOENT"), "{error}");
             assert!(
-                error.ends_with("a link that leads nowhere; remove it, or point it at what is to be read"),
+                error.ends_with("a dangling link; remove it, or point it at the file to read"),
                 "{error}"
             );
             fs::remove_file(&path).unwrap();
             symlink(&path, &path).unwrap();
             let error = root.load().unwrap_err().to_string();
-            assert!(error.contains("(ELOOP") && error.contains("a link that leads nowhere"), "{error}");
+            assert!(error.contains("(ELOOP") && error.contains("a dangling link"), "{error}");
         }
         let gone = Config::of_file(Path::new("/no/such/file")).unwrap_err().to_string();
         assert!(gone.ends_with("name another, or none"), "{gone}");
     }
 
-    /// Puts what is `found` there, or else a link to it.
+    /// Puts something of the kind `found` at `name`, or a link to `found`.
     fn put(root: &Root, name: &str, found: &str) {
         let path = root.0.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_editors_and_tools_leave_among_the_drop_ins_is_passed_over() {
+    fn files_of_editors_and_tools_among_the_drop_ins_are_ignored() {
         const FOLDER: &str = "etc/security/backupcodes.conf.d";
         let root = Root::new()
             .with(ADMIN, "")
@@ -373,7 +373,7 @@ mod tests {
             .with(&format!("{FOLDER}/.ansible_tmpx1y2z350-site.conf"), "[codes")
             .with(&format!("{FOLDER}/.conf"), "[codes");
         let file = root.0.path().join(ADMIN);
-        // Emacs' lock leads nowhere.
+        // The lock of Emacs is a dangling link.
         put(&root, &format!("{FOLDER}/.#50-site.conf"), "root@host.4711:1764");
         put(&root, &format!("{FOLDER}/masked.conf"), "/dev/null");
         assert_eq!(Config::passed_over(Some(&file)), []);
@@ -384,8 +384,8 @@ mod tests {
             ("d.conf", "/dev/zero", "a device"),
             ("e.conf", "/", "a directory"),
         ];
-        for (name, there, _) in others {
-            put(&root, &format!("{FOLDER}/{name}"), there);
+        for (name, kind, _) in others {
+            put(&root, &format!("{FOLDER}/{name}"), kind);
             assert_eq!(root.load().unwrap().codes.count, 4, "{name}");
             assert_eq!(Config::of_file(&file).unwrap().codes.count, 4, "{name}");
         }
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_dev_null_masks_what_the_distribution_has_there() {
+    fn a_link_to_dev_null_masks_the_distributions_file() {
         let root = || {
             Root::new()
                 .with(VENDOR, "[codes]\ncount = 11\n")
@@ -414,7 +414,7 @@ mod tests {
             assert_eq!(read(&root).unwrap(), (10, 3, 20));
             assert_eq!(Config::of_file(&root.0.path().join(ADMIN)).unwrap(), Config::default());
         }
-        // Other links mask nothing, nor does a drop-in with something in it.
+        // Other links and other drop-ins mask nothing.
         let root = root().with(ADMIN_DROP_IN, "");
         assert_eq!(read(&root).unwrap(), (11, 9, 20));
         put(&root, "etc/security/backupcodes.conf.d/60.conf", "/dev/zero");
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_may_have_written_is_refused() {
+    fn a_file_that_another_user_may_have_written_is_refused() {
         for mode in [0o664, 0o646] {
             let root = Root::new().with(ADMIN, "");
             fs::set_permissions(root.0.path().join(ADMIN), fs::Permissions::from_mode(mode)).unwrap();
@@ -439,6 +439,6 @@ mod tests {
         assert!(root.load().unwrap_err().to_string().contains("a directory"));
         let root = Root::new().with("elsewhere", "").with("etc/security/x", "");
         symlink(root.0.path().join("elsewhere"), root.0.path().join(ADMIN)).unwrap();
-        assert!(root.load().is_ok(), "the descriptor is judged, not the way to it");
+        assert!(root.load().is_ok(), "the descriptor is judged, not the path");
     }
 }

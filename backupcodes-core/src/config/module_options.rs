@@ -1,36 +1,36 @@
-//! The module's arguments in a PAM stack: here, since the doctor judges them as well.
+//! The module's arguments in a PAM stack. They are in this crate because doctor checks them as well.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
 
-/// What a line of a PAM stack says.
+/// The arguments of one line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Options {
-    /// `conf=PATH`: this configuration file instead of the system's.
+    /// `conf=PATH`: this configuration file replaces the system's.
     pub conf: Option<PathBuf>,
     /// `prompt=TEXT`
     pub prompt: String,
-    /// `echo`: show what is typed.
+    /// `echo`: show the code while the user types it.
     pub echo: bool,
-    /// `nullok`: pass over users who have no set.
+    /// `nullok`: ignore users without a set.
     pub nullok: bool,
-    /// `try_first_pass`: a code that another module has asked for is taken, and else one is asked for.
+    /// `try_first_pass`: take a code from PAM_AUTHTOK, otherwise prompt.
     pub try_first_pass: bool,
-    /// `use_first_pass`: what another module has asked for is the answer.
+    /// `use_first_pass`: take the response from PAM_AUTHTOK, without a prompt.
     pub use_first_pass: bool,
-    /// `forward_pass`: what is too short for a code goes to the next module.
+    /// `forward_pass`: forward a response that is too short for a code to the next module.
     pub forward_pass: bool,
-    /// `quiet`: no texts beside the prompt.
+    /// `quiet`: show no text except the prompt.
     pub quiet: bool,
-    /// `debug`: log more, never an answer.
+    /// `debug`: log more, but never a response.
     pub debug: bool,
 }
 
 impl Options {
-    /// Reads the arguments.
+    /// Reads the arguments. The result has all known ones, even if another one is unknown.
     ///
     /// # Errors
-    /// One that is not known, in words for the log; beside it comes what all others say.
+    /// An unknown argument, as text for the log.
     pub fn parse<A: AsRef<CStr>>(arguments: &[A]) -> (Self, Result<(), String>) {
         let mut options = Self {
             conf: None,
@@ -65,7 +65,7 @@ impl Options {
 
 /// All arguments, in words.
 pub const KNOWN: &str = "conf=/PATH, prompt=TEXT, echo, nullok, try_first_pass, use_first_pass, forward_pass, quiet or debug \
-                         (an argument with spaces stands in brackets: [prompt=Backup code: ])";
+                         (an argument with spaces needs brackets: [prompt=Backup code: ])";
 
 fn unknown(argument: &str) -> String {
     format!("unknown module argument {argument:?}; expected {KNOWN}; fix the line in the PAM stack")
@@ -79,7 +79,7 @@ mod tests {
     use manual_pages::{entries, tags};
 
     #[test]
-    fn arguments_are_read_and_no_other_is_taken() {
+    fn only_known_arguments_are_accepted() {
         let all = [
             c"conf=/a b",
             c"prompt=Code, or = : ",
@@ -104,19 +104,19 @@ mod tests {
         for wrong in [c"null_ok", c"nullok=1", c"conf", c"conf=relative", c"Debug", c"", c"prompt", c"\xff"] {
             let (options, verdict) = Options::parse(&[wrong, c"echo"]);
             let error = verdict.unwrap_err();
-            assert!(options.echo, "the others are read all the same");
+            assert!(options.echo, "the other arguments are read");
             assert!(error.contains("unknown module argument") && error.contains("nullok"), "{error}");
         }
     }
 
     #[test]
-    fn every_option_is_in_the_manual_and_no_other() {
+    fn the_manual_documents_exactly_the_options() {
         let page = include_str!("../../../man/pam_backupcodes.8");
         let mut documented = tags(page, "OPTIONS");
         let arguments: Vec<_> = documented.iter().map(|tag| CString::new(tag.as_str()).unwrap()).collect();
         let (options, verdict) = Options::parse(&arguments);
         assert_eq!(verdict, Ok(()));
-        // All of them by name, so that a new one has to stand here too.
+        // All fields by name, so that the compiler reports a new one.
         let Options {
             conf,
             prompt,

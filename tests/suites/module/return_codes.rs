@@ -255,7 +255,7 @@ fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_pro
     unprompted("mode 0666");
     set_mode(&world.path("conf"), 0o644);
     fs::write(world.path("conf.d/50.conf"), "hash = 7\n").unwrap();
-    unprompted("50.conf: hash is no section");
+    unprompted("50.conf: hash is not a section");
     fs::remove_file(world.path("conf.d/50.conf")).unwrap();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
 }
