@@ -1,6 +1,6 @@
-//! Private files and directories: opened first and judged by their descriptor, locked with an end, and flushed.
+//! Private files and directories: opened first, judged by their descriptor, locked with a deadline, and flushed.
 //!
-//! What is wrong with a file is a [`FileError`] here, which knows nothing of what the file is for.
+//! A [`FileError`] does not know the purpose of the file.
 
 pub(crate) mod directory;
 mod error;

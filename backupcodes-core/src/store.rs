@@ -1,4 +1,4 @@
-//! Where sets are kept. [`Store`] is all that the rules need of such a place; [`FileStore`] keeps one file per user.
+//! Storage of sets. [`Store`] is the interface that the rules use; [`FileStore`] keeps one file for each user.
 
 mod error;
 mod file;
@@ -12,30 +12,30 @@ use crate::set::{CodeSet, SpentRecord};
 pub use self::error::{ReplaceError, SpendError, StoreError};
 pub use self::file::FileStore;
 
-/// Keeps sets: read one, spend a code of one, replace one.
+/// Stores sets: reads one, spends a code of one, replaces one.
 pub trait Store {
-    /// A replacement that waits for its commit.
+    /// A replacement before its commit.
     type Prepared<'a>: Prepared
     where
         Self: 'a;
 
-    /// The user's set, or `None` only where it is proven that the user has none.
+    /// The user's set. `None` is proof that the user has none.
     ///
     /// # Errors
     /// [`StoreError`]: nothing is known about the set.
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError>;
 
-    /// Proves that no set of the account's uid exists under another name: a renamed account has its codes there.
+    /// Proves that no set of the account's uid exists under another name, where a renamed account still has its codes.
     ///
     /// # Errors
-    /// [`StoreError::OtherName`] where such a set exists, or nothing is known.
+    /// [`StoreError::OtherName`] if such a set exists; any other error means that nothing is known.
     fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError>;
 
     /// Overwrites the hash of code `number`, which must still be `hash`, with `record`. On return the record is on stable
     /// storage.
     ///
     /// # Errors
-    /// [`SpendError`]: the code must not be accepted. It may be spent all the same.
+    /// [`SpendError`]: the code must not be accepted, even though it may be spent.
     fn spend(
         &self,
         user: &str,
@@ -44,11 +44,11 @@ pub trait Store {
         record: &SpentRecord,
     ) -> Result<Accepted, SpendError>;
 
-    /// Prepares to replace what the user has, which must be as `expected`, with `new`, a whole set file, or with nothing.
-    /// Nothing has changed until [`Prepared::commit`].
+    /// Prepares to replace the user's set, which must be as `expected`, with `new`, the text of a set file, or with nothing.
+    /// Nothing changes before [`Prepared::commit`].
     ///
     /// # Errors
-    /// [`ReplaceError`]: the old set is as it was.
+    /// [`ReplaceError`]: the old set is unchanged.
     fn prepare(
         &self,
         user: &str,
@@ -57,29 +57,29 @@ pub trait Store {
     ) -> Result<Self::Prepared<'_>, ReplaceError>;
 }
 
-/// A replacement for which all is ready. Dropping it leaves the old set as it was.
+/// A replacement that is ready. Dropping it leaves the old set unchanged.
 pub trait Prepared {
-    /// Replaces the set. From the call on, no code of the old set is spent; `notices` makes notices of what that set is in
-    /// the end, for one of its uses may still be due. They are in the outbox before the set changes.
+    /// Replaces the set. No code of the old set is spent after this call begins. `notices` gets the last state of the old set,
+    /// whose uses may still be due, and makes notices. They are in the outbox before the set changes.
     ///
     /// # Errors
-    /// [`ReplaceError`]: the old set is as it was, unless the error says otherwise.
+    /// [`ReplaceError`]: the old set is unchanged, unless the error says otherwise.
     fn commit(self, notices: impl FnOnce(Option<&CodeSet>) -> Vec<QueuedNotice>) -> Result<(), ReplaceError>;
 }
 
-/// What the caller has seen and wants replaced; anything else stays as it is.
+/// What the caller has seen and wants to replace; anything else stays unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected<'a> {
     /// No set.
     Nothing,
     /// The set with this id.
     Set(&'a str),
-    /// Something that cannot be used as a set.
+    /// Something that is not a usable set.
     Unusable,
 }
 
-/// Proof that a code is spent, so that the login may be accepted. Only a store makes one, when the spent record is on stable
-/// storage, or [`crate::protocol`] from the broker's reply, whose store did.
+/// Proof that a code is spent, so that the login may be accepted. Only a store makes it, once the spent record is on stable
+/// storage, or [`crate::protocol`], from the reply of a broker whose store did so.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Accepted {
     number: CodeNumber,
@@ -88,25 +88,25 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// What the broker has spent. Its reply does not name the set.
+    /// A code that the broker has spent. Its reply does not name the set.
     #[cfg(feature = "broker")]
     pub(crate) const fn by_broker(number: CodeNumber, left: usize) -> Self {
         Self { number, set: None, left }
     }
 
-    /// Which code of the set.
+    /// The number of the code.
     #[must_use]
     pub const fn number(&self) -> CodeNumber {
         self.number
     }
 
-    /// The id of the set, where this process knows it.
+    /// The id of the set, if this process knows it.
     #[must_use]
     pub fn set(&self) -> Option<&str> {
         self.set.as_deref()
     }
 
-    /// How many codes are left.
+    /// The number of codes left.
     #[must_use]
     pub const fn left(&self) -> usize {
         self.left

@@ -1,5 +1,5 @@
-//! Directories, opened first and judged by their descriptor: that of the sets, and the runtime directory for what may be
-//! lost at boot. What is missing of the latter is made.
+//! Directories, opened first and judged by their descriptor: the directory of the sets, and the runtime directory, whose content
+//! is lost at boot and whose missing parts are created.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,45 +18,45 @@ use crate::files::lock::{Deadline, Locked, lock};
 use crate::files::stat::{Stat, errno, stat_in};
 use crate::files::trust::{self, CAREFUL, Requirement};
 
-/// How files in here are made.
+/// The mode of new files.
 const FILE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
-/// A directory, open and judged.
+/// An open, judged directory.
 pub(crate) struct Directory {
     pub(crate) fd: OwnedFd,
     pub(crate) path: PathBuf,
 }
 
 impl Directory {
-    /// The directory of the sets. Where there is none, its file system may not be mounted.
+    /// The directory of the sets. If it is missing, its file system may not be mounted.
     ///
     /// # Errors
-    /// It is not there, or not to be trusted.
+    /// It does not exist, or cannot be trusted.
     pub(crate) fn of_sets(path: &Path) -> Result<Self, FileError> {
         Self::open(AT_FDCWD, path, path, Requirement::PrivateDirectory)?
             .ok_or_else(|| FileError::NoDirectory(path.into()))
     }
 
-    /// The runtime directory, which everyone may enter: the broker's socket is in it.
+    /// The runtime directory, created if missing. Everyone may enter it: it holds the broker's socket.
     ///
     /// # Errors
-    /// It is not to be trusted, or cannot be made.
+    /// It cannot be trusted or created.
     pub(crate) fn runtime(path: &Path) -> Result<Self, FileError> {
         Self::open_or_make(AT_FDCWD, path, path, Requirement::PublicDirectory, 0o755)
     }
 
-    /// The same, where it is there.
+    /// The runtime directory, if it exists.
     ///
     /// # Errors
-    /// It is not to be trusted.
+    /// It cannot be trusted.
     pub(crate) fn find_runtime(path: &Path) -> Result<Option<Self>, FileError> {
         Self::open(AT_FDCWD, path, path, Requirement::PublicDirectory)
     }
 
-    /// A private directory in this one.
+    /// A private directory in this one, created if missing.
     ///
     /// # Errors
-    /// It is not to be trusted, or cannot be made.
+    /// It cannot be trusted or created.
     pub(crate) fn inner(&self, name: &str) -> Result<Self, FileError> {
         Self::open_or_make(
             &self.fd,
@@ -67,15 +67,14 @@ impl Directory {
         )
     }
 
-    /// The same, where it is there.
+    /// A private directory in this one, if it exists.
     ///
     /// # Errors
-    /// It is not to be trusted.
+    /// It cannot be trusted.
     pub(crate) fn find_inner(&self, name: &str) -> Result<Option<Self>, FileError> {
         Self::open(&self.fd, Path::new(name), &self.path_of(name), Requirement::PrivateDirectory)
     }
 
-    /// `None` where there is none.
     fn open(
         parent: impl AsFd,
         name: &Path,
@@ -83,7 +82,7 @@ impl Directory {
         kind: Requirement,
     ) -> Result<Option<Self>, FileError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        // Behind a link, a slash at the end would be followed for all that.
+        // With a slash at its end, a link would be followed in spite of O_NOFOLLOW.
         let name: PathBuf = name.components().collect();
         let fd = match openat(&parent, &name, flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -109,24 +108,24 @@ impl Directory {
         }
         let mode = Mode::from_bits_truncate(mode);
         let failed = FileError::system(path, "make");
-        let is_ours = match mkdirat(&parent, name, mode) {
+        let is_new = match mkdirat(&parent, name, mode) {
             Ok(()) => true,
-            // Another login was faster.
+            // Another login has created it.
             Err(Errno::EEXIST) => false,
             Err(errno) => return Err(failed(errno)),
         };
         let made = Self::open(&parent, name, path, kind)?.ok_or_else(|| failed(Errno::ENOENT))?;
-        if is_ours {
-            // Whatever the umask of the host is.
+        if is_new {
+            // The umask of the process does not matter.
             fchmod(&made.fd, mode).map_err(failed)?;
         }
         Ok(made)
     }
 
-    /// Opens and judges a file in here. `None` where there is none.
+    /// Opens and judges a file in this directory, if it exists.
     ///
     /// # Errors
-    /// It cannot be opened, or is not to be trusted.
+    /// It cannot be opened or trusted.
     pub(crate) fn find_file(
         &self,
         name: &str,
@@ -139,10 +138,10 @@ impl Directory {
         }
     }
 
-    /// The same of a file that is made where there is none.
+    /// Opens and judges a file in this directory, created if missing.
     ///
     /// # Errors
-    /// It cannot be opened or made, or is not to be trusted.
+    /// It cannot be opened, created or trusted.
     pub(crate) fn find_or_make_file(
         &self,
         name: &str,
@@ -167,28 +166,28 @@ impl Directory {
         Ok((fd, stat))
     }
 
-    /// Opens a file in here with these flags as well.
+    /// Opens a file in this directory, without judging it.
     ///
     /// # Errors
-    /// The system's. The file is not judged yet.
+    /// The error of the system call.
     pub(crate) fn file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         openat(&self.fd, name, flags | CAREFUL | OFlag::O_NOFOLLOW, Mode::empty())
     }
 
-    /// The same, and makes the file where there is none, with mode 0600 whatever the umask of the host is.
+    /// Opens a file in this directory, without judging it, and creates a missing one with mode 0600, regardless of the umask.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the system call.
     pub(crate) fn make_file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlag::O_CREAT | CAREFUL | OFlag::O_NOFOLLOW;
         let fd = openat(&self.fd, name, flags, FILE)?;
         fchmod(&fd, FILE).map(|()| fd)
     }
 
-    /// Looks at a file in here.
+    /// The metadata of a file in this directory.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the system call.
     pub(crate) fn stat(&self, name: &str) -> Result<Stat, Errno> {
         stat_in(&self.fd, name)
     }
@@ -197,7 +196,7 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// The names in here, sorted.
+    /// The names in this directory, sorted.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -218,19 +217,19 @@ impl Directory {
         Ok(names)
     }
 
-    /// The lock under which sets in here are replaced.
+    /// The lock for the replacement of sets in this directory.
     ///
     /// # Errors
-    /// It is held by another for too long.
+    /// Another process holds it past the deadline.
     pub(crate) fn lock(&self, deadline: Deadline) -> Result<Locked, FileError> {
         let flags = CAREFUL | OFlag::O_DIRECTORY;
         lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
     }
 
-    /// Brings to stable storage which names there are.
+    /// Brings the names in this directory to stable storage.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the system call.
     pub(crate) fn flush(&self) -> Result<(), FileError> {
         fsync(&self.fd).map_err(self.failed("flush"))
     }
@@ -239,15 +238,15 @@ impl Directory {
         FileError::system(&self.path, action)
     }
 
-    /// Gives a file in here another name, and takes the place of what has it.
+    /// Renames a file in this directory, and replaces any file of the new name.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the system call.
     pub(crate) fn rename(&self, old: &str, new: &str) -> Result<(), FileError> {
         renameat(&self.fd, old, &self.fd, new).map_err(self.failed("rename a file in"))
     }
 
-    /// Removes a file in here, if it is there.
+    /// Removes a file in this directory, if it exists.
     ///
     /// # Errors
     /// It cannot be removed.
@@ -259,17 +258,17 @@ impl Directory {
     }
 }
 
-/// A whole file, on stable storage, that does not have its name yet. Dropping it removes it.
+/// A complete file on stable storage, still under a temporary name. Dropping it removes it.
 pub(crate) struct NewFile<'a> {
     directory: &'a Directory,
     name: &'a str,
 }
 
 impl<'a> NewFile<'a> {
-    /// Writes it under another name, which nobody else uses, and which may be there from a crash.
+    /// Writes the file under a temporary name that nobody else uses. A file that a crash left under that name is replaced.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the system call.
     pub(crate) fn write(directory: &'a Directory, name: &'a str, text: &str) -> Result<Self, FileError> {
         directory.remove(name)?;
         let flags = OFlag::O_WRONLY | OFlag::O_EXCL;
@@ -282,15 +281,15 @@ impl<'a> NewFile<'a> {
         Ok(new)
     }
 
-    /// Leaves the file where it is, for a later rename or removal.
+    /// Keeps the temporary file, for a later rename or removal.
     pub(crate) fn keep(self) {
         std::mem::forget(self);
     }
 
-    /// Puts it in the place of what has this name. The directory is to be flushed after that.
+    /// Gives the file its name, and replaces any file of that name. The caller must then flush the directory.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the system call.
     pub(crate) fn rename(self, name: &str) -> Result<(), FileError> {
         self.directory.rename(self.name, name)
     }
@@ -298,7 +297,7 @@ impl<'a> NewFile<'a> {
 
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
-        // After the rename there is nothing to remove.
+        // After a rename this removes nothing.
         let _ = self.directory.remove(self.name);
     }
 }

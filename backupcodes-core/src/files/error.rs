@@ -1,4 +1,4 @@
-//! What can be wrong with a file or directory, whatever it is for.
+//! Errors of files and directories, independent of their purpose.
 
 use std::path::Path;
 
@@ -13,20 +13,20 @@ use crate::files::trust::{ShownPath, Untrusted};
 pub enum FileError {
     /// The directory of the sets does not exist, which proves nothing about any set.
     NoDirectory(ShownPath),
-    /// Its kind, owner, mode or links are not as expected.
+    /// It has an unexpected kind, owner, mode or number of links.
     Untrusted(#[from] Untrusted),
     /// A system call failed.
     System {
         /// The file.
         path: ShownPath,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The error number of the call.
         errno: Errno,
     },
     /// Another process held the lock for too long.
     Busy {
-        /// What is locked.
+        /// The locked file.
         path: ShownPath,
         /// How long this process waited.
         seconds: u64,
@@ -40,14 +40,14 @@ impl FileError {
         match self {
             Self::NoDirectory(path) => Explanation::new(
                 path,
-                "no such directory; expected a directory of root's with mode 0700",
-                format!("see that its file system is mounted, or make it: install -d -m 0700 -o root {path}"),
+                "no such directory; expected a directory owned by root with mode 0700",
+                format!("mount its file system, or make it: install -d -m 0700 -o root {path}"),
             ),
             Self::Untrusted(untrusted) => untrusted.explanation(),
             Self::System { path, action, errno } => Explanation::new(
                 path,
                 format!("cannot {action} ({errno})"),
-                "see that the file system is in order and that this runs as root",
+                "check the file system, and that this process runs as root",
             ),
             Self::Busy { path, seconds } => Explanation::new(
                 path,
@@ -57,7 +57,7 @@ impl FileError {
         }
     }
 
-    /// Whether there is no room for what was to be written.
+    /// Whether the disk or the quota is full.
     pub(crate) const fn is_full(&self) -> bool {
         matches!(self, Self::System { errno: Errno::ENOSPC | Errno::EDQUOT, .. })
     }

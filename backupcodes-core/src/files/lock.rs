@@ -1,4 +1,4 @@
-//! Locks that are waited for with an end.
+//! Locks with a deadline.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -9,12 +9,12 @@ use nix::fcntl::FlockArg;
 
 use crate::files::FileError;
 
-/// How long a lock is waited for: longer than 64 flushes of a slow disk, shorter than sshd's LoginGraceTime.
+/// The longest wait for a lock: longer than 64 flushes of a slow disk, shorter than sshd's LoginGraceTime.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two tries: a spend holds the lock for about one flush.
+/// The pause between two attempts: a spend holds the lock for about one flush.
 pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 
-/// How long is waited, and until when.
+/// The end of a wait.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline {
     patience: Duration,
@@ -27,10 +27,10 @@ impl Deadline {
         Self { patience, end: now.checked_add(patience).unwrap_or(now) }
     }
 
-    /// Waits a moment, if there is time left.
+    /// Waits for [`PAUSE`].
     ///
     /// # Errors
-    /// [`FileError::Busy`] where there is none.
+    /// [`FileError::Busy`] after the deadline.
     pub(crate) fn pause(self, path: &Path) -> Result<(), FileError> {
         if self.wait(PAUSE) {
             Ok(())
@@ -39,14 +39,14 @@ impl Deadline {
         }
     }
 
-    /// What is left of the time.
+    /// The time that is left.
     #[cfg(feature = "broker")]
     pub(crate) fn left(self) -> Duration {
         self.end.saturating_duration_since(Instant::now())
     }
 
-    /// Waits for `pause`, and says whether there was time for it.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that waits")]
+    /// Waits for `pause` and returns true, or returns false at once after the deadline.
+    #[expect(clippy::disallowed_methods, reason = "the one place that waits")]
     pub(crate) fn wait(self, pause: Duration) -> bool {
         let in_time = Instant::now() < self.end;
         if in_time {
@@ -56,7 +56,7 @@ impl Deadline {
     }
 }
 
-/// An open file whose `flock` is held until this is dropped.
+/// An open file, locked by `flock` until this is dropped.
 pub(crate) struct Locked(OwnedFd);
 
 impl AsFd for Locked {
@@ -67,17 +67,16 @@ impl AsFd for Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // A child of the host's may have the file open as well, so that closing it does not unlock it. If even that fails, all
-        // is done and said already.
+        // A child of the application may have inherited the file, so that closing it does not unlock it.
         let _ = flock(&self.0, FlockArg::Unlock);
     }
 }
 
-/// Takes the `flock` of an open file. (POSIX locks would vanish when any other descriptor of the file closes in the
-/// host.) It is polled, so that no signal of the host has to end the wait.
+/// Locks an open file by `flock`. (The process loses a POSIX lock when it closes any other descriptor of the file.) The
+/// lock is polled, so that no signal of the application must end the wait.
 ///
 /// # Errors
-/// [`FileError::Busy`] after the deadline, or what the system says.
+/// [`FileError::Busy`] after the deadline, or the error of the system call.
 pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result<Locked, FileError> {
     loop {
         file = match try_lock(file).map_err(FileError::system(path, "lock"))? {
@@ -88,10 +87,10 @@ pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result
     }
 }
 
-/// Takes the `flock`, or gives the file back where another holds it.
+/// Locks an open file by `flock`, or returns it unlocked if another process holds the lock.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system call.
 pub(crate) fn try_lock(file: OwnedFd) -> Result<Result<Locked, OwnedFd>, Errno> {
     match flock(&file, FlockArg::LockExclusiveNonblock) {
         Ok(()) => Ok(Ok(Locked(file))),
@@ -102,7 +101,7 @@ pub(crate) fn try_lock(file: OwnedFd) -> Result<Result<Locked, OwnedFd>, Errno> 
 
 #[expect(
     deprecated,
-    reason = "nix's Flock panics where unlocking fails, which would tell that a code was right"
+    reason = "nix's Flock panics if unlocking fails, which would reveal that a code was right"
 )]
 fn flock(file: &OwnedFd, how: FlockArg) -> Result<(), Errno> {
     nix::fcntl::flock(file.as_raw_fd(), how)

@@ -1,5 +1,5 @@
-//! What the system says of files. Inode numbers, sizes and times have 64 bits here whatever the processor is: libc's functions
-//! of the plain names fail for a file of which one does not fit in 32, as on a large disk.
+//! Metadata of files, with 64-bit inode numbers, sizes and times on all machines: on 32-bit machines libc's plain functions fail
+//! for large values, as on a large disk.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,28 +9,28 @@ use rustix::fs::AtFlags;
 pub(crate) use rustix::fs::Stat;
 
 /// # Errors
-/// The system's.
+/// The error of the system call.
 pub(crate) fn stat(fd: impl AsFd) -> Result<Stat, Errno> {
     rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH).map_err(errno)
 }
 
-/// The same of what has this name in a directory, also if it is a link.
+/// The metadata of a name in a directory; a link is not followed.
 ///
 /// # Errors
-/// The system's.
+/// The error of the system call.
 pub(crate) fn stat_in(directory: impl AsFd, name: impl rustix::path::Arg) -> Result<Stat, Errno> {
     rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)
 }
 
-/// Whether both are one file.
+/// Whether both are the same file.
 pub(crate) fn same(a: &Stat, b: &Stat) -> bool {
     (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
 
-/// When it was changed. One from before 1970 was then.
+/// The time of the last change, or 1970 for earlier times.
 pub(crate) fn changed(stat: &Stat) -> SystemTime {
     let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
-    #[allow(clippy::useless_conversion, reason = "elsewhere it has 32 bits")]
+    #[allow(clippy::useless_conversion, reason = "it has 32 bits on other machines")]
     let since = seconds.saturating_add(Duration::from_nanos(stat.st_mtime_nsec.into()));
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }

@@ -1,4 +1,4 @@
-//! Opening trusts nothing: open first, then judge the descriptor, never the path.
+//! Trust in files: open first, then judge the descriptor, never the path.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -13,22 +13,22 @@ use crate::explanation::Explanation;
 use crate::files::stat::{Stat, stat, stat_in};
 use crate::visible::is_hidden;
 
-/// Most bytes of a file that we read: a set of 31 codes has 4 KiB.
+/// The most bytes of a file that is read: a set of 31 codes has 4 KiB.
 pub(crate) const LARGEST: usize = 64 * 1024;
 
-/// Never wait for the other end of a FIFO, never become a terminal's owner, never pass to a child.
+/// Do not wait for the other end of a FIFO, acquire no controlling terminal, and close on exec.
 pub(crate) const CAREFUL: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
-/// A file or directory that must not be used as it is.
+/// A file or directory that must not be used in its present state.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.explanation())]
 pub struct Untrusted {
     pub(crate) path: ShownPath,
     found: String,
     expected: &'static str,
-    /// With `PATH` for the path.
+    /// `PATH` stands for the path.
     remedy: &'static str,
-    /// Nothing is wrong but that it has another name: what it holds is good, and must not be thrown away.
+    /// The only fault is a second name: the content is good, and must not be discarded.
     pub(crate) is_only_linked: bool,
 }
 
@@ -42,7 +42,7 @@ impl Untrusted {
     }
 }
 
-/// A path that shows itself without hidden characters.
+/// A path whose `Display` escapes hidden characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownPath(PathBuf);
 
@@ -61,7 +61,7 @@ impl std::fmt::Display for ShownPath {
     }
 }
 
-/// What a descriptor must be.
+/// The requirements on a descriptor.
 #[derive(Clone, Copy)]
 pub(crate) enum Requirement {
     /// A directory that only its owner may enter.
@@ -70,39 +70,39 @@ pub(crate) enum Requirement {
     PublicDirectory,
     /// A regular file with one name that only its owner may open.
     PrivateFile,
-    /// The same, which holds no codes.
+    /// A private file without codes.
     QueuedNotice,
     /// A regular file that only its owner may write.
     PublicFile,
-    /// A file that is worth nothing but its length and time, and as private.
+    /// A private file of which only length and time matter.
     Counter,
 }
 
 impl Requirement {
     const fn expected(self) -> &'static str {
         match self {
-            Self::PrivateDirectory => "a directory of root's with mode 0700",
+            Self::PrivateDirectory => "a directory owned by root with mode 0700",
             Self::PrivateFile | Self::QueuedNotice => {
-                "a regular file of root's with one link, mode 0600 and at most 64 KiB"
+                "a regular file owned by root with one link, mode 0600 and at most 64 KiB"
             }
-            Self::PublicFile => "a regular file of root's that no one else may write, of at most 64 KiB",
-            Self::PublicDirectory => "a directory of root's that no one else may write",
-            Self::Counter => "a regular file of root's with one link and mode 0600",
+            Self::PublicFile => "a regular file of at most 64 KiB, owned by root and writable by no one else",
+            Self::PublicDirectory => "a directory owned by root and writable by no one else",
+            Self::Counter => "a regular file owned by root with one link and mode 0600",
         }
     }
 
     const fn remedy(self) -> &'static str {
         match self {
-            Self::PrivateDirectory => "see who changed it, then: chown root and chmod 0700",
+            Self::PrivateDirectory => "find out who changed it, then: chown root and chmod 0700",
             Self::PrivateFile => "do not trust its codes: make a new set with backupcodes-admin generate",
-            Self::PublicDirectory | Self::PublicFile => "see who changed it, then: chown root and chmod go-w",
-            Self::Counter => "see who changed it, then remove it",
-            Self::QueuedNotice => "see what it holds, then remove it",
+            Self::PublicDirectory | Self::PublicFile => {
+                "find out who changed it, then: chown root and chmod go-w"
+            }
+            Self::Counter => "find out who changed it, then remove it",
+            Self::QueuedNotice => "read it, then remove it",
         }
     }
 
-    /// # Errors
-    /// [`Untrusted`] says what does not hold.
     pub(crate) fn refuse(self, path: &Path, found: impl Into<String>) -> Untrusted {
         self.refuse_with(path, found.into(), self.remedy())
     }
@@ -111,24 +111,24 @@ impl Requirement {
         Untrusted { path: path.into(), found, expected: self.expected(), remedy, is_only_linked: false }
     }
 
-    /// Of a directory that cannot be opened as one: `name` in `parent`.
+    /// The error for `name` in `parent`, which cannot be opened as a directory.
     pub(crate) fn refuse_no_directory(self, parent: BorrowedFd<'_>, name: &Path, path: &Path) -> Untrusted {
         let stat = stat_in(parent, name);
         let kind = stat.map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()));
-        let found = kind.map_or("no directory, nor is all of its path", kind_name);
+        let found = kind.map_or("part of its path is not a directory", kind_name);
         let remedy = match (kind, self) {
-            // An inner one is made anew; for the others the configuration has a key.
-            (Ok(SFlag::S_IFLNK), _) if name.is_relative() => "see who made it, then remove the link",
+            // An inner directory is created again; the others have a configuration key.
+            (Ok(SFlag::S_IFLNK), _) if name.is_relative() => "find out who made the link, then remove it",
             (Ok(SFlag::S_IFLNK), Self::PublicDirectory) => {
-                "set runtime_directory in backupcodes.conf to where it leads (readlink -f PATH), or put a directory in its \
-                 place and mount the other one on that (mount --bind)"
+                "set runtime_directory in backupcodes.conf to the target (readlink -f PATH), or replace the link by a directory \
+                and bind-mount the target on it (mount --bind)"
             }
             (Ok(SFlag::S_IFLNK), _) => {
-                "set directory in backupcodes.conf to where it leads (readlink -f PATH), or put a directory in its place \
-                 and mount the other one on that (mount --bind)"
+                "set directory in backupcodes.conf to the target (readlink -f PATH), or replace the link by a directory \
+                and bind-mount the target on it (mount --bind)"
             }
-            (Ok(_), _) => "see who made it, then move it away",
-            (Err(_), _) => "see which part of it is none (namei -l PATH), or set another in backupcodes.conf",
+            (Ok(_), _) => "find out who made it, then move it away",
+            (Err(_), _) => "find that part (namei -l PATH), or set another path in backupcodes.conf",
         };
         self.refuse_with(path, found.into(), remedy)
     }
@@ -136,7 +136,7 @@ impl Requirement {
     /// Judges an open descriptor.
     ///
     /// # Errors
-    /// [`Untrusted`] with all that was found.
+    /// [`Untrusted`] lists what was found.
     pub(crate) fn judge(self, path: &Path, fd: impl AsFd) -> Result<Stat, Untrusted> {
         let stat = stat(fd).map_err(|error| self.refuse(path, format!("cannot be looked at ({error})")))?;
         let (wanted, forbidden) = match self {
@@ -148,21 +148,21 @@ impl Requirement {
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
         let one_name = matches!(self, Self::PrivateDirectory | Self::PublicDirectory | Self::PublicFile)
             || stat.st_nlink <= 1;
-        // Only what is read need be small: a counter that is too long counts as what it is.
+        // Only files that are read must be small: the length of a counter is its value.
         let is_read = matches!(self, Self::PrivateFile | Self::QueuedNotice | Self::PublicFile);
         let small = !is_read || usize::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST);
-        // The effective user owns what it works with where it is not root, as in tests.
+        // A process that is not root, as in tests, owns its files.
         let owned = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();
         let all_else = kind == wanted && small && owned && stat.st_mode & forbidden == 0;
         if all_else && one_name {
             return Ok(stat);
         }
-        // Who could give it another name is root. A copy in its place could be lost in a power cut, and spent codes come back.
+        // Only root could add the name. A copy could be lost in a power cut, and spent codes would return.
         let is_only_linked = matches!(self, Self::PrivateFile) && all_else;
         let remedy = match self {
             Self::PrivateFile if is_only_linked => {
-                "its codes are still good: remove its other name (to find it: find / -samefile PATH), and let backups copy \
-                 sets, not link them"
+                "its codes are still good: remove its other name (to find it: find / -samefile PATH), and configure backups \
+                to copy sets instead of linking them"
             }
             _ => self.remedy(),
         };
@@ -178,15 +178,15 @@ impl Requirement {
     }
 }
 
-/// Reads a judged file from its start to its end, which may not lie past 64 KiB.
+/// Reads a whole judged file of at most 64 KiB.
 ///
 /// # Errors
-/// The system's, or EFBIG.
+/// The error of the system call, or EFBIG.
 pub(crate) fn read(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        // An off_t, of whatever width it is here.
+        // off_t has 32 or 64 bits.
         let place = bytes.len().try_into().map_err(|_| Errno::EFBIG)?;
         match pread(fd, &mut chunk, place) {
             Ok(0) => return Ok(bytes),
@@ -200,12 +200,12 @@ pub(crate) fn read(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     }
 }
 
-/// The system's number of an error; EIO where it has none.
+/// The errno of an error, or EIO.
 pub(crate) fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-/// What it is, in words.
+/// The name of a kind of file.
 pub(crate) fn kind_name(kind: SFlag) -> &'static str {
     match kind {
         SFlag::S_IFREG => "a regular file",

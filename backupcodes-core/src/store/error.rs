@@ -1,11 +1,11 @@
-//! Why a set cannot be read, spent from or replaced: each error says what was found, what was expected, and what to do.
+//! Errors of reading, spending and replacing. Each says what was found, what was expected, and what to do.
 
 use crate::account::Account;
 use crate::explanation::Explanation;
 use crate::files::{FileError, ShownPath};
 use crate::set::{BadSet, Stale};
 
-/// A set could not be read.
+/// A set cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file or its directory cannot be used.
@@ -19,17 +19,17 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: BadSet,
     },
-    /// The set is of another account.
+    /// The set belongs to another account.
     #[error(transparent)]
     Stale(#[from] Stale),
-    /// The account has no set, and its uid has one under another name.
+    /// The account has no set, but its uid has one under another name.
     #[error("{}", self.explanation())]
     OtherName {
         /// The id of the set.
         set: String,
-        /// The name that it stands under.
+        /// The name of its owner.
         user: String,
-        /// Who has none.
+        /// The account without a set.
         account: Account,
     },
 }
@@ -48,17 +48,17 @@ impl StoreError {
             Self::Stale(stale) => stale.explanation(),
             Self::OtherName { set, user, account: Account { name, uid } } => Explanation::new(
                 name,
-                format!("no set, but set {set} is {user}'s, of the same uid {uid}; expected one name"),
+                format!("no set, but {user} with the same uid {uid} has set {set}; expected one name"),
                 format!(
-                    "where the account was renamed: backupcodes-admin rename {user} {name}; where {user} is somebody who is gone: \
-                     backupcodes-admin revoke {user}; else {name} needs a set too: backupcodes-admin generate {name}"
+                    "if the account was renamed: backupcodes-admin rename {user} {name}; if {user} has left: \
+                     backupcodes-admin revoke {user}; otherwise: backupcodes-admin generate {name}"
                 ),
             ),
         }
     }
 
-    /// Whether what is there is no set and may be replaced by one. What cannot be reached may not, nor a set whose codes are good
-    /// once its other name is gone.
+    /// Whether the file is not a set and may be replaced by one. False for a file that cannot be reached, and for a set whose
+    /// codes are good once its second name is removed.
     #[must_use]
     pub const fn can_be_replaced(&self) -> bool {
         match self {
@@ -69,68 +69,68 @@ impl StoreError {
     }
 }
 
-/// A code could not be spent.
+/// A code cannot be spent.
 #[derive(Debug, thiserror::Error)]
 pub enum SpendError {
-    /// The entry is no longer what was hashed: another attempt took it, or a new set took its place.
-    #[error("another login took the code, or the set was replaced, in the same moment")]
+    /// The entry is no longer the hash that matched: another attempt spent the code, or the set was replaced.
+    #[error("another login took the code, or the set was replaced, at the same moment")]
     Taken,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A set could not be replaced.
+/// A set cannot be replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplaceError {
-    /// It is not what was expected any more.
+    /// It is no longer as expected.
     #[error(
         "the set of {user} was changed by another process meanwhile; nothing was done; look at it: \
              backupcodes-admin status {user}"
     )]
     Changed {
-        /// Whose set.
+        /// The owner.
         user: String,
     },
-    /// The new set is in place, or the old one is gone, but not surely on stable storage.
+    /// The change is made, but may not be on stable storage.
     #[error("{0}; the change is made, but a power cut may undo it: keep both sheets, and do it again")]
     Unflushed(StoreError),
-    /// There is a set already where this one is to go.
+    /// Both names of a rename have a set.
     #[error(
         "{old} and {new} both have a set ({old_set}, {new_set}); nothing was done; to keep {new}'s: backupcodes-admin revoke {old}; \
          to keep {old}'s: backupcodes-admin revoke {new}, then: backupcodes-admin rename {old} {new}"
     )]
     Both {
-        /// Whose set was to get another name.
+        /// The old name.
         old: String,
-        /// Its id.
+        /// The id of its set.
         old_set: String,
-        /// Who was to get it.
+        /// The new name.
         new: String,
-        /// The id of the set that they have.
+        /// The id of its set.
         new_set: String,
     },
-    /// A set that is to get another name is not the one that was meant.
+    /// The set that is to be renamed belongs to another account.
     #[error(
         "{old}: set {set} was made for {user} with uid {uid}; expected {old} with uid {new_uid}, as {new} has; nothing was \
-         done; see that both names are right, and what is to be done with the set: backupcodes-admin doctor"
+    done; check both names, and find out what to do with the set: backupcodes-admin doctor"
     )]
     OfAnother {
-        /// Its id.
+        /// The id of the set.
         set: String,
-        /// The user in it.
+        /// The user in the set.
         user: String,
-        /// The uid in it.
+        /// The uid in the set.
         uid: u32,
-        /// Whose set was to get another name.
+        /// The old name.
         old: String,
-        /// Who was to get it.
+        /// The new name.
         new: String,
-        /// Their uid.
+        /// Its uid.
         new_uid: u32,
     },
-    /// What was to be put in place is no set that could be read again.
-    #[error("the new set of {1} would be no set: {0}; the old one is as it was")]
+    /// The new text does not read back as a set.
+    #[error("the new set of {1} would be unreadable: {0}; the old one is unchanged")]
     Unreadable(BadSet, String),
     /// The store failed.
     #[error(transparent)]

@@ -1,10 +1,10 @@
-//! One file per user in a private directory of root's.
+//! One file for each user, in a private directory owned by root.
 //!
-//! A spend overwrites the entry in place: one `pwrite` of the same width and one `fdatasync`. The hash is destroyed, the file
-//! system allocates no block (a full disk does not matter), and the inode stays, so that its lock keeps its meaning. A
-//! replacement writes a new file and renames it, under the lock of the directory. Until the directory is flushed, a power cut
-//! may bring the old file back, with a code that was spent in the new one. A set therefore records whether its name is
-//! durable, and a login that finds it is not flushes the directory first.
+//! A spend overwrites the entry in place: one `pwrite` of the same width and one `fdatasync`. This destroys the hash, needs no
+//! new disk block (so a full disk does not matter), and keeps the inode, so that its lock stays valid. A replacement writes a
+//! new file and renames it, under the lock of the directory. A power cut before the flush of the directory may restore the old
+//! file, with a code that was spent in the new one. A set therefore records whether its name is durable; if it is not, the
+//! next spend flushes the directory first.
 
 mod names;
 mod rename;
@@ -37,7 +37,7 @@ impl FileStore {
         Self { directory: directory.into() }
     }
 
-    /// The users that have a file here, sorted. Files with other names do not count.
+    /// The users with a file in the directory, sorted. Files with other names do not count.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -48,17 +48,16 @@ impl FileStore {
         Ok(users)
     }
 
-    /// The sets of many users, in their order, read from a directory that is opened once.
+    /// The sets of `users`, in their order. The directory is opened only once.
     ///
     /// # Errors
-    /// Of the directory. Each set has its own.
+    /// The error of the directory. Each set has its own result.
     pub fn read_all(&self, users: &[String]) -> Result<Vec<Result<Option<CodeSet>, StoreError>>, StoreError> {
         let directory = self.open()?;
         Ok(users.iter().map(|user| set_file::read_in(&directory, user)).collect())
     }
 
-    /// Whether the set can be found by its uid, once its account has another name. One that a backup or a person has put here
-    /// may not be.
+    /// Whether the set is listed under its uid, and so is found after its account is renamed. A set from a backup may not be.
     ///
     /// # Errors
     /// Nothing is known.
@@ -67,14 +66,14 @@ impl FileStore {
         Ok(names.contains(&label.user))
     }
 
-    /// Where notices wait that no set holds.
+    /// The outbox, for notices that no set holds.
     #[must_use]
     pub fn outbox(&self) -> Outbox {
         Outbox::of(&self.directory)
     }
 
-    /// Whether this process must ask the broker: it may not enter the directory, as no ordinary user may, or sees it read-only,
-    /// as in a sandbox. Any other fault shows in the attempt.
+    /// Whether this process must ask the broker: it is not root and has no access to the directory, or sees it read-only, as in a
+    /// sandbox. The attempt reports any other fault.
     #[must_use]
     pub fn wants_broker(&self) -> bool {
         let all = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
@@ -143,7 +142,7 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// A private directory, and the file of a set of alice's with one code, which is not written yet.
+    /// A private directory, and the text of a set of alice's with one code.
     fn directory() -> (tempfile::TempDir, Label, String) {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spend_and_its_notice_are_in_the_file_and_nowhere_twice() {
+    fn a_code_is_spent_and_marked_as_notified_only_once() {
         let (directory, _, text) = directory();
         let store = FileStore::new(directory.path());
         assert!(store.users().unwrap().is_empty());
@@ -179,12 +178,12 @@ mod tests {
         assert_eq!(due(), 1);
         assert!(store.mark_notified("alice", number, &record, Mail::Ok).unwrap());
         assert_eq!(due(), 0);
-        assert!(!store.mark_notified("alice", number, &record, Mail::Ok).unwrap(), "it is told");
+        assert!(!store.mark_notified("alice", number, &record, Mail::Ok).unwrap(), "it is marked already");
         assert!(!store.mark_notified("bob", number, &record, Mail::Ok).unwrap(), "he has no set");
     }
 
     #[test]
-    fn a_set_says_that_its_name_is_durable_until_something_else_puts_a_file_in_its_place() {
+    fn a_set_records_that_its_name_is_durable_until_another_program_replaces_the_file() {
         let (directory, label, text) = directory();
         let store = FileStore::new(directory.path());
         let file = directory.path().join("alice.toml");
@@ -197,7 +196,7 @@ mod tests {
         assert!(is_durable());
         assert!(store.readdress("alice", &label.email, |_| vec![]).unwrap());
         assert!(is_durable());
-        // As a restored backup, or an editor.
+        // A restored backup or an editor does this.
         std::fs::copy(&file, directory.path().join("copy")).unwrap();
         std::fs::rename(directory.path().join("copy"), &file).unwrap();
         assert!(!is_durable());
@@ -224,7 +223,7 @@ mod tests {
         for other in [account("alice", 1000), account("bob", 1001)] {
             assert!(store.prove_no_other_name(&other).is_ok());
         }
-        // The set has the last word, and one that cannot be read proves nothing.
+        // The set decides, and an unreadable set proves nothing.
         let file = directory.path().join("alice.toml");
         std::fs::write(&file, text.replace("uid = 1000", "uid = 1001")).unwrap();
         assert!(store.prove_no_other_name(&bob).is_ok());
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_goes_with_its_account_to_another_name_and_to_no_other_account() {
+    fn a_set_is_renamed_only_with_its_account() {
         let (directory, label, text) = directory();
         let store = FileStore::new(directory.path());
         let bob = account("bob", 1000);
@@ -245,7 +244,7 @@ mod tests {
         replace(&store, "alice", Expected::Nothing, Some(&text)).unwrap();
         let refused = store.rename("alice", &account("bob", 1001)).unwrap_err();
         assert!(matches!(refused, ReplaceError::OfAnother { .. }), "{refused}");
-        // As a crash between both of its steps leaves it.
+        // The state after a crash between the two steps.
         let path = |name| directory.path().join(name);
         std::fs::rename(path("alice.toml"), path("bob.toml")).unwrap();
         let set = store.read("bob").unwrap().unwrap();
@@ -253,7 +252,7 @@ mod tests {
         assert_eq!(store.rename("alice", &bob).unwrap().as_deref(), Some(label.set.as_str()));
         let set = store.read("bob").unwrap().unwrap();
         assert!(set.label.judge_owner(&bob).is_ok() && set.left() == 1);
-        // Done: again, and with the same name for both, nothing happens.
+        // A repeated rename, or one to the same name, does nothing.
         for old in ["alice", "nobody", "bob"] {
             assert_eq!(store.rename(old, &bob).unwrap(), None);
         }
@@ -266,7 +265,7 @@ mod tests {
         assert_eq!(std::fs::read_link(path("uid-1000")).unwrap(), Path::new("alice"));
         let record = SpentRecord::new(clock::now(), 0, "sshd", "192.0.2.7");
         store.spend("alice", CodeNumber::new(1).unwrap(), &CodeHash::decoy(Cost::DEFAULT), &record).unwrap();
-        // Nobody's set is replaced.
+        // A rename replaces no set.
         let bobs = CodeSet::rename(&text, "bob").unwrap();
         replace(&store, "bob", Expected::Nothing, Some(&bobs)).unwrap();
         let both = || ["alice.toml", "bob.toml"].map(|name| std::fs::read(path(name)).unwrap());
@@ -275,7 +274,7 @@ mod tests {
         assert!(matches!(refused, ReplaceError::Both { .. }), "{refused}");
         assert_eq!(both(), before);
         assert_eq!(store.users().unwrap(), ["alice", "bob"]);
-        // Nor is a copy that was put aside taken for somebody's.
+        // A copy under another name belongs to nobody.
         std::fs::rename(path("alice.toml"), path("alice.bak.toml")).unwrap();
         for (name, uid) in [("alice", 1000), ("bob", 1000), ("carl", 1000), ("alice", 1001)] {
             let refused = store.rename("alice.bak", &account(name, uid)).unwrap_err();
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_set_may_be_replaced_and_what_cannot_be_reached_may_not() {
+    fn a_file_that_is_no_set_may_be_replaced_but_an_unreachable_one_may_not() {
         let (directory, _, text) = directory();
         let store = FileStore::new(directory.path());
         let file = directory.path().join("alice.toml");
@@ -296,7 +295,7 @@ mod tests {
         assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
         write(&text, 0o644);
         assert!(store.read("alice").is_err_and(|error| error.can_be_replaced()));
-        // Its codes are good once the other name is gone, if nothing else is wrong.
+        // If the second name is the only fault, the codes are good once it is removed.
         write(&text, 0o600);
         std::fs::hard_link(&file, directory.path().join("backup")).unwrap();
         assert!(store.read("alice").is_err_and(|error| !error.can_be_replaced()));
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_is_being_replaced_is_never_taken_for_none() {
+    fn a_set_always_exists_while_it_is_replaced() {
         let (directory, label, text) = directory();
         let store = FileStore::new(directory.path());
         let replace = |expected| {

@@ -341,7 +341,7 @@ fn what_is_wrong_with_the_store_is_said_with_the_way_out() {
         let complaint = complaint(&world.admin(&command), 3);
         let path = world.store().display().to_string();
         for part in
-            [path.as_str(), "mode 0755", "expected a directory of root's with mode 0700", "chmod 0700"]
+            [path.as_str(), "mode 0755", "expected a directory owned by root with mode 0700", "chmod 0700"]
         {
             assert!(complaint.contains(part), "{part}: {complaint}");
         }
@@ -478,6 +478,6 @@ fn a_set_that_would_be_too_large_to_read_is_not_made() {
     let address = "a".repeat(250);
     let many: Vec<&str> = std::iter::repeat_n(["--email", &address], 300).flatten().collect();
     let output = world.admin(&[&["generate", "--yes", &me()], &many[..]].concat());
-    assert!(complaint(&output, 3).contains("would be no set") && output.stdout.is_empty());
+    assert!(complaint(&output, 3).contains("would be unreadable") && output.stdout.is_empty());
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
 }

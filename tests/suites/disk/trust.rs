@@ -103,7 +103,7 @@ fn a_directory_that_cannot_be_trusted_or_is_missing_proves_nothing() {
     fs::write(world.store(), "").unwrap();
     refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a regular file; expected a directory");
     world.configure_store(&world.store().join("sets"));
-    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "no directory, nor is all of its path");
+    refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "part of its path is not a directory");
     world.configure_store(&world.store());
     fs::remove_file(world.store()).unwrap();
     fs::rename(aside, world.store()).unwrap();

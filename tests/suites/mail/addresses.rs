@@ -80,7 +80,7 @@ fn an_address_that_cannot_be_is_wrong_usage_and_changes_nothing() {
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     let output = email(&world, &[&[me().as_str()], &many[..]].concat());
     assert!(
-        output.status.code() == Some(3) && text(&output.stderr).contains("would be no set"),
+        output.status.code() == Some(3) && text(&output.stderr).contains("would be unreadable"),
         "{output:?}"
     );
     assert_eq!(files(), before);

@@ -1,7 +1,7 @@
-//! Which names have a set of one uid, so that an account with another name by now is not taken for one without a set. A link
-//! `uid-1000` beside the sets lists them in its target: one call reads it, however many sets there are.
+//! The names with a set of one uid, so that a renamed account does not look like one without a set. The target of a link
+//! `uid-1000` beside the sets lists them: one call reads it, regardless of the number of sets.
 //!
-//! What it says is a hint: the set under the name has the last word.
+//! The list is a hint: the set under the name decides.
 
 use std::ffi::OsString;
 
@@ -13,19 +13,19 @@ use crate::file_name::{escaped, unescaped};
 use crate::files::FileError;
 use crate::files::directory::Directory;
 
-/// A link that gets its name by a rename. Only who holds the directory's lock may touch it.
+/// A new link before its rename. Only the holder of the directory's lock may touch it.
 const NEW: &str = ".uid";
-/// Between two names: no escaped name has one.
+/// Separates two names; escaped names never contain it.
 const BETWEEN: char = ':';
-/// In the place of names that did not fit. No escaped name is this.
+/// Replaces names that do not fit; no escaped name equals it.
 const MORE: &str = "*";
-/// The longest target: xfs takes 1024 bytes, ext4 a block of at least 1024 with its NUL.
+/// The longest target: xfs allows 1024 bytes, ext4 one block of at least 1024 with the NUL.
 const LONGEST: usize = 1000;
 
-/// The names that have, or had, a set of this uid.
+/// The names that have, or once had, a set of this uid.
 ///
 /// # Errors
-/// The link cannot be read, or does not name all of them, so that nothing is known.
+/// The link cannot be read or does not list all names, so nothing is known.
 pub(super) fn of_uid(directory: &Directory, uid: u32) -> Result<Vec<String>, FileError> {
     let names = listed(directory, uid)?;
     if names.iter().any(|name| name == MORE) {
@@ -36,7 +36,7 @@ pub(super) fn of_uid(directory: &Directory, uid: u32) -> Result<Vec<String>, Fil
     Ok(names.iter().filter_map(|name| unescaped(name)).collect())
 }
 
-/// As they stand in the link.
+/// The escaped names in the link.
 fn listed(directory: &Directory, uid: u32) -> Result<Vec<String>, FileError> {
     let link = link(uid);
     let target = match readlinkat(&directory.fd, link.as_str()) {
@@ -47,10 +47,10 @@ fn listed(directory: &Directory, uid: u32) -> Result<Vec<String>, FileError> {
     Ok(target.to_string_lossy().split(BETWEEN).filter(|name| !name.is_empty()).map(String::from).collect())
 }
 
-/// Adds a name. The directory must be locked, and flushed after that.
+/// Adds a name. The directory must be locked, and the caller must flush it afterwards.
 ///
 /// # Errors
-/// The system's.
+/// The error of the system call.
 pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), FileError> {
     let (mut names, name) = (listed(directory, uid)?, escaped(name, usize::MAX));
     if names.contains(&name) {
@@ -60,12 +60,12 @@ pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), Fil
     write(directory, uid, names)
 }
 
-/// Takes a name away. The directory must be locked.
+/// Removes a name. The directory must be locked.
 ///
 /// # Errors
-/// The system's.
+/// The error of the system call.
 pub(super) fn remove(directory: &Directory, uid: u32, name: &str) -> Result<(), FileError> {
-    // What a crash has left of a link goes in any case.
+    // A crash may have left this.
     directory.remove(NEW)?;
     let (mut names, name) = (listed(directory, uid)?, escaped(name, usize::MAX));
     if !names.contains(&name) {
@@ -78,7 +78,7 @@ pub(super) fn remove(directory: &Directory, uid: u32, name: &str) -> Result<(), 
 fn write(directory: &Directory, uid: u32, mut names: Vec<String>) -> Result<(), FileError> {
     let text = |names: &[String]| names.join(&BETWEEN.to_string());
     if text(&names).len() > LONGEST {
-        // Dozens of names of one uid: none of them proves that there is no other.
+        // With dozens of names of one uid, the link no longer proves that another name has no set.
         names = vec![MORE.into()];
     }
     if names.is_empty() {
@@ -99,7 +99,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn names_of_a_uid_are_added_and_removed_whatever_is_in_them() {
+    fn any_name_of_a_uid_can_be_added_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let directory = Directory::of_sets(folder.path()).unwrap();
@@ -119,7 +119,7 @@ mod tests {
         assert!(names().len() == 6 && names().last().unwrap().starts_with("3x"));
         names().iter().for_each(|name| remove(&directory, 1000, name).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        // Too many to be listed: nothing is known of them.
+        // Too many to be listed: nothing is known.
         (0..40).for_each(|at| add(&directory, 1000, &format!("{at}{}", "x".repeat(24))).unwrap());
         assert!(of_uid(&directory, 1000).unwrap_err().to_string().contains("list all names of the uid"));
         remove(&directory, 1000, "alice").unwrap();

@@ -1,4 +1,4 @@
-//! The set of an account that has another name now.
+//! The set of a renamed account.
 
 use nix::errno::Errno;
 
@@ -13,14 +13,14 @@ use crate::set::{CodeSet, Label};
 use crate::store::ReplaceError;
 
 impl FileStore {
-    /// Gives the set of `old` to the account that the user of that name has become, which must have its uid. The id of the set, or
-    /// `None` where there is none, or the account has its own already and `old` has none.
+    /// Gives the set of `old` to `account`, its new name, which must have the set's uid. Returns the id of the
+    /// set, or `None` if there is nothing to rename.
     ///
-    /// The set is renamed first, and says whose it is then: at no moment do its codes stand under two names. Between both it is
-    /// nobody's; after a crash there the same call goes on.
+    /// The file is renamed first, and its text names the new owner afterwards, so the codes are never under two names. Between
+    /// the two steps the set belongs to nobody; after a crash there, the same call completes the rename.
     ///
     /// # Errors
-    /// [`ReplaceError`]: the set is as it was, but where the error says otherwise.
+    /// [`ReplaceError`]: the set is unchanged, unless the error says otherwise.
     pub fn rename(&self, old: &str, account: &Account) -> Result<Option<String>, ReplaceError> {
         let deadline = Deadline::after(PATIENCE);
         let directory = self.open()?;
@@ -29,18 +29,18 @@ impl FileStore {
         if old == new {
             return Ok(None);
         }
-        let there = match (directory.find(old, deadline)?, directory.find(new, deadline)?) {
+        let file = match (directory.find(old, deadline)?, directory.find(new, deadline)?) {
             (None, None) => return Ok(None),
             (None, Some(file)) => file,
-            (Some(file), Some(there)) => {
-                let (set, there) = (file.read()?, there.read()?);
+            (Some(old_file), Some(new_file)) => {
+                let (set, new_set) = (old_file.read()?, new_file.read()?);
                 judge_before_rename(&set, old, account)?;
-                // Perhaps a copy: its codes would stand under both names.
+                // One may be a copy: the codes would be under both names.
                 return Err(ReplaceError::Both {
                     old: old.into(),
                     old_set: set.label.set,
                     new: new.into(),
-                    new_set: there.label.set,
+                    new_set: new_set.label.set,
                 });
             }
             (Some(file), None) => {
@@ -54,10 +54,10 @@ impl FileStore {
                     .ok_or(FileError::system(&file.path, "find again")(Errno::ESTALE))?
             }
         };
-        let file = there.lock(deadline)?;
+        let file = file.lock(deadline)?;
         let set = file.read()?;
         if set.label.user == new {
-            // Nothing to do but what a crash at the very end has left.
+            // The rename is complete, but a crash may have left the old name listed.
             names::remove(&directory, set.label.uid, old)?;
             return Ok(None);
         }
@@ -74,7 +74,7 @@ impl FileStore {
     }
 }
 
-/// Only the account's own set is renamed: by its uid, from the old name, which it still says where it is under the new one.
+/// Only the account's own set is renamed: it must have the account's uid and still name the old owner.
 fn judge_before_rename(set: &CodeSet, old: &str, account: &Account) -> Result<(), ReplaceError> {
     let Label { set, user, uid, .. } = set.label.clone();
     if (user.as_str(), uid) == (old, account.uid) {

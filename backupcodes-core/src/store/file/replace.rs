@@ -1,4 +1,4 @@
-//! A new set, or none, instead of the one that a user has; and the same set with other addresses.
+//! Replaces a user's set with a new one or with nothing, and changes the addresses of a set.
 
 use std::os::fd::OwnedFd;
 
@@ -13,11 +13,11 @@ use crate::mail::outbox::QueuedNotice;
 use crate::set::CodeSet;
 use crate::store::{Expected, Prepared, ReplaceError, StoreError};
 
-/// A file that becomes a set by a rename. Only a process that holds the directory's lock may touch it: one name is enough, and
-/// the next replacement removes what a crash has left. No set can have this name.
+/// A new set before its rename. Only the holder of the directory's lock may touch it, so one name is enough, and the next
+/// replacement removes what a crash left. No set can have this name.
 pub(super) const NEW: &str = ".new";
 
-/// A replacement under the lock of the directory. The new file is written and flushed, and has its name yet to come.
+/// A replacement under the lock of the directory. The new file is written and flushed, still under its temporary name.
 pub struct Replacement<'a> {
     store: &'a FileStore,
     user: String,
@@ -56,17 +56,17 @@ impl Prepared for Replacement<'_> {
         mut self,
         notices: impl FnOnce(Option<&CodeSet>) -> Vec<QueuedNotice>,
     ) -> Result<(), ReplaceError> {
-        // A login that holds this lock is about to spend a code of the old set: it does so before the set's end, or never.
+        // A login that holds this lock spends its code of the old set before the set is replaced, or never.
         let locked = self.old.file.take().map(|file| file.lock(Deadline::after(PATIENCE))).transpose()?;
         let Self { store, user, directory, uid, .. } = &self;
         let last = match locked.as_ref().map(SetFile::read) {
-            // What is not a set reports no use.
+            // A file that is not a set has no uses to report.
             Some(Err(error)) if error.can_be_replaced() => None,
             last => last.transpose()?,
         };
         let outbox = store.outbox();
         let queued = outbox.put(&notices(last.as_ref()))?;
-        // Before the set: no set may exist that cannot be found by its uid.
+        // This comes before the set: every set must be listed under its uid.
         uid.map_or(Ok(()), |uid| names::add(directory, uid, user)).inspect_err(|_| queued.withdraw())?;
         let changed = match uid {
             Some(_) => directory.rename(NEW, &name_of(user)),
@@ -74,7 +74,7 @@ impl Prepared for Replacement<'_> {
         };
         changed.inspect_err(|_| queued.withdraw())?;
         if let Some(last) = last.map(|last| last.label.uid).filter(|last| Some(*last) != *uid) {
-            // If the name stays listed, no set is found under it.
+            // A name that stays listed does no harm: it has no set.
             let _ = names::remove(directory, last, user);
         }
         make_durable(directory, user)
@@ -83,17 +83,17 @@ impl Prepared for Replacement<'_> {
 
 impl Drop for Replacement<'_> {
     fn drop(&mut self) {
-        // After the rename this finds nothing.
+        // After the rename this removes nothing.
         let _ = self.uid.map(|_| self.directory.remove(NEW));
     }
 }
 
 impl FileStore {
-    /// Gives the user's set other addresses. `notices` makes notices of the set as it is in the end; they are in the outbox
-    /// before it changes. `false` where the user has no set.
+    /// Changes the addresses of the user's set. `notices` gets its last state and makes notices; they are in the outbox before the
+    /// set changes. `false`: the user has no set.
     ///
     /// # Errors
-    /// [`ReplaceError`]: the set is as it was, unless the error says otherwise.
+    /// [`ReplaceError`]: the set is unchanged, unless the error says otherwise.
     pub fn readdress(
         &self,
         user: &str,
@@ -104,7 +104,7 @@ impl FileStore {
         let directory = self.open()?;
         let _locked = directory.lock(deadline)?;
         let Some(file) = directory.find(user, deadline)? else { return Ok(false) };
-        // From now on no code is spent in the old file.
+        // From here on, no code is spent in the old file.
         let file = file.lock(deadline)?;
         let bad = |reason| ReplaceError::Unreadable(reason, user.into());
         let text = CodeSet::readdress(&file.text()?, email).map_err(bad)?;
@@ -113,7 +113,7 @@ impl FileStore {
         let outbox = self.outbox();
         let set = file.read()?;
         let queued = outbox.put(&notices(&set))?;
-        // A set from a backup may not be listed.
+        // A set from a backup may be unlisted.
         names::add(&directory, set.label.uid, user).inspect_err(|_| queued.withdraw())?;
         new.rename(&name_of(user)).inspect_err(|_| queued.withdraw())?;
         make_durable(&directory, user)?;
@@ -121,26 +121,26 @@ impl FileStore {
     }
 }
 
-/// Flushes what was done to a user's name, and lets the set record it.
+/// Flushes the change of a user's file name, and records in the set that the name is durable.
 pub(super) fn make_durable(directory: &Directory, user: &str) -> Result<(), ReplaceError> {
     directory.flush().map_err(|error| ReplaceError::Unflushed(error.into()))?;
-    // If that cannot be written, the next login flushes once more.
+    // If this fails, the next spend flushes once more.
     if let Ok(Some(file)) = directory.find(user, Deadline::after(PATIENCE)) {
         let _ = file.read().map(|set| file.record_durable(directory, &set));
     }
     Ok(())
 }
 
-/// What a replacement finds under the user's name.
+/// What the directory holds under the user's name.
 struct Old {
-    /// A file that can be locked, whatever it holds.
+    /// A file that can be locked, with any content.
     file: Option<SetFile<OwnedFd>>,
     set: Option<String>,
     exists: bool,
 }
 
 impl Old {
-    /// A file that cannot be used as a set may be replaced. One that cannot be looked at, or a directory, may not.
+    /// A file that is not a usable set may be replaced. A directory, or a file that cannot be examined, may not.
     fn find(directory: &Directory, user: &str, deadline: Deadline) -> Result<Self, StoreError> {
         let file = match directory.find(user, deadline).map_err(StoreError::from) {
             Ok(None) => return Ok(Self { file: None, set: None, exists: false }),

@@ -1,4 +1,4 @@
-//! The file of one set: found by its user's name, judged, locked, read and overwritten.
+//! The file of one set: find it by the user's name, judge, lock, read and overwrite it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,7 +18,7 @@ use crate::files::trust::{self, Requirement};
 use crate::set::{BadSet, CodeSet};
 use crate::store::StoreError;
 
-/// How the name of a set ends.
+/// The end of a set file's name.
 const ENDING: &str = ".toml";
 
 pub(super) fn name_of(user: &str) -> String {
@@ -34,7 +34,7 @@ pub(super) fn read_in(directory: &Directory, user: &str) -> Result<Option<CodeSe
     file.map(|file| file.read()).transpose()
 }
 
-/// The set in the text of a file that is not written yet: what could not be read again must not replace a set.
+/// Parses the text of a new file: a file that cannot be read back must not replace a set.
 pub(super) fn parse_new(text: &str) -> Result<CodeSet, BadSet> {
     if text.len() > trust::LARGEST {
         return Err(BadSet::Syntax(format!("it has {} bytes, more than {}", text.len(), trust::LARGEST)));
@@ -43,7 +43,7 @@ pub(super) fn parse_new(text: &str) -> Result<CodeSet, BadSet> {
 }
 
 impl Directory {
-    /// The user's file, open and judged. `None` is the one proof that there is no set: ENOENT in this directory.
+    /// The user's file, open and judged. `None`, from ENOENT in this directory, is the only proof that no set exists.
     pub(super) fn find(&self, user: &str, deadline: Deadline) -> Result<Option<SetFile<OwnedFd>>, FileError> {
         let name = name_of(user);
         let path = self.path.join(&name);
@@ -53,13 +53,13 @@ impl Directory {
             if stat.st_nlink > 0 {
                 return Ok(Some(SetFile { fd, path, name, stat }));
             }
-            // Another process replaced it after our open: the new file has its name.
+            // Another process replaced the file after the open.
             deadline.pause(&path)?;
         }
     }
 }
 
-/// A set file, open for reading and judged. `F` is its descriptor, or [`Locked`].
+/// A set file, judged and open for reading. `F` is its descriptor, or [`Locked`].
 pub(super) struct SetFile<F> {
     fd: F,
     pub(super) path: PathBuf,
@@ -75,7 +75,7 @@ impl SetFile<OwnedFd> {
 }
 
 impl<F: AsFd> SetFile<F> {
-    /// The set. Under the lock it stays as read, except for the words of notices: every other writer takes the lock.
+    /// The set. Under the lock only the marks of notices can change: every other writer takes the lock.
     pub(super) fn read(&self) -> Result<CodeSet, StoreError> {
         CodeSet::parse(&self.text()?).map_err(|reason| corrupt(&self.path, reason))
     }
@@ -86,7 +86,7 @@ impl<F: AsFd> SetFile<F> {
             .map_err(|error| corrupt(&self.path, BadSet::Syntax(error.utf8_error().to_string())))
     }
 
-    /// Whether the name still leads to the open file.
+    /// Whether the name still refers to the open file.
     pub(super) fn is_still_named_in(&self, directory: &Directory) -> Result<bool, FileError> {
         match directory.stat(&self.name) {
             Ok(now) => Ok(same(&now, &self.stat)),
@@ -95,8 +95,8 @@ impl<F: AsFd> SetFile<F> {
         }
     }
 
-    /// Records in the set, which this file holds, that its name is durable. This needs no flush: if it is lost, a later login
-    /// flushes the directory once more.
+    /// Records in the file of `set` that its name is durable. This needs no flush: if it is lost, a later spend flushes the
+    /// directory once more.
     pub(super) fn record_durable(&self, directory: &Directory, set: &CodeSet) {
         if let Some((start, text)) = set.durable(self.stat.st_ino) {
             let _ = self.write(directory, start, &text);
@@ -112,7 +112,7 @@ impl<F: AsFd> SetFile<F> {
 
     fn write(&self, directory: &Directory, start: usize, text: &str) -> Result<File, FileError> {
         let failed = |action| FileError::system(&self.path, action);
-        // Only this opens the file for writing: the close of such a descriptor wakes those who watch the directory.
+        // Only this opens the file for writing: closing such a descriptor wakes the units that watch the directory.
         let fd = directory.file(&self.name, OFlag::O_RDWR).map_err(failed("open for writing"))?;
         if !stat(&fd).is_ok_and(|now| same(&now, &self.stat)) {
             return Err(failed("find again")(Errno::ESTALE));

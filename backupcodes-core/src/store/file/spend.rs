@@ -1,4 +1,4 @@
-//! What is written into a set where it is: the record of a spent code, and that its notice was delivered.
+//! Writes in place: the record of a spent code, and the mark that its notice was delivered.
 
 use super::FileStore;
 use crate::code::CodeNumber;
@@ -8,10 +8,7 @@ use crate::set::{Mail, SpentRecord};
 use crate::store::{Accepted, SpendError, StoreError};
 
 impl FileStore {
-    /// Spends a code: overwrites its hash, which must still be there, with the record.
-    ///
-    /// # Errors
-    /// [`SpendError`]: the code must not be accepted. It may be spent all the same.
+    /// See [`crate::store::Store::spend`].
     pub(super) fn spend_in_place(
         &self,
         user: &str,
@@ -29,7 +26,7 @@ impl FileStore {
             }
             let mut set = file.read()?;
             let start = set.spend(number, hash, record).ok_or(SpendError::Taken)?;
-            // While this process holds the lock, no other file takes the name.
+            // While this process holds the lock, no other file gets the name.
             if !set.is_durable(file.stat.st_ino) {
                 directory.flush()?;
                 file.record_durable(&directory, &set);
@@ -39,11 +36,11 @@ impl FileStore {
         }
     }
 
-    /// Marks the use of a code as notified, in place and on stable storage. `false` where its notice is no longer due.
+    /// Marks the use of a code as notified, in place and on stable storage. `false`: its notice is no longer due.
     ///
-    /// This takes no lock: a user may freeze a delivery that they started, which would lock everyone out of the set. Nobody
-    /// else writes these three bytes of this file. A file that replaces it at this moment may still say that the notice is
-    /// due; then the notice goes out twice.
+    /// This takes no lock: a user could freeze a delivery that holds the lock, and so lock everyone out of the set. No other writer
+    /// changes these three bytes of this file. A file that replaces it at this moment may still say that the notice is due; then
+    /// the notice goes out twice.
     ///
     /// # Errors
     /// The set cannot be read or written.
