@@ -1,5 +1,5 @@
-//! One attempt from its answer to its verdict, and what the log is told of it: the same whoever runs it, the module in its
-//! host or the broker for hosts that cannot.
+//! One attempt, from the response to the verdict, with its log lines. The module runs it in the process of the application, and
+//! the broker for applications without access to the sets.
 
 mod judge;
 
@@ -16,69 +16,69 @@ use crate::store::{Accepted, FileStore, StoreError};
 use crate::throttle::permit::WithPermit;
 use crate::throttle::{Counted, Throttle};
 
-/// Who logs in, and from where.
+/// The user of an attempt and its origin.
 pub struct Login<'a> {
-    /// The rules of this host.
+    /// The configuration of this machine.
     pub config: &'a Config,
-    /// The account, or `None` where the user database has none.
+    /// The account, or `None` if the user database has none.
     pub account: Option<&'a Account>,
-    /// Where the attempt comes from.
+    /// The origin of the attempt.
     pub origin: &'a Origin,
 }
 
-/// Anything but a yes: what the application is told, and what the log is to be told.
+/// An attempt that is not accepted: the outcome for the application, and a line for the log.
 #[derive(Debug)]
 pub struct Denial {
-    /// What the application is told.
+    /// The outcome for the application.
     pub outcome: Outcome,
-    /// The weight of the line.
+    /// The priority of the line.
     pub level: Level,
-    /// The line, which may say that a code was right: it is for nobody's eyes but an administrator's.
+    /// The line. It may reveal that a code was right, so only administrators may read it.
     pub reason: String,
 }
 
-/// How an answer that is not accepted is answered.
+/// The outcome of an attempt that is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Wrong, spent, malformed, throttled, or right and not spent: they are answered alike.
+    /// Wrong, spent, malformed, throttled, or right but not spent: the application cannot tell them apart.
     Refused,
     /// The user database has no such account.
     UserUnknown,
-    /// Nothing is known: the store, a counter or memory failed.
+    /// Nothing is known: the store, a counter or a memory allocation failed.
     Unavailable,
 }
 
-/// Weights of the log, as syslog(3) names them.
+/// Priorities of the log, as syslog(3) names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// A right code that could not be spent.
+    /// A right code that cannot be spent.
     Critical,
-    /// Something that an administrator has to mend.
+    /// A fault that an administrator must fix.
     Error,
-    /// Something that an administrator should look at.
+    /// An event that an administrator should examine.
     Warning,
-    /// What happens.
+    /// A normal event.
     Notice,
-    /// What an administrator looks for.
+    /// Details for an administrator.
     Debug,
 }
 
-/// What an attempt needs of the process that it runs in.
+/// What an attempt needs from its process.
 pub trait Process {
     /// Memory for one hash.
     fn memory(&self) -> Box<dyn Memory>;
 
-    /// Runs `f` where the user who started the process can neither stop it nor make it fail.
+    /// Runs `f` while the user who started the process can neither stop it nor make it fail.
     ///
     /// # Errors
-    /// The process cannot be shielded, in words for the log. `f` may have run all the same.
+    /// The process cannot be shielded, as text for the log. `f` may have run.
     fn shielded(&self, f: &mut dyn FnMut()) -> Result<(), String>;
 
     /// Writes a line to the log.
     fn log(&self, level: Level, line: &str);
 }
 
-/// [`Process::shielded`] for what gives a result.
+/// [`Process::shielded`] with a result.
 fn shielded<T>(process: &dyn Process, f: impl FnOnce() -> T) -> Result<T, String> {
     let (mut f, mut result) = (Some(f), None);
     process.shielded(&mut || result = f.take().map(|f| f()))?;
@@ -86,17 +86,17 @@ fn shielded<T>(process: &dyn Process, f: impl FnOnce() -> T) -> Result<T, String
 }
 
 impl Login<'_> {
-    /// Judges the answer and spends its code. On return an accepted code is logged, and spent on stable storage.
+    /// Judges the response and spends its code. On return an accepted code is logged, and spent on stable storage.
     ///
     /// # Errors
-    /// [`No`]: the answer must not be accepted.
-    pub fn attempt(&self, answer: &[u8], process: &dyn Process) -> Result<Accepted, Denial> {
+    /// [`Denial`]: the response must not be accepted.
+    pub fn attempt(&self, response: &[u8], process: &dyn Process) -> Result<Accepted, Denial> {
         let Self { config, account, origin } = *self;
         let store = FileStore::new(&config.directory);
-        let request = Request { account, answer, cost: config.hash.cost };
+        let request = Request { account, response, cost: config.hash.cost };
         let mut memory = WithPermit::new(config, process.memory());
         let judged = judge(&store, request, || self.count(process), &mut memory);
-        // Neither memory nor permit is kept while the set is locked.
+        // The memory and the permit are released before the set is locked.
         drop(memory);
         let (found, counted) = judged.map_err(|refusal| refused(&refusal, origin))?;
         let accepted = self.spend(found, &counted, process)?;
@@ -111,28 +111,28 @@ impl Login<'_> {
         Ok(accepted)
     }
 
-    /// Whether the answer would be accepted. Nothing is spent; a wrong one counts as a failure, or this would be a way to guess.
+    /// Checks whether the response would be accepted. Nothing is spent; a wrong response counts as a failure, to limit guessing.
     ///
     /// # Errors
-    /// [`Refusal`], which says why it would not be.
-    pub fn verify(&self, answer: &[u8], process: &dyn Process) -> Result<(), Refusal> {
+    /// [`Refusal`]: why it would not be accepted.
+    pub fn verify(&self, response: &[u8], process: &dyn Process) -> Result<(), Refusal> {
         let store = FileStore::new(&self.config.directory);
-        let request = Request { account: self.account, answer, cost: self.config.hash.cost };
+        let request = Request { account: self.account, response, cost: self.config.hash.cost };
         let mut memory = WithPermit::new(self.config, process.memory());
         let (_, counted) = judge(&store, request, || self.count(process), &mut memory)?;
-        // It was no failure.
+        // The attempt was no failure.
         let _ = counted.clear();
         Ok(())
     }
 
-    /// Whether it is proven that the user has no set. Only a proof counts: any error leads on to the prompt, and fails there.
+    /// Whether it is proven that the user has no set. After an error the user is prompted, and the attempt fails.
     #[must_use]
     pub fn has_no_set(&self) -> bool {
         let store = FileStore::new(&self.config.directory);
         self.account.is_some_and(|account| has_no_set(&store, account).unwrap_or(false))
     }
 
-    /// Counts the attempt where it cannot be disturbed: a file size limit of the caller's is no way around it.
+    /// Counts the attempt under the shield, so that a file size limit of the caller cannot prevent it.
     fn count(&self, process: &dyn Process) -> Result<Counted, Refusal> {
         let throttle = Throttle::new(self.config);
         let counted = shielded(process, || throttle.count(self.origin.counter(), clock::precise()))
@@ -144,7 +144,7 @@ impl Login<'_> {
         }
     }
 
-    /// A spend that fails is answered like a wrong code: who can make it fail must not learn that the code was right.
+    /// A failed spend has the outcome of a wrong code: a user who can make it fail must not learn that the code was right.
     fn spend(
         &self,
         found: Match<'_, FileStore>,
@@ -174,7 +174,7 @@ fn refused(refusal: &Refusal, origin: &Origin) -> Denial {
         | Refusal::Damaged(_)
         | Refusal::Wrong(_) => (Outcome::Refused, Level::Notice),
         Refusal::NoSet => (Outcome::Refused, Level::Debug),
-        // Told as no set is.
+        // The user sees the same as without a set.
         Refusal::Store(StoreError::OtherName { .. }) => (Outcome::Refused, Level::Error),
         Refusal::NoUser => (Outcome::UserUnknown, Level::Notice),
         Refusal::Throttled(..) => (Outcome::Refused, Level::Warning),

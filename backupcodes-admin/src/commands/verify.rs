@@ -25,7 +25,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
     let store = FileStore::new(&config.directory);
     let answer = terminal::secret(&format!("Backup code of {} (it will not be spent): ", shown(user)))
         .map_err(Failure::Input)?;
-    let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: config.hash.cost };
+    let request = Request { account: Some(&account), response: answer.as_bytes(), cost: config.hash.cost };
     let verdict = match judge(&store, request, || Ok(()), &mut HeapMemory::default()) {
         Ok((found, ())) => Ok(found.number()),
         Err(Refusal::Store(error)) => return Err(error.into()),

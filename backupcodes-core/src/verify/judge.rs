@@ -1,43 +1,42 @@
-//! The one way from an answer to a verdict.
+//! The only path from a response to a verdict.
 //!
-//! Every attempt that was prompted for costs one Argon2id run, outside the lock; nothing is told before the spent
-//! record is on stable storage. [`judge`] hashes and compares; only a [`Match`] can be spent.
+//! Every prompted attempt costs one Argon2id run, outside the lock; the verdict is returned only after the spent record is on
+//! stable storage. [`judge`] hashes and compares; only a [`Match`] can be spent.
 
 use crate::account::Account;
 use crate::code::{Code, CodeNumber, Malformed};
 use crate::hash::{CodeHash, Cost, HashError, Memory};
-use crate::set::SpentRecord;
-use crate::set::{CodeSet, State};
+use crate::set::{CodeSet, SpentRecord, State};
 use crate::store::{Accepted, SpendError, Store, StoreError};
 use crate::throttle::Wait;
 
-/// Who asks, and from where.
+/// A response to judge.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// The account, or `None` where the user database has none.
+    /// The account, or `None` if the user database has none.
     pub account: Option<&'a Account>,
-    /// What was typed. It is kept nowhere.
-    pub answer: &'a [u8],
-    /// What a run costs where no hash says it.
+    /// What the user typed. It is not stored.
+    pub response: &'a [u8],
+    /// The cost of a run without a stored hash.
     pub cost: Cost,
 }
 
-/// An attempt that is not to be accepted.
+/// Why an attempt must not be accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Not a code by shape and check character. Nothing of it may be logged: it may be a password.
+    /// The response lacks the shape or check character of a code. It may be a password, and must not be logged.
     #[error("the answer is not a backup code")]
     Malformed,
-    /// The set has no such number.
+    /// The set has no code of this number.
     #[error("code {0} does not exist in the set")]
     NoSuchNumber(CodeNumber),
-    /// That code was used before.
+    /// The code is spent.
     #[error("code {0} was used before: {time}, {service}, from {host}", time = .1.time, service = .1.service, host = .1.source)]
     Spent(CodeNumber, SpentRecord),
-    /// What stands in the number is neither a hash nor a record.
+    /// The entry is neither a hash nor a spent record.
     #[error("code {0} is damaged and counts as used")]
     Damaged(CodeNumber),
-    /// The number holds the hash of another code.
+    /// The entry is the hash of another code.
     #[error("wrong code for number {0}")]
     Wrong(CodeNumber),
     /// It is proven that the user has no set.
@@ -46,21 +45,21 @@ pub enum Refusal {
     /// The user database has no such account.
     #[error("no such user")]
     NoUser,
-    /// Too many failures came before. The answer was not looked at.
+    /// After this many failures, the response was not examined.
     #[error("throttled {1} after {0} failures in a row; the answer was not looked at")]
     Throttled(u32, Wait),
-    /// The attempt could not be counted, and so its answer was not looked at.
+    /// The attempt cannot be counted, so the response was not examined.
     #[error("the attempt cannot be counted: {0}")]
     Uncounted(String),
     /// The store cannot be read or trusted.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The hash could not be computed.
+    /// The hash cannot be computed.
     #[error(transparent)]
     Hash(#[from] HashError),
 }
 
-/// A code that was right at the moment of the look. It is accepted only once it is spent.
+/// A code that matched. It is accepted only once it is spent.
 pub struct Match<'a, S: ?Sized> {
     store: &'a S,
     user: &'a str,
@@ -68,8 +67,8 @@ pub struct Match<'a, S: ?Sized> {
     hash: CodeHash,
 }
 
-/// Hashes and compares: one run of Argon2id, whatever the answer is and whatever the store holds. `count` is called
-/// before it where the answer is a code by shape, and may refuse a look at it; what it gives comes back with a match.
+/// Hashes and compares: one run of Argon2id, for any response and any content of the store. If the response is a code, `count` is
+/// called before that and may refuse it; a match includes its result.
 ///
 /// # Errors
 /// A [`Refusal`]. No set has changed.
@@ -79,7 +78,7 @@ pub fn judge<'a, S: Store + ?Sized, T>(
     count: impl FnOnce() -> Result<T, Refusal>,
     memory: &mut dyn Memory,
 ) -> Result<(Match<'a, S>, T), Refusal> {
-    let code = Code::parse(request.answer);
+    let code = Code::parse(request.response);
     let counted = code.as_ref().map_err(|Malformed| Refusal::Malformed).and_then(|code| Ok((code, count()?)));
     let found = own_set(store, request.account);
     let cost = found.as_ref().ok().and_then(|(_, set)| set.cost()).unwrap_or(request.cost);
@@ -90,7 +89,7 @@ pub fn judge<'a, S: Store + ?Sized, T>(
     });
     let decoy = CodeHash::decoy(cost);
     let hash = target.as_ref().map_or(&decoy, |(target, _)| &target.hash);
-    // First of all errors: where it cannot be computed, that must tell nothing of what it would have been for.
+    // This error precedes all others: a failed run must reveal nothing about the account.
     let equal = hash.matches(code.as_ref().map_or(NO_SECRET, Code::secret), memory)?;
     let (target, counted) = target?;
     if equal { Ok((target, counted)) } else { Err(Refusal::Wrong(target.number)) }
@@ -99,13 +98,13 @@ pub fn judge<'a, S: Store + ?Sized, T>(
 /// Whether it is proven that the account has no set.
 ///
 /// # Errors
-/// Nothing is known, or there may be one: under this name, or of this uid under another.
+/// Nothing is known, or a set may exist: under this name, or of this uid under another name.
 pub fn has_no_set(store: &(impl Store + ?Sized), account: &Account) -> Result<bool, StoreError> {
     own_or_proven_none(store, account).map(|set| set.is_none())
 }
 
-/// The set under the account's name. `None` where it is proven that it has none, under no name: a `rename` in this moment takes the
-/// set from the other name to this one.
+/// The set under the account's name. `None` is proof that the account has none under any name. The second read finds a set
+/// that a concurrent `rename` has moved from the other name to this one.
 fn own_or_proven_none(
     store: &(impl Store + ?Sized),
     account: &Account,
@@ -133,7 +132,7 @@ impl<S: Store + ?Sized> Match<'_, S> {
     }
 }
 
-/// What is hashed where nothing is there to hash: as long as the usual code.
+/// The input of the hash if the response is not a code: as long as the usual code.
 const NO_SECRET: &[u8] = &[0; 15];
 
 fn own_set<'a>(
@@ -170,7 +169,7 @@ mod tests {
         codes: Vec<Code>,
     }
 
-    /// Counts the runs, and what they cost.
+    /// Records the costs of all runs.
     #[derive(Default)]
     struct Counting(HeapMemory, Vec<usize>);
 
@@ -213,14 +212,14 @@ mod tests {
             FileStore::new(self.directory.path())
         }
 
-        /// The verdict on `answer`, and the costs of the runs it took.
+        /// The verdict on `response`, and the costs of its runs.
         fn attempt(
             &self,
             account: Option<&Account>,
-            answer: &[u8],
+            response: &[u8],
         ) -> (Result<Accepted, Refusal>, Vec<usize>) {
             let mut memory = Counting::default();
-            let request = Request { account, answer, cost: Cost::new(24, 1, 1).unwrap() };
+            let request = Request { account, response, cost: Cost::new(24, 1, 1).unwrap() };
             let store = self.store();
             let verdict = judge(&store, request, || Ok(()), &mut memory)
                 .map(|(found, ())| found.spend(&record()).unwrap());
@@ -247,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_costs_one_run_and_where_there_is_a_set_its_own() {
+    fn every_refusal_costs_one_run_with_the_cost_of_the_set_if_any() {
         let world = World::new();
         let account = Some(&world.account);
         let (spent, right) = (world.codes[0].for_sheet(), world.codes[1].for_sheet());
         assert!(world.attempt(account, spent.as_bytes()).0.is_ok());
         let other = Code::generate(CodeNumber::new(3).unwrap(), 13, &mut SysRng).unwrap();
-        let no_slot = Code::generate(CodeNumber::new(9).unwrap(), 13, &mut SysRng).unwrap();
+        let no_number = Code::generate(CodeNumber::new(9).unwrap(), 13, &mut SysRng).unwrap();
         let stranger = Account { name: "bob".into(), uid: 1001 };
         let recreated = Account { uid: 2000, ..world.account.clone() };
         let set_cost = COST as usize;
@@ -265,7 +264,7 @@ mod tests {
             (account, pasted.as_bytes(), set_cost, |r| matches!(r, Refusal::Spent(..))),
             (account, another_number.as_bytes(), set_cost, |r| matches!(r, Refusal::Malformed)),
             (account, other.secret(), set_cost, |r| matches!(r, Refusal::Wrong(_))),
-            (account, no_slot.secret(), set_cost, |r| matches!(r, Refusal::NoSuchNumber(_))),
+            (account, no_number.secret(), set_cost, |r| matches!(r, Refusal::NoSuchNumber(_))),
             (account, b"", set_cost, |r| matches!(r, Refusal::Malformed)),
             (account, &[0xff; 511], set_cost, |r| matches!(r, Refusal::Malformed)),
             (Some(&stranger), right.as_bytes(), 24, |r| matches!(r, Refusal::NoSet)),
@@ -274,8 +273,8 @@ mod tests {
                 matches!(r, Refusal::Store(StoreError::Stale { .. }))
             }),
         ];
-        for (account, answer, cost, check) in rows {
-            let (verdict, runs) = world.attempt(account, answer);
+        for (account, response, cost, check) in rows {
+            let (verdict, runs) = world.attempt(account, response);
             let refusal = verdict.unwrap_err();
             assert!(check(&refusal), "{refusal}");
             assert_eq!(runs, [cost], "{refusal}");
@@ -284,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn a_code_whose_set_was_replaced_after_the_look_is_not_spent() {
+    fn a_code_whose_set_is_replaced_after_the_match_is_not_spent() {
         let mut world = World::new();
-        let answer = world.codes[0].for_sheet();
+        let response = world.codes[0].for_sheet();
         let (store, account) = (world.store(), world.account.clone());
-        let request = Request { account: Some(&account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
+        let request = Request { account: Some(&account), response: response.as_bytes(), cost: Cost::DEFAULT };
         let old = store.read("alice").unwrap().unwrap().label.set;
         let (found, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         world.renew(Expected::Set(&old));
@@ -296,7 +295,7 @@ mod tests {
         assert_eq!(store.read("alice").unwrap().unwrap().left(), 3);
     }
 
-    /// A store in which root renames the set between two looks.
+    /// A store in which root renames the set between two reads.
     struct Renaming<'a>(FileStore, &'a Account);
 
     impl Store for Renaming<'_> {
@@ -335,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_is_renamed_between_two_looks_is_never_taken_for_none() {
+    fn a_set_that_is_renamed_between_two_reads_is_found() {
         let world = World::new();
         let store = Renaming(world.store(), &world.account);
         let renamed = Account { name: "bob".into(), ..world.account.clone() };
@@ -343,12 +342,12 @@ mod tests {
     }
 
     #[test]
-    fn two_looks_give_one_acceptance() {
+    fn two_matches_give_one_acceptance() {
         let world = World::new();
-        let answer = world.codes[0].for_sheet();
+        let response = world.codes[0].for_sheet();
         let store = world.store();
         let request =
-            Request { account: Some(&world.account), answer: answer.as_bytes(), cost: Cost::DEFAULT };
+            Request { account: Some(&world.account), response: response.as_bytes(), cost: Cost::DEFAULT };
         let (first, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         let (second, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         assert!(first.spend(&record()).is_ok());
@@ -356,12 +355,12 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_answer_is_not_looked_at_but_costs_the_same() {
+    fn a_throttled_response_is_not_examined_but_costs_the_same() {
         let world = World::new();
         let (store, right) = (world.store(), world.codes[0].for_sheet());
-        let look = |answer: &[u8], verdict: fn() -> Result<(), Refusal>| {
+        let attempt = |response: &[u8], verdict: fn() -> Result<(), Refusal>| {
             let (mut memory, mut counted) = (Counting::default(), 0);
-            let request = Request { account: Some(&world.account), answer, cost: Cost::DEFAULT };
+            let request = Request { account: Some(&world.account), response, cost: Cost::DEFAULT };
             let count = || {
                 counted += 1;
                 verdict()
@@ -370,18 +369,18 @@ mod tests {
             assert_eq!(memory.1, [COST as usize]);
             (refusal, counted)
         };
-        let (refusal, counted) = look(right.as_bytes(), || Err(Refusal::Throttled(7, Wait::Unlock)));
+        let (refusal, counted) = attempt(right.as_bytes(), || Err(Refusal::Throttled(7, Wait::Unlock)));
         assert!(matches!(refusal, Some(Refusal::Throttled(7, Wait::Unlock))) && counted == 1);
         let busy = || Err(Refusal::Uncounted("no /run".into()));
-        assert!(matches!(look(right.as_bytes(), busy), (Some(Refusal::Uncounted(_)), 1)));
+        assert!(matches!(attempt(right.as_bytes(), busy), (Some(Refusal::Uncounted(_)), 1)));
         // A typing error is no failure.
-        let (refusal, counted) = look(b"hunter2", || Err(Refusal::Throttled(7, Wait::Unlock)));
+        let (refusal, counted) = attempt(b"hunter2", || Err(Refusal::Throttled(7, Wait::Unlock)));
         assert!(matches!(refusal, Some(Refusal::Malformed)) && counted == 0);
         assert!(world.attempt(Some(&world.account), right.as_bytes()).0.is_ok());
     }
 
     #[test]
-    fn no_memory_is_a_refusal_of_its_own() {
+    fn missing_memory_is_a_separate_refusal() {
         struct None;
         impl Memory for None {
             fn blocks(&mut self, kib: usize) -> Result<&mut [Block], OutOfMemory> {
@@ -390,7 +389,7 @@ mod tests {
         }
         let world = World::new();
         let request =
-            Request { account: Some(&world.account), answer: world.codes[0].secret(), cost: Cost::DEFAULT };
+            Request { account: Some(&world.account), response: world.codes[0].secret(), cost: Cost::DEFAULT };
         assert!(matches!(judge(&world.store(), request, || Ok(()), &mut None), Err(Refusal::Hash(_))));
     }
 }

@@ -172,7 +172,7 @@ impl World {
         let store = FileStore::new(self.folder.path().join("sets"));
         let throttle = Throttle::new(&self.config());
         let account = scene.account(self);
-        let request = Request { account: Some(&account), answer, cost: cost() };
+        let request = Request { account: Some(&account), response: answer, cost: cost() };
         let count = || {
             let counted = throttle.count(COUNTER, scene.now);
             let counted = counted.map_err(|error| Refusal::Uncounted(error.to_string()))?;
