@@ -1,11 +1,11 @@
-//! What failures cost. 65 random bits need no throttle against guessing; it is there against noise, and must not become
-//! a way to lock someone out. So failures are counted for each user, service and source: who hammers sshd from one
-//! address slows that address down, and neither the console nor the owner elsewhere.
+//! Delays after failures. Codes with 65 random bits need no throttle against guessing; it limits noise, and must not lock users
+//! out. Failures are therefore counted for each user, service and source: an attack on sshd from one address delays only
+//! that address, neither the console nor the user at other addresses.
 //!
-//! A counter is a file `throttle/<user>/<service>@<source>` in the runtime directory. An attempt is counted before it is
-//! hashed, by appending one byte: that takes no lock that others wait for, 64 at once count as 64, and a killed process has
-//! counted. The length is the count of failures in a row, the time of the last change is the clock, and a success removes
-//! the file. An attempt without a verdict is no failure yet: where it matters what becomes of it, the next one waits.
+//! A counter is a file `throttle/<user>/<service>@<source>` in the runtime directory. An attempt is counted before its hash, by
+//! an append of one byte: this needs no lock, 64 simultaneous attempts count as 64, and a killed process has counted. The
+//! length is the number of failures in a row, the modification time is the time of the last one, and a success removes the
+//! file. An attempt without a verdict is no failure yet: the next attempt waits for the verdict if it depends on it.
 
 mod counter;
 mod in_flight;
@@ -23,8 +23,7 @@ use nix::sys::time::TimeSpec;
 use crate::config::{Config, MOST_COUNTED, Rules};
 use crate::files::FileError;
 use crate::files::directory::Directory;
-use crate::files::lock::Deadline;
-use crate::files::lock::PATIENCE;
+use crate::files::lock::{Deadline, PATIENCE};
 use crate::files::stat::{Stat, changed, stat};
 use crate::files::trust::Requirement;
 
@@ -33,47 +32,47 @@ use self::counter::{CounterFile, folder_name, open_counter, service_and_source_o
 use self::in_flight::InFlight;
 pub use self::wait::Wait;
 
-/// How often it is looked what became of others: a hash takes longer.
+/// The pause between two checks for the verdicts of other attempts: a hash takes longer.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The folder in the runtime directory.
 const FOLDER: &str = "throttle";
 
-/// Counters of failures.
+/// The counters of failures.
 pub struct Throttle {
     runtime: PathBuf,
     rules: Rules,
 }
 
-/// An attempt that was counted. Others take it for one without a verdict until it is dropped, but where it is refused.
+/// An attempt that was counted. Unless it is refused, others see it as one without a verdict until it is dropped.
 pub struct Counted {
     /// Failures in a row before it.
     pub before: u32,
-    /// Why it is refused, whatever the answer is.
+    /// Until when any response is refused.
     pub refused: Option<Wait>,
-    /// The file that counts, or why there is none.
-    place: Result<(Directory, String), FileError>,
-    /// Where it has a byte of its own.
+    /// The counter's directory and name, or why the attempt is not counted.
+    file: Result<(Directory, String), FileError>,
+    /// Its own byte of the counter, if any.
     in_flight: Option<InFlight>,
 }
 
 /// A counter that refuses at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttled {
-    /// The PAM service; `*` for the counter that all places share that came after the first 64.
+    /// The PAM service; `*` for the counter that all further services and sources share.
     pub service: String,
-    /// The source; `*` likewise.
+    /// The source, or `*`.
     pub source: String,
     /// Failures in a row.
     pub failures: u32,
-    /// Until when.
+    /// The end of the delay.
     pub until: Wait,
 }
 
-/// Users that had failures when they were listed.
+/// The users with counters, at one moment.
 pub struct CountedUsers(HashSet<String>);
 
 impl CountedUsers {
-    /// Whether this one may have to wait.
+    /// Whether this user has a counter, and so may have to wait.
     #[must_use]
     pub fn has(&self, user: &str) -> bool {
         self.0.contains(&folder_name(Some(user)))
@@ -87,15 +86,15 @@ impl Throttle {
         Self { runtime: config.runtime_directory.clone(), rules: config.throttle.clone() }
     }
 
-    /// Counts an attempt, and says whether it is refused without a look at its answer. Where there is no room to count
-    /// in, it goes on uncounted, unless a counter may close: some ordinary users can fill /run, and must lock nobody out.
+    /// Counts an attempt, and decides whether it is refused regardless of the response. On a full file system the attempt goes on
+    /// uncounted, unless counters may close: ordinary users may be able to fill /run, and must lock nobody out.
     ///
     /// # Errors
-    /// It could not be counted, and so must not be looked at.
+    /// The attempt cannot be counted, so its response must not be examined.
     pub fn count(&self, counter: Counter<'_>, now: SystemTime) -> Result<Counted, FileError> {
         match self.count_one(counter, now) {
             Err(error) if error.is_full() && self.rules.most == 0 => {
-                Ok(Counted { before: 0, refused: None, place: Err(error), in_flight: None })
+                Ok(Counted { before: 0, refused: None, file: Err(error), in_flight: None })
             }
             counted => counted,
         }
@@ -111,23 +110,23 @@ impl Throttle {
             let failed = FileError::system(&path, "count in");
             let seen = count_of(&stat);
             let Some(short) = u16::try_from(seen).ok().filter(|_| seen < MOST_COUNTED) else {
-                // Long enough; only its time is new.
+                // The counter is full: only its time changes.
                 futimens(&fd, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW).map_err(failed)?;
                 let refused = self.rules.wait(seen, changed(&stat), now);
-                return Ok(Counted { before: seen, refused, place: Ok((folder, name)), in_flight: None });
+                return Ok(Counted { before: seen, refused, file: Ok((folder, name)), in_flight: None });
             };
             let (in_flight, counted) = InFlight::count(fd, short).map_err(failed)?;
-            // Where others came between our look and our byte, the last failure was just now.
+            // If others were counted since the stat, the last failure is now.
             let last = if counted == seen { changed(&stat) } else { now };
             if let Some((before, refused)) = self.verdict(&in_flight, counted, last, now, deadline) {
                 let in_flight = Some(in_flight).filter(|_| refused.is_none());
-                return Ok(Counted { before, refused, place: Ok((folder, name)), in_flight });
+                return Ok(Counted { before, refused, file: Ok((folder, name)), in_flight });
             }
         }
     }
 
-    /// How many of those that were counted before an attempt have failed, and whether it is refused for them. What that hangs on
-    /// is waited for. `None`: the counter is gone, since one of them was right.
+    /// The number of failures before an attempt, and whether they refuse it. This waits for verdicts that decide it. `None`: one
+    /// of the earlier attempts was right, and has removed the counter.
     fn verdict(
         &self,
         attempt: &InFlight,
@@ -136,19 +135,19 @@ impl Throttle {
         now: SystemTime,
         deadline: Deadline,
     ) -> Option<(u32, Option<Wait>)> {
-        // At worst all of them fail.
+        // The wait if all earlier attempts fail.
         let worst = self.rules.wait(counted, last, now);
         loop {
             let others = attempt.others();
             let failed = counted.saturating_sub(others);
-            // In this order: who was right removes the counter, and has a verdict then.
+            // The order matters: a success removes the counter before it drops its byte.
             let is_gone = stat(attempt.counter()).is_ok_and(|stat| stat.st_nlink == 0);
             let is_closed = self.rules.most > 0 && failed >= self.rules.most;
             if !is_gone && (worst.is_none() || others == 0 || is_closed) {
                 return Some((failed, worst));
             }
             if !deadline.wait(if is_gone { Duration::ZERO } else { PAUSE }) {
-                // Whoever stands still for so long has failed, or a stopped process would be a way around the rules.
+                // An attempt without a verdict for so long has failed: a stopped process must not evade the rules.
                 return Some((counted, worst));
             }
             if is_gone {
@@ -157,10 +156,10 @@ impl Throttle {
         }
     }
 
-    /// Forgets all failures of a user, and says how many counters there were.
+    /// Clears all failures of a user. Returns the number of counters.
     ///
     /// # Errors
-    /// Something could not be removed.
+    /// A counter cannot be removed.
     pub fn clear(&self, user: &str) -> Result<usize, FileError> {
         let Some(folder) = self.find(user)? else { return Ok(0) };
         let names = folder.names()?;
@@ -168,10 +167,10 @@ impl Throttle {
         Ok(names.len())
     }
 
-    /// Forgets all failures of a user but those of one service.
+    /// Clears all failures of a user except those of one service.
     ///
     /// # Errors
-    /// Something could not be removed.
+    /// A counter cannot be removed.
     pub fn clear_all_but(&self, user: &str, service: &str) -> Result<(), FileError> {
         let Some(folder) = self.find(user)? else { return Ok(()) };
         let names = folder.names()?;
@@ -190,7 +189,7 @@ impl Throttle {
         let mut throttled = Vec::new();
         for name in folder.names()? {
             let found = folder.find_file(&name, OFlag::O_RDONLY, Requirement::Counter)?;
-            // Cleared since the folder was listed.
+            // Cleared after the directory was listed.
             let Some((_, stat)) = found else { continue };
             let failures = count_of(&stat);
             if let Some(until) = self.rules.wait(failures, changed(&stat), now) {
@@ -201,7 +200,7 @@ impl Throttle {
         Ok(throttled)
     }
 
-    /// The users that have counters at all.
+    /// The users with counters.
     ///
     /// # Errors
     /// They cannot be read or trusted.
@@ -210,7 +209,7 @@ impl Throttle {
         Ok(CountedUsers(names.into_iter().collect()))
     }
 
-    /// The folder of a user, where there is one.
+    /// The directory of a user's counters, if it exists.
     fn find(&self, user: &str) -> Result<Option<Directory>, FileError> {
         let Some(all) = self.find_all()? else { return Ok(None) };
         all.find_inner(&folder_name(Some(user)))
@@ -223,14 +222,14 @@ impl Throttle {
 }
 
 impl Counted {
-    /// Forgets the failures of this service and source, after a success.
+    /// Clears the failures of this service and source, after a success.
     ///
     /// # Errors
-    /// They stay, or this attempt was never counted.
+    /// They cannot be cleared, or this attempt was not counted.
     pub fn clear(self) -> Result<(), FileError> {
-        let (folder, name) = self.place?;
+        let (folder, name) = self.file?;
         let removed = folder.remove(&name);
-        // Those who wait for this verdict look whether the counter is gone.
+        // Attempts that wait for this verdict check whether the counter is removed.
         drop(self.in_flight);
         removed
     }

@@ -1,4 +1,4 @@
-//! Counters of any length and time, anything else in their place, and clocks that jump.
+//! Counters of any length and time, other files instead of counters, and clocks that jump.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,7 +19,7 @@ use backupcodes_core::config::{Config, Rules};
 use backupcodes_core::throttle::{Counted, Counter, Throttle, Wait};
 use proptest::prelude::*;
 
-const KEY: Counter<'static> = Counter { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
+const COUNTER: Counter<'static> = Counter { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
 
 struct World(tempfile::TempDir, Throttle, Rules);
 
@@ -34,10 +34,10 @@ impl World {
     }
 
     fn count(&self, now: SystemTime) -> Counted {
-        self.1.count(KEY, now).unwrap()
+        self.1.count(COUNTER, now).unwrap()
     }
 
-    /// The counter, with so many failures and the last one at this time.
+    /// Gives the counter `length` failures, the last one at `last`.
     fn counter(&self, length: u64, last: SystemTime) {
         let file = File::options().write(true).open(self.file()).unwrap();
         file.set_len(length).unwrap();
@@ -57,7 +57,7 @@ fn now() -> SystemTime {
     clock::precise()
 }
 
-/// Any time that a file can have, with most of them near one where something ends.
+/// Any time of a file, mostly near a limit.
 fn times() -> impl Strategy<Value = SystemTime> {
     let around = |middle: i64| (-200..200_i64).prop_map(move |seconds| middle + seconds);
     let days = (-40_000..40_000_i64).prop_map(|days| 1_795_000_000 + days * 86_400);
@@ -94,14 +94,14 @@ fn rules() -> impl Strategy<Value = Rules> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the counter holds and whatever time it was: who waits as long as the rules can ask for is looked at.
+    /// For any counter and any time: an attempt after the longest delay is examined.
     #[test]
     fn nobody_waits_longer_than_the_longest_delay(
         rules in rules(), length in lengths(), last in times(), jumped in times(),
     ) {
         let world = World::new(rules);
         world.counter(length, last);
-        // Before the clock jumps, at the new time, and after the longest delay.
+        // At the new time after the clock jumps, and after the longest delay.
         let counted = world.count(jumped);
         prop_assert_eq!(u64::from(counted.before), length.min(u64::from(u32::MAX)));
         prop_assert_ne!(counted.refused, Some(Wait::Unlock));
@@ -111,9 +111,9 @@ proptest! {
         prop_assert_eq!(quiet.refused, None, "after {} failures", quiet.before);
     }
 
-    /// Whatever the counter holds, whatever time it was and is: where counters close, it is closed if and only if it has counted that many.
+    /// For any counter and any time: a counter is closed if and only if it has reached `most`.
     #[test]
-    fn no_clock_opens_a_key_that_is_closed(
+    fn no_clock_opens_a_closed_counter(
         rules in rules(), most in 1..200_u32, length in lengths(), last in times(), jumped in times(),
     ) {
         let world = World::new(Rules { most, ..rules });
@@ -121,8 +121,8 @@ proptest! {
         prop_assert_eq!(world.count(jumped).refused == Some(Wait::Unlock), length >= most.into());
     }
 
-    /// Where nobody comes meanwhile: a clock that was set back by more than the longest delay gives itself
-    /// away, and one that was set back by less makes one wait so much longer.
+    /// Without other attempts: a clock set back by more than the longest delay is detected, and one set back by less adds that
+    /// time to the delay.
     #[test]
     fn a_clock_that_is_set_back_makes_nobody_wait_for_it(
         rules in rules(), failures in 1..100_u64, now in times(), back in 0..4_000_000_000_u64,
@@ -130,7 +130,7 @@ proptest! {
         let world = World::new(rules);
         let Some(last) = now.checked_add(Duration::from_secs(back)) else { return Ok(()) };
         world.counter(failures, last);
-        // File systems cut what they cannot hold, and no clock stands before 1970.
+        // File systems limit times, and no clock is before 1970.
         let last = fs::metadata(world.file()).unwrap().modified().unwrap().max(UNIX_EPOCH);
         let ahead = last.duration_since(now).unwrap_or_default();
         match world.count(now).refused {
@@ -145,7 +145,7 @@ proptest! {
 }
 
 #[test]
-fn what_stands_in_the_place_of_a_counter_or_folder_is_refused_with_the_reason_and_left_alone() {
+fn anything_else_instead_of_a_counter_or_directory_is_refused_and_unchanged() {
     type Put = fn(&Path);
     let put: [(&str, Put); 6] = [
         ("a directory", |place| fs::create_dir(place).unwrap()),
@@ -154,7 +154,7 @@ fn what_stands_in_the_place_of_a_counter_or_folder_is_refused_with_the_reason_an
             nix::unistd::mkfifo(place, mode).unwrap();
         }),
         ("a socket", |place| drop(UnixListener::bind(place).unwrap())),
-        // To what would be trusted, were it not for the link.
+        // The target of these links would be trusted.
         ("a link to a file", |place| symlink(private("file", place), place).unwrap()),
         ("a link to a folder", |place| symlink(private("folder", place), place).unwrap()),
         ("a file", |place| {
@@ -166,14 +166,14 @@ fn what_stands_in_the_place_of_a_counter_or_folder_is_refused_with_the_reason_an
         for (what, put) in put {
             let world = World::new(Rules { free: 0, ..Rules::default() });
             let place = world.file().ancestors().nth(depth).unwrap().to_owned();
-            // What belongs there.
+            // The expected kind.
             if what == if depth == 0 { "a file" } else { "a directory" } {
                 continue;
             }
             fs::remove_dir_all(&place).or_else(|_| fs::remove_file(&place)).unwrap();
             put(&place);
             let before = fs::symlink_metadata(&place).unwrap();
-            let error = world.1.count(KEY, now()).err().unwrap().to_string();
+            let error = world.1.count(COUNTER, now()).err().unwrap().to_string();
             assert!(error.contains(place.to_str().unwrap()), "{what}: {error}");
             let after = fs::symlink_metadata(&place).unwrap();
             assert_eq!(before.modified().unwrap(), after.modified().unwrap(), "{what}");

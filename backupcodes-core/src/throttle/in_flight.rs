@@ -1,5 +1,5 @@
-//! Attempts that are counted and have no verdict yet. Each holds a lock on its own byte of the counter until it has one, so
-//! that others can tell it from a refusal; whoever is killed lets go, and has counted as a refusal.
+//! Attempts that are counted and have no verdict yet. Each locks its own byte of the counter until its verdict, so that others
+//! can tell it from a failure. A killed process loses the lock, and its attempt counts as a failure.
 
 use std::os::fd::OwnedFd;
 
@@ -15,17 +15,17 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// Counts one more in a counter that had so many when it was looked at, and says how many were counted before it.
+    /// Counts one more attempt in a counter whose length was `seen`. Returns the number of attempts counted before it.
     ///
     /// # Errors
-    /// The system's: it has not counted.
+    /// The error of the system call: the attempt is not counted.
     pub(super) fn count(counter: OwnedFd, seen: u16) -> Result<(Self, u32), Errno> {
-        // From before the byte is there, so that nobody sees it without its lock.
+        // The lock precedes the byte, so that nobody sees the byte without it.
         lock(&counter, libc::F_RDLCK, seen, TO_THE_END);
         if write(&counter, b"x")? != 1 {
             return Err(Errno::EIO);
         }
-        // Behind our own byte, whoever else has written since.
+        // The end of our own byte, even if others have written since.
         let end = lseek(&counter, 0, Whence::SeekCur)?;
         let before = u32::try_from(end.saturating_sub(1)).map_err(|_| Errno::EOVERFLOW)?;
         let byte = u16::try_from(before).map_err(|_| Errno::EOVERFLOW)?;
@@ -36,12 +36,11 @@ impl InFlight {
         Ok((Self { counter, byte }, before))
     }
 
-    /// The counter.
     pub(super) const fn counter(&self) -> &OwnedFd {
         &self.counter
     }
 
-    /// How many of those that were counted before it have no verdict yet.
+    /// The number of earlier attempts without a verdict.
     pub(super) fn others(&self) -> u32 {
         if !is_locked(&self.counter, 0, self.byte) {
             return 0;
@@ -53,16 +52,16 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        // A child of the host's may have the file open as well, so that closing it does not unlock it.
+        // A child of the application may have inherited the file, so that closing it does not unlock it.
         lock(&self.counter, libc::F_UNLCK, 0, TO_THE_END);
     }
 }
 
-/// As a length: to the end, wherever that will be.
+/// As a length: to the end, even if the file grows.
 const TO_THE_END: u16 = 0;
 
-/// Locks of an open file, which other descriptors of the host's do not touch. Readers' locks do not exclude each other.
-/// Without them an attempt that has no verdict yet counts as a refusal.
+/// Locks an open file description: other descriptors of the process do not affect it. Read locks do not exclude each other.
+/// If this fails, an attempt without a verdict counts as a failure.
 fn lock(counter: &OwnedFd, how: c_int, start: u16, length: u16) {
     let _ = fcntl(counter, FcntlArg::F_OFD_SETLK(&range(how, start, length)));
 }

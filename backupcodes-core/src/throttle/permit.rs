@@ -1,8 +1,8 @@
-//! How many hashes are in flight on the host at one time, so that a storm of logins does not exhaust its memory.
+//! Hash permits limit the simultaneous hashes on the machine, so that a storm of logins does not exhaust its memory.
 //!
-//! A permit is a file `hash-permits/<number>` in the runtime directory, taken by its `flock`. It is a courtesy, not a right: who
-//! has waited 5 s goes ahead without one, and so does whoever cannot reach them, so that no stopped process can keep
-//! others out. A storm that takes the host longer than 5 s gets past the bound: to keep owners out would be worse.
+//! A permit is a file `hash-permits/<number>` in the runtime directory, held by its `flock`. Permits are advisory: a process that
+//! has waited for 5 s or cannot reach them goes on without one, so that no stopped process can lock users out. A storm that
+//! lasts longer exceeds the limit, since locking users out would be worse.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,16 +14,15 @@ use nix::unistd::{SysconfVar, getpid, sysconf};
 
 use crate::config::{Config, MOST_PERMITS};
 use crate::files::directory::Directory;
-use crate::files::lock::PATIENCE;
-use crate::files::lock::{Deadline, Locked, try_lock};
+use crate::files::lock::{Deadline, Locked, PATIENCE, try_lock};
 use crate::hash::{Memory, OutOfMemory};
 
-/// Between two looks at the permits: a hash takes some ten milliseconds. In a storm it grows, for looking costs as well.
+/// The pause between two attempts to take a permit: a hash takes tens of milliseconds. It grows, since attempts cost time too.
 const FIRST_PAUSE: Duration = Duration::from_millis(8);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 const FOLDER: &str = "hash-permits";
 
-/// Memory for a hash that is had only with a permit. Both are given back when this is dropped.
+/// Memory for a hash, allocated once a permit is held. Both are released when this is dropped.
 pub struct WithPermit {
     memory: Box<dyn Memory>,
     permits: Permits,
@@ -31,7 +30,7 @@ pub struct WithPermit {
 }
 
 impl WithPermit {
-    /// `memory`, for as many runs at one time as the configuration says.
+    /// `memory`, for as many simultaneous runs as the configuration allows.
     pub fn new(config: &Config, memory: Box<dyn Memory>) -> Self {
         let permits =
             Permits { runtime: config.runtime_directory.clone(), count: count(config.hash.concurrent) };
@@ -48,12 +47,12 @@ impl Memory for WithPermit {
     }
 }
 
-/// 0 stands for twice the processors, at least 4.
+/// The number of permits; 0 means twice the processors, at least 4.
 fn count(concurrent: u32) -> u32 {
     if concurrent > 0 {
         return concurrent;
     }
-    // Of the host: what this process may use is its caller's to say.
+    // The processors of the machine: the caller may have limited those of this process.
     let processors =
         sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|n| u32::try_from(n).ok());
     processors.map_or(4, |processors| processors.saturating_mul(2).clamp(4, MOST_PERMITS))
@@ -65,11 +64,11 @@ struct Permits {
 }
 
 impl Permits {
-    /// A permit, if one is free within the time.
+    /// A permit, if one is free before the deadline.
     fn take(&self) -> Option<Locked> {
         let deadline = Deadline::after(PATIENCE);
         let directory = Directory::runtime(&self.runtime).ok()?.inner(FOLDER).ok()?;
-        // Not all begin at the same one.
+        // Processes begin at different permits.
         let first = getpid().as_raw().unsigned_abs();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_in_flight_than_there_are_slots() {
+    fn simultaneous_hashes_are_limited_to_the_permits() {
         let (_folder, config) = config(3);
         let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_waited_long_enough_goes_ahead() {
+    fn a_process_that_has_waited_long_enough_goes_on_without_a_permit() {
         let (_folder, config) = config(1);
         let mut first = WithPermit::new(&config, Box::<HeapMemory>::default());
         first.blocks(8).unwrap();
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_number_there_are_twice_as_many_as_processors_and_four_at_least() {
+    fn the_default_is_twice_the_processors_and_at_least_four() {
         assert_eq!(count(7), 7);
         assert!(count(0) >= 4 && count(0) % 2 == 0);
     }

@@ -17,7 +17,7 @@ fn world(rules: Rules) -> World {
 }
 
 impl World {
-    /// One failure: how many came before it, and whether it was refused without a look.
+    /// One failure: the failures before it, and whether it was refused.
     fn fail(&self, counter: Counter<'_>, after: Duration) -> (u32, bool) {
         let counted = self.1.count(counter, now().checked_add(after).unwrap()).unwrap();
         (counted.before, counted.refused.is_some())
@@ -39,7 +39,7 @@ fn now() -> SystemTime {
 const AT_ONCE: Duration = Duration::ZERO;
 
 #[test]
-fn after_the_free_failures_each_one_doubles_the_wait() {
+fn each_failure_after_the_free_ones_doubles_the_delay() {
     let world = world(RULES);
     for before in 0..3 {
         assert_eq!(world.fail(ALICE, AT_ONCE), (before, false));
@@ -58,13 +58,13 @@ fn after_the_free_failures_each_one_doubles_the_wait() {
         assert!(waited(delay - 0.01).is_some() && waited(delay).is_none(), "{before}");
         assert_eq!(world.fail(ALICE, AT_ONCE), (before, true));
     }
-    // Once the time has passed, an answer is looked at again; a further failure waits anew.
+    // After the delay a response is examined again; a further failure starts another delay.
     assert_eq!(world.fail(ALICE, Duration::from_secs(16)), (8, false));
     assert_eq!(world.fail(ALICE, AT_ONCE), (9, true));
 }
 
 #[test]
-fn a_key_is_closed_after_the_most_failures_until_it_is_cleared() {
+fn a_counter_closes_after_the_most_failures_until_it_is_cleared() {
     let world = world(Rules { free: 1, first_delay: Duration::ZERO, most: 4, ..RULES });
     for before in 0..4 {
         assert_eq!(world.fail(ALICE, AT_ONCE), (before, false));
@@ -80,22 +80,22 @@ fn a_key_is_closed_after_the_most_failures_until_it_is_cleared() {
 }
 
 #[test]
-fn where_keys_close_many_places_give_no_more_looks_than_66_keys_have() {
+fn if_counters_close_many_sources_have_no_more_attempts_than_66_counters() {
     let world = world(Rules { free: 1000, first_delay: Duration::ZERO, most: 4, ..RULES });
-    let looks = |source, after| {
+    let attempts = |source, after| {
         let counter = Counter { source, ..ALICE };
         (0..6).filter(|_| !world.fail(counter, after).1).count()
     };
     let sources: Vec<_> = (0..200).map(|at| format!("2001:db8::{at:x}")).collect();
-    let first: usize = sources.iter().map(|source| looks(Some(source), AT_ONCE)).sum();
+    let first: usize = sources.iter().map(|source| attempts(Some(source), AT_ONCE)).sum();
     assert_eq!(first, 65 * 4, "64 counters and the one that is shared");
     let years = Duration::from_secs(100_000_000);
-    assert_eq!(sources.iter().map(|source| looks(Some(source), years)).sum::<usize>(), 0);
-    assert_eq!((looks(None, AT_ONCE), looks(None, years)), (4, 0));
+    assert_eq!(sources.iter().map(|source| attempts(Some(source), years)).sum::<usize>(), 0);
+    assert_eq!((attempts(None, AT_ONCE), attempts(None, years)), (4, 0));
 }
 
 #[test]
-fn user_service_and_source_are_counted_apart() {
+fn each_user_service_and_source_has_its_own_counter() {
     let world = world(Rules { free: 0, ..RULES });
     let counters = [
         ALICE,
@@ -114,7 +114,7 @@ fn user_service_and_source_are_counted_apart() {
 }
 
 #[test]
-fn a_success_forgets_its_own_key_alone() {
+fn a_success_clears_only_its_own_counter() {
     let world = world(RULES);
     let other = Counter { source: Some("192.0.2.8"), ..ALICE };
     world.fail(other, AT_ONCE);
@@ -124,7 +124,7 @@ fn a_success_forgets_its_own_key_alone() {
 }
 
 #[test]
-fn one_service_may_be_left_when_the_others_are_forgotten() {
+fn all_services_but_one_can_be_cleared() {
     let world = world(RULES);
     let counter = |service, source| Counter { service, source, ..ALICE };
     let all = [counter("sshd", Some("192.0.2.7")), counter("renewal", None), counter("renewals", None)];
@@ -134,7 +134,7 @@ fn one_service_may_be_left_when_the_others_are_forgotten() {
     world.1.clear_all_but("bob", "renewal").unwrap();
 }
 
-/// 64 at once: how many came before each, and whether it was refused without a look.
+/// 64 simultaneous failures: the failures before each, and whether it was refused.
 fn storm(world: &World) -> Vec<(u32, bool)> {
     let barrier = std::sync::Barrier::new(64);
     let mut seen: Vec<_> = std::thread::scope(|scope| {
@@ -150,7 +150,7 @@ fn storm(world: &World) -> Vec<(u32, bool)> {
 }
 
 #[test]
-fn of_many_right_codes_at_once_none_is_refused() {
+fn none_of_many_simultaneous_right_codes_is_refused() {
     for _ in 0..20 {
         let world = world(RULES);
         world.fail(ALICE, AT_ONCE);
@@ -170,11 +170,11 @@ fn of_many_right_codes_at_once_none_is_refused() {
 }
 
 #[test]
-fn an_attempt_without_a_verdict_is_no_refusal_until_it_ends_or_stands_still() {
+fn an_attempt_without_a_verdict_is_no_failure_until_it_ends_or_stalls() {
     let world = world(RULES);
     let in_flight: Vec<_> = (0..3).map(|_| world.1.count(ALICE, now()).unwrap()).collect();
     assert!(in_flight.iter().all(|counted| counted.before == 0 && counted.refused.is_none()));
-    // One more hangs on what becomes of them, and they stand still: they have failed.
+    // The next attempt depends on their verdicts. They stall, so they count as failures.
     let start = std::time::Instant::now();
     let last = world.1.count(ALICE, now()).unwrap();
     assert_eq!((last.before, last.refused.is_some()), (3, true));
@@ -185,14 +185,14 @@ fn an_attempt_without_a_verdict_is_no_refusal_until_it_ends_or_stands_still() {
 }
 
 #[test]
-fn simultaneous_failures_are_all_counted_and_few_are_looked_at() {
+fn simultaneous_failures_are_all_counted_and_few_are_examined() {
     for _ in 0..20 {
         let world = world(RULES);
         let expected: Vec<_> = (3..64).map(|before| (before, true)).collect();
-        let (looked_at, refused): (Vec<_>, Vec<_>) =
+        let (examined, refused): (Vec<_>, Vec<_>) =
             storm(&world).into_iter().partition(|(_, refused)| !refused);
-        assert_eq!((looked_at.len(), refused), (3, expected));
-        // After a long wait one is looked at again, and not all that come at once.
+        assert_eq!((examined.len(), refused), (3, expected));
+        // After a long delay only one of many simultaneous attempts is examined.
         let file = world.folder("alice").join("sshd@192.0.2.7");
         fs::File::open(&file).unwrap().set_modified(UNIX_EPOCH).unwrap();
         let expected: Vec<_> = (64..128).map(|before| (before, before > 64)).collect();
@@ -201,7 +201,7 @@ fn simultaneous_failures_are_all_counted_and_few_are_looked_at() {
 }
 
 #[test]
-fn a_flood_of_places_and_users_leaves_few_files_and_keeps_nobody_out() {
+fn a_flood_of_sources_and_users_leaves_few_files_and_locks_nobody_out() {
     let world = world(RULES);
     for at in 0..300 {
         let source = format!("2001:db8::{at:x}");
@@ -214,14 +214,14 @@ fn a_flood_of_places_and_users_leaves_few_files_and_keeps_nobody_out() {
 }
 
 #[test]
-fn where_every_key_refuses_a_newcomer_takes_the_place_of_the_one_with_the_fewest_failures() {
+fn if_all_counters_refuse_a_new_one_evicts_the_one_with_the_fewest_failures() {
     let world = world(RULES);
     let source = |at: u32| format!("2001:db8::{at:x}");
     for at in 0..64 {
         let times = if at == 40 { 4 } else { 5 };
         (0..times).for_each(|_| _ = world.fail(Counter { source: Some(&source(at)), ..ALICE }, AT_ONCE));
     }
-    // The owner, at an address that is new and on the console.
+    // The user, at a new address and on the console.
     assert_eq!(world.fail(Counter { source: Some("203.0.113.9"), ..ALICE }, AT_ONCE), (0, false));
     assert_eq!(world.fail(Counter { service: "login", source: None, ..ALICE }, AT_ONCE), (0, false));
     assert_eq!(world.files("alice"), 64);
@@ -233,7 +233,7 @@ fn where_every_key_refuses_a_newcomer_takes_the_place_of_the_one_with_the_fewest
 }
 
 #[test]
-fn where_keys_close_further_places_share_one_and_the_console_has_its_own() {
+fn if_counters_close_further_sources_share_one_and_the_console_has_its_own() {
     let world = world(Rules { most: 3, ..RULES });
     for at in 0..64 {
         let source = format!("2001:db8::{at:x}");
@@ -254,7 +254,7 @@ fn where_keys_close_further_places_share_one_and_the_console_has_its_own() {
 }
 
 #[test]
-fn a_flood_at_one_key_takes_one_page() {
+fn a_flood_at_one_counter_takes_one_page() {
     let world = world(RULES);
     world.fail(ALICE, AT_ONCE);
     let file = world.folder("alice").join("sshd@192.0.2.7");
@@ -263,7 +263,7 @@ fn a_flood_at_one_key_takes_one_page() {
     assert_eq!(world.fail(ALICE, later), (MOST_COUNTED - 1, false));
     fs::File::open(&file).unwrap().set_modified(UNIX_EPOCH).unwrap();
     assert_eq!(world.fail(ALICE, AT_ONCE), (MOST_COUNTED, false));
-    assert_eq!(world.fail(ALICE, AT_ONCE), (MOST_COUNTED, true), "its time was taken all the same");
+    assert_eq!(world.fail(ALICE, AT_ONCE), (MOST_COUNTED, true), "its time is updated");
     assert_eq!(fs::metadata(&file).unwrap().len(), u64::from(MOST_COUNTED));
 }
 
@@ -276,16 +276,16 @@ fn a_clock_that_is_set_back_or_far_ahead_locks_nobody_out() {
     let file = world.folder("alice").join("sshd@192.0.2.7");
     let set = |time| fs::File::open(&file).unwrap().set_modified(time).unwrap();
     set(now() + Duration::from_secs(86_400 * 365));
-    assert_eq!(world.fail(ALICE, AT_ONCE), (4, false), "the year is not waited for");
+    assert_eq!(world.fail(ALICE, AT_ONCE), (4, false), "nobody waits for a year");
     assert_eq!(world.fail(ALICE, AT_ONCE), (5, true));
     set(now() + Duration::from_secs(5));
-    assert_eq!(world.fail(ALICE, AT_ONCE), (6, true), "it waits anew");
+    assert_eq!(world.fail(ALICE, AT_ONCE), (6, true), "the delay begins again");
     set(UNIX_EPOCH);
     assert_eq!(world.fail(ALICE, AT_ONCE), (7, false));
 }
 
 #[test]
-fn what_cannot_be_trusted_is_not_counted_in() {
+fn an_untrusted_counter_is_an_error() {
     type Spoil = fn(&Path);
     let spoil: [(&str, Spoil); 6] = [
         ("mode 0777", |run| mode(run, 0o777)),
@@ -320,7 +320,7 @@ fn mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn long_and_hostile_names_are_keys_like_others() {
+fn long_and_hostile_names_have_ordinary_counters() {
     let world = world(RULES);
     let long = "ä/".repeat(500);
     for counter in [

@@ -1,16 +1,16 @@
-//! How long failures make wait.
+//! The delay after failures.
 
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Time;
 use crate::config::Rules;
 
-/// What a counter that refuses waits for.
+/// The end of a delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// For this time to pass, if there is no other attempt before.
+    /// This time, unless another attempt comes before it.
     Until(Time),
-    /// For `unlock` or a new set.
+    /// `unlock` or a new set.
     Unlock,
 }
 
@@ -24,22 +24,21 @@ impl std::fmt::Display for Wait {
 }
 
 impl Rules {
-    /// What has to come before an attempt is looked at that has `before` failures before it, the last one at `last`.
+    /// The delay of an attempt after `before` failures, the last one at `last`. `None`: the response is examined.
     pub(super) fn wait(&self, before: u32, last: SystemTime, now: SystemTime) -> Option<Wait> {
         if self.most > 0 && before >= self.most {
             return Some(Wait::Unlock);
         }
-        // The first answer of all is always looked at.
+        // The first response is always examined.
         let doublings = before.checked_sub(self.free.max(1))?;
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
         let delay = self.first_delay.saturating_mul(factor).min(self.longest_delay);
-        // A clock that was set back has measured nothing: the wait begins anew. But nobody waits for a time that is further
-        // ahead than the delay.
+        // After the clock is set back, the whole delay begins again. But a time further ahead than the delay is ignored.
         let waited = match now.duration_since(last) {
             Err(ahead) if ahead.duration() > delay => return None,
             waited => waited.unwrap_or_default(),
         };
-        // The next whole second, which is never too early.
+        // Rounded up to a whole second, so as not to be too early.
         let until =
             last.checked_add(delay).and_then(|end| end.checked_add(Duration::from_nanos(999_999_999)));
         (waited < delay).then(|| Wait::Until(until.unwrap_or(last).into()))
@@ -52,7 +51,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     #[test]
-    fn delays_have_an_end_whatever_the_numbers_are() {
+    fn delays_are_bounded_for_all_numbers() {
         let wait = |rules: Rules, before| rules.wait(before, UNIX_EPOCH, UNIX_EPOCH);
         let rules = Rules {
             free: 0,
