@@ -1,5 +1,5 @@
-//! What programs and the broker say to each other: the parameters and replies of the varlink interface
-//! `org.backupcodes.Broker`. The text of that interface, in the broker, says what each method does.
+//! The parameters and replies of the varlink interface `org.backupcodes.Broker`. The interface description in the broker
+//! explains the methods.
 
 mod client;
 
@@ -14,13 +14,13 @@ use crate::store::Accepted;
 
 /// The varlink interface.
 pub const INTERFACE: &str = "org.backupcodes.Broker";
-/// The most bytes of a message, either way. One with a set of 31 long codes has about 4 KiB.
+/// The most bytes of a message in either direction. A message with 31 long codes has about 4 KiB.
 pub const LARGEST: usize = 16 << 10;
 
 /// Parameters of `HasSet`.
 #[derive(Serialize, Deserialize)]
 pub struct HasSet<'a> {
-    /// The account, or a user who does not exist.
+    /// The account, or an unknown user.
     pub user: Cow<'a, str>,
     /// The directory of the sets in the caller's configuration.
     pub directory: Cow<'a, Path>,
@@ -29,7 +29,7 @@ pub struct HasSet<'a> {
 /// Reply of `HasSet`.
 #[derive(Serialize, Deserialize)]
 pub struct HasSetReply {
-    /// `false`: it is proven that the user has no set.
+    /// `false` is proof that the user has no set.
     pub has_set: bool,
 }
 
@@ -44,7 +44,7 @@ pub struct Check<'a> {
     pub answer: Cow<'a, str>,
     /// The PAM service.
     pub service: Cow<'a, str>,
-    /// The remote host, believed if the caller is root.
+    /// The remote host, ignored unless the caller is root.
     pub host: Option<Cow<'a, str>>,
     /// The terminal.
     pub tty: Option<Cow<'a, str>>,
@@ -57,43 +57,43 @@ pub struct CheckReply {
     /// The number of an accepted code.
     #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<u8>,
-    /// How many codes are left after it.
+    /// How many codes are left.
     #[serde(skip_serializing_if = "Option::is_none")]
     left: Option<usize>,
 }
 
-/// What became of a checked code.
+/// The verdict of `Check`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It is spent, and the login may be accepted.
+    /// The code is spent, and the login may be accepted.
     Accepted,
-    /// It is not accepted.
+    /// The response is not accepted.
     Refused,
     /// The user database has no such account.
     UserUnknown,
-    /// Nothing is known: the broker's log says why.
+    /// Nothing is known; the broker's log has the reason.
     Unavailable,
 }
 
 impl CheckReply {
-    /// The reply for a code that was spent.
+    /// The reply for a spent code.
     #[must_use]
     pub const fn accepted(accepted: &Accepted) -> Self {
         let (number, left) = (accepted.number().get(), accepted.left());
         Self { verdict: Verdict::Accepted, number: Some(number), left: Some(left) }
     }
 
-    /// The reply for any other.
+    /// The reply with any other verdict.
     #[must_use]
     pub const fn denied(verdict: Verdict) -> Self {
         Self { verdict, number: None, left: None }
     }
 
-    /// What the broker has accepted.
+    /// The proof that the broker has spent a code.
     ///
     /// # Errors
-    /// The verdict, if it is another one. A reply that accepts no code in particular counts as [`Verdict::Unavailable`].
+    /// Any other verdict. An acceptance without a code counts as [`Verdict::Unavailable`].
     pub fn into_accepted(self) -> Result<Accepted, Verdict> {
         match (self.verdict, self.number.and_then(CodeNumber::new), self.left) {
             (Verdict::Accepted, Some(number), Some(left)) => Ok(Accepted::by_broker(number, left)),
@@ -119,30 +119,30 @@ pub struct Status {
     pub set: String,
     /// When it was made, as RFC 3339.
     pub created: String,
-    /// How many codes it had then.
+    /// How many codes it had when it was made.
     pub total: usize,
-    /// How many of them can still be used.
+    /// How many codes are left.
     pub left: usize,
-    /// Whether these are few, by the host's configuration.
+    /// Whether few are left, by the broker's configuration.
     pub low: bool,
     /// All codes of the set.
     pub codes: Vec<CodeStatus>,
 }
 
-/// What became of a code of a set.
+/// The status of one code.
 #[derive(Serialize, Deserialize)]
 pub struct CodeStatus {
     /// Its number.
     pub number: u8,
     /// Whether it can be used.
     pub state: CodeState,
-    /// When it was used, as RFC 3339.
+    /// When it was spent, as RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
-    /// By which PAM service.
+    /// The PAM service of that login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// From where.
+    /// The source of that login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
@@ -151,11 +151,11 @@ pub struct CodeStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CodeState {
-    /// It can.
+    /// It can be used.
     Unspent,
-    /// It was used.
+    /// It is used up.
     Spent,
-    /// Its entry is damaged and counts as used.
+    /// Its entry is damaged and counts as spent.
     Damaged,
 }
 
@@ -175,7 +175,7 @@ pub struct Verify<'a> {
 pub struct VerifyReply {
     /// Whether the code would be accepted.
     pub accepted: bool,
-    /// Until when any code is refused, after too many failures.
+    /// After too many failures: until when any code is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
@@ -183,44 +183,44 @@ pub struct VerifyReply {
 /// Parameters of `Answer`.
 #[derive(Serialize, Deserialize)]
 pub struct Answer<'a> {
-    /// One for each prompt of the last messages, in their order.
+    /// One answer for each prompt of the last messages, in their order.
     pub answers: Vec<Cow<'a, str>>,
 }
 
 /// Reply of `Renew` and `Answer`.
 #[derive(Serialize, Deserialize)]
 pub struct RenewalStep {
-    /// What PAM modules say and ask.
+    /// The messages of PAM modules.
     pub messages: Vec<Message>,
-    /// The new set, when PAM has accepted the user.
+    /// The new set, once PAM has accepted the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sheet: Option<Sheet>,
 }
 
-/// What a PAM module says or asks.
+/// A message of a PAM module.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
-    /// Whether it is a prompt.
+    /// Its style.
     pub style: Style,
     /// Its text.
     pub text: String,
 }
 
 impl Message {
-    /// Whether it wants an answer.
+    /// Whether it needs an answer.
     #[must_use]
     pub const fn is_prompt(&self) -> bool {
         matches!(self.style, Style::PromptEchoOff | Style::PromptEchoOn)
     }
 }
 
-/// Styles of messages, as PAM names them.
+/// Styles of messages, with PAM's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Style {
-    /// A prompt whose answer is not shown.
+    /// A prompt with a hidden answer.
     PromptEchoOff,
-    /// A prompt whose answer is shown.
+    /// A prompt with a visible answer.
     PromptEchoOn,
     /// A text.
     TextInfo,
@@ -231,13 +231,13 @@ pub enum Style {
 /// A new set, to be shown once.
 #[derive(Serialize, Deserialize)]
 pub struct Sheet {
-    /// The host that takes its codes.
+    /// The name of the machine that accepts its codes.
     pub host: String,
     /// The id of the set.
     pub set: String,
     /// When it was made, as RFC 3339.
     pub created: String,
-    /// Its codes as the sheet shows them, in the order of their numbers.
+    /// Its codes as printed on the sheet, in the order of their numbers.
     pub codes: Vec<String>,
 }
 
@@ -252,29 +252,29 @@ pub enum ErrorName {
     NoSet,
     /// The caller may not act for this account.
     NotYours,
-    /// The broker has the sets of another directory.
+    /// The broker uses another directory of sets.
     OtherDirectory,
     /// Nothing is known.
     Unavailable,
     /// PAM refused the renewal.
     Denied,
-    /// Nothing was asked, or something else.
+    /// The call does not fit the state of the renewal.
     OutOfTurn,
-    /// Somebody else has replaced the set since the renewal began.
+    /// The set was replaced after the renewal began.
     Changed,
-    /// The new set is in place, but a power cut may bring the old one back.
+    /// The new set is in place, but a power cut may restore the old one.
     Unflushed,
 }
 
 impl ErrorName {
-    /// The error of this interface that a reply names.
+    /// The error with this full name, if it belongs to this interface.
     #[must_use]
     pub fn of(error: &str) -> Option<Self> {
         let short = error.strip_prefix(INTERFACE)?.strip_prefix('.')?;
         Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(short)).ok()
     }
 
-    /// A varlink error as people read it: those of this interface without its name.
+    /// A varlink error for people: without the name of this interface.
     #[must_use]
     pub fn shortened(error: &str) -> &str {
         let short = error.strip_prefix(INTERFACE).and_then(|error| error.strip_prefix('.'));
@@ -292,13 +292,13 @@ pub struct OtherDirectory {
 /// Parameters of [`ErrorName::Denied`].
 #[derive(Serialize, Deserialize)]
 pub struct Denied {
-    /// What PAM said last.
+    /// PAM's last messages.
     pub messages: Vec<Message>,
 }
 
 /// Parameters of [`ErrorName::Unavailable`].
 #[derive(Serialize, Deserialize)]
 pub struct Unavailable {
-    /// Why, if the caller is root.
+    /// The reason, if the caller is root.
     pub reason: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! A connection to the broker, for processes that cannot reach the store themselves: varlink, which is JSON messages that end
-//! with a NUL, over a UNIX socket.
+//! A connection to the broker, for processes without access to the sets. The protocol is varlink: JSON messages, each followed
+//! by a NUL, over a UNIX socket.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -25,20 +25,20 @@ use crate::visible::shown;
 /// A connection to the broker.
 pub struct Broker {
     path: PathBuf,
-    /// Where sets are, by the configuration here. What is asked names it.
+    /// The directory of the sets in this program's configuration.
     directory: PathBuf,
     socket: OwnedFd,
-    /// What has come behind the last message.
+    /// Received bytes after the last message.
     rest: Zeroizing<Vec<u8>>,
 }
 
-/// The broker gave no answer.
+/// The broker cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// It is not there.
+    /// It does not listen.
     #[error(
-        "{path}: no broker ({errno}), which programs need that are not root or see the sets read-only; expected its socket: \
-         systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
+        "{path}: no broker ({errno}); a program that is not root, or sees the sets read-only, needs it: \
+systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
     )]
     Absent {
         /// The socket.
@@ -46,12 +46,12 @@ pub enum BrokerError {
         /// What the system said.
         errno: Errno,
     },
-    /// It is somebody else's.
-    #[error("{path}: the broker runs with uid {uid}; expected root; see who owns its directory")]
+    /// It belongs to another user.
+    #[error("{path}: the broker runs with uid {uid}; expected root; check the owner of its directory")]
     NotRoot {
         /// The socket.
         path: ShownPath,
-        /// Whose it is.
+        /// Its uid.
         uid: u32,
     },
     /// It does not answer.
@@ -62,25 +62,25 @@ pub enum BrokerError {
         /// What the system said.
         errno: Errno,
     },
-    /// What it said is no answer.
-    #[error("{path}: not an answer of the broker ({reason}); are module and broker of one version?")]
+    /// Its message is not a valid reply.
+    #[error("{path}: not an answer of the broker ({reason}); install the same version of both")]
     Garbled {
         /// The socket.
         path: ShownPath,
-        /// What is wrong with it.
+        /// What is wrong with the message.
         reason: String,
     },
-    /// It has the sets of another directory, and so can say nothing about those here.
+    /// It uses another directory of sets, and so knows nothing about the sets of this program.
     #[error(
-        "{path}: the broker looks for sets in {theirs}, this program in {ours}; expected one directory: give both the same file \
-         (conf= of the module, --config of programs), or set `broker` in this one's to the socket of another broker"
+        "{path}: the broker looks for sets in {theirs}, this program in {ours}; expected one directory: give both the same \
+    configuration file (conf= of the module, --config of programs), or set `broker` to the socket of another broker"
     )]
     OtherDirectory {
         /// The socket.
         path: ShownPath,
         /// The broker's directory.
         theirs: String,
-        /// The directory of the configuration here.
+        /// The directory in this program's configuration.
         ours: ShownPath,
     },
 }
@@ -88,7 +88,7 @@ pub enum BrokerError {
 /// A call did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The broker gave no answer.
+    /// The broker cannot be used.
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// The broker replied with an error.
@@ -111,7 +111,7 @@ impl CallError {
         }
     }
 
-    /// The parameters of that error, if they are such ones.
+    /// The parameters of that error, if they have the type `P`.
     #[must_use]
     pub fn parameters<P: DeserializeOwned>(&self) -> Option<P> {
         match self {
@@ -142,7 +142,7 @@ fn parameters_of<P: DeserializeOwned>(reply: &[u8]) -> serde_json::Result<P> {
 }
 
 impl Broker {
-    /// Connects to the broker of a configuration, which runs as root, or as this user.
+    /// Connects to the broker, which must run as root or as this user.
     ///
     /// # Errors
     /// [`BrokerError`].
@@ -153,7 +153,7 @@ impl Broker {
         let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(absent)?;
         let address = UnixAddr::new(path).map_err(absent)?;
         let deadline = Deadline::after(patience);
-        // EAGAIN: so many others are waiting for it that there is no place in its queue.
+        // EAGAIN: the queue of the socket is full.
         while let Err(errno) = connect(socket.as_raw_fd(), &address) {
             if errno != Errno::EAGAIN || !deadline.wait(PAUSE) {
                 return Err(absent(errno));
@@ -167,7 +167,7 @@ impl Broker {
         Ok(Self { path: path.into(), directory, socket, rest: Zeroizing::default() })
     }
 
-    /// Whether the user has a set, or it is not proven that there is none.
+    /// False if it is proven that the user has no set.
     ///
     /// # Errors
     /// [`CallError`].
@@ -175,7 +175,7 @@ impl Broker {
         self.call("HasSet", question, patience).map(|HasSetReply { has_set }| has_set)
     }
 
-    /// Has a code checked and spent.
+    /// Lets the broker check and spend a code.
     ///
     /// # Errors
     /// [`CallError`].
@@ -193,7 +193,7 @@ impl Broker {
         parameters: &P,
         patience: Duration,
     ) -> Result<R, CallError> {
-        // As large as it can get, so that no piece of it stays behind where it grew.
+        // Reserved in full, so that growing leaves no copy in memory.
         let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
         let call = Call { method: format!("{INTERFACE}.{method}"), parameters };
         serde_json::to_writer(&mut *message, &call).map_err(|error| self.garbled(&error))?;
@@ -233,7 +233,7 @@ impl Broker {
     fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), BrokerError> {
         let deadline = Deadline::after(patience);
         while !message.is_empty() {
-            // No SIGPIPE in a host that is not ours.
+            // No SIGPIPE for the application.
             match send(self.socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
                 Ok(sent) => message = message.get(sent..).unwrap_or_default(),
                 Err(Errno::EINTR) => {}
@@ -244,7 +244,7 @@ impl Broker {
         Ok(())
     }
 
-    /// One message, without the NUL.
+    /// Receives one message, without its NUL.
     fn receive(&mut self, patience: Duration) -> Result<Zeroizing<Vec<u8>>, BrokerError> {
         let deadline = Deadline::after(patience);
         loop {
@@ -257,7 +257,7 @@ impl Broker {
             match recv(self.socket.as_raw_fd(), piece.as_mut_slice(), MsgFlags::empty()) {
                 Ok(0) => return Err(self.silent(Errno::ECONNRESET)),
                 Ok(length) if self.rest.len().saturating_add(length) <= LARGEST => {
-                    // At once, so that no piece of it is left behind where it grew.
+                    // Reserved in full, so that growing leaves no copy in memory.
                     let room = LARGEST.saturating_sub(self.rest.len());
                     self.rest.reserve_exact(room);
                     self.rest.extend_from_slice(piece.get(..length).unwrap_or_default());
