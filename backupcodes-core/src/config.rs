@@ -150,14 +150,14 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: ShownPath,
-        /// What the system said.
+        /// The error of the system call.
         errno: Errno,
     },
     /// A dangling link, whose target somebody wants read.
     DanglingLink {
         /// The link.
         path: ShownPath,
-        /// What the system said.
+        /// The error of the system call.
         errno: Errno,
     },
     /// A file that another user may have written.

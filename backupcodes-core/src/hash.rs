@@ -79,7 +79,7 @@ pub trait Memory {
 /// The memory of a hash cannot be allocated.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{kib} KiB of memory for one hash cannot be had; free some, or lower hash.memory_kib and make new sets"
+    "{kib} KiB of memory for one hash cannot be allocated; free memory, or lower hash.memory_kib and make new sets"
 )]
 pub struct OutOfMemory {
     /// The requested size.

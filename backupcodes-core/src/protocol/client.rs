@@ -43,7 +43,7 @@ systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
     Absent {
         /// The socket.
         path: ShownPath,
-        /// What the system said.
+        /// The error of the system call.
         errno: Errno,
     },
     /// It belongs to another user.
@@ -59,7 +59,7 @@ systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
     Silent {
         /// The socket.
         path: ShownPath,
-        /// What the system said.
+        /// The error of the system call.
         errno: Errno,
     },
     /// Its message is not a valid reply.

@@ -161,7 +161,7 @@ fn with_an_address_space_too_small_for_the_hash() {
     let returned = wrong_and_right(&world, &old, &|attempt| attempt.memory_left = Some(memory));
     assert_eq!(returned, [pam::AUTHINFO_UNAVAIL; 2]);
     let log = world.log();
-    let reason = "19456 KiB of memory for one hash cannot be had";
+    let reason = "19456 KiB of memory for one hash cannot be allocated";
     assert_eq!(log.iter().filter(|line| line.text.contains(reason)).count(), 2, "{log:#?}");
 }
 

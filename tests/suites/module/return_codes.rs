@@ -305,7 +305,7 @@ fn no_memory_for_the_hash_is_an_error_not_an_abort() {
     assert_eq!(outcome.codes, [pam::AUTHINFO_UNAVAIL]);
     let line = world.last_line();
     assert!(
-        line.text.contains("524288 KiB of memory for one hash cannot be had") && line.level == ERROR,
+        line.text.contains("524288 KiB of memory for one hash cannot be allocated") && line.level == ERROR,
         "{line:?}"
     );
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
