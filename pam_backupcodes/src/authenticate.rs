@@ -1,4 +1,4 @@
-//! One `pam_authenticate`: from the arguments to the return value.
+//! One call of `pam_authenticate`, from the arguments to the return value.
 
 use std::ffi::CStr;
 
@@ -18,7 +18,7 @@ use crate::handle::Handle;
 use crate::sys::{FreshMemory, has_memory, shielded_from_caller, watch_forks};
 use crate::{broker, delivery, reminder, response};
 
-/// Asks for a code, and returns PAM_SUCCESS only when it is spent on stable storage.
+/// Prompts for a code. Returns PAM_SUCCESS only if the code is spent on stable storage.
 pub(crate) fn authenticate(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> PamResultCode {
     match attempt(handle, arguments, flags) {
         Ok(()) => PAM_SUCCESS,
@@ -31,15 +31,15 @@ pub(crate) fn authenticate(handle: &mut Handle<'_>, arguments: &[&CStr], flags: 
 
 fn attempt(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> Result<(), Denial> {
     watch_forks();
-    // Of an earlier attempt that another module refused in the end.
+    // Another module may have denied the login after an earlier, accepted attempt.
     reminder::take(handle);
     let (options, usable) = Options::parse(arguments);
-    // Before all that can fail here: no fault of this module may fail a verification code that the next one checks.
+    // This precedes everything that can fail: a fault here must not fail a verification code that the next module checks.
     let early = if options.forward_pass { Some(response::or_forward(handle, &options)?) } else { None };
     usable.map_err(Denial::unusable)?;
     if !has_memory() {
         return Err(Denial::unavailable(
-            "no memory for an attempt; see the limits of the program (ulimit -v)",
+            "no memory for an attempt; check the limits of the program (ulimit -v)",
         ));
     }
     let config = Config::load(options.conf.as_deref()).map_err(Denial::unusable)?;
@@ -60,7 +60,7 @@ fn attempt(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> Resu
     }
     let response = response.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
     let accepted = access.check(&login, response, handle)?;
-    // The broker starts a delivery of its own.
+    // The broker starts its own delivery.
     if config.notify.spawn && access == Access::Direct {
         if let Err(error) = delivery::start(options.conf.as_deref()) {
             handle.log(Level::Warning, &format!("the notice of this use stays due: {error}; {origin}"));
@@ -69,7 +69,7 @@ fn attempt(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> Resu
     reminder::leave(handle, &accepted);
     if !options.quiet && flags & PAM_SILENT == 0 {
         let text = reminder::after_use(accepted.number(), accepted.left(), config.codes.low);
-        // A text that does not arrive fails no login.
+        // A text that the application does not show must not fail the login.
         let _ = handle.converse(PAM_TEXT_INFO, &text);
     }
     Ok(())
@@ -84,20 +84,20 @@ fn log_version(handle: &Handle<'_>, config: &Config, origin: &Origin) {
     handle.log(Level::Debug, &line);
 }
 
-/// How this process can work with the sets.
+/// The access of this process to the sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
-    /// By itself.
+    /// Direct access.
     Direct,
     /// Through the broker.
     Broker,
-    /// Root sees them on a disk that became read-only, where no broker runs: it can still prove that there is no set.
+    /// Root on a read-only disk without a broker: the process can still prove that a user has no set.
     ReadOnly,
 }
 
 impl Access {
     /// # Errors
-    /// There is none. Then nobody is asked for what cannot be judged.
+    /// No access: the user is not prompted for a code that cannot be judged.
     fn find(handle: &Handle<'_>, config: &Config) -> Result<Self, Denial> {
         if !FileStore::new(&config.directory).wants_broker() {
             return Ok(Self::Direct);
@@ -114,7 +114,7 @@ impl Access {
     /// Whether it is proven that the user has no set.
     ///
     /// # Errors
-    /// The broker has the sets of another directory.
+    /// The broker uses another directory of sets.
     fn has_no_set(self, login: &Login<'_>) -> Result<bool, Denial> {
         match self {
             Self::Broker => broker::has_no_set(login).map_err(Denial::unavailable),
@@ -122,7 +122,7 @@ impl Access {
         }
     }
 
-    /// Has the response judged and its code spent.
+    /// Judges the response and spends its code.
     ///
     /// # Errors
     /// [`Denial`]: it is not accepted.
@@ -135,7 +135,7 @@ impl Access {
     }
 }
 
-/// The process of the application, which has loaded the module.
+/// The process of the application.
 struct ThisProcess<'a>(&'a Handle<'a>);
 
 impl Process for ThisProcess<'_> {
@@ -161,9 +161,9 @@ mod tests {
     use pam::constants::PamResultCode::{self, PAM_CONV_AGAIN, PAM_SYSTEM_ERR};
 
     #[test]
-    fn every_return_value_is_in_the_manual_and_no_other() {
-        // What libpam says to us, and we say otherwise.
-        let heard = [PAM_CONV_AGAIN, PAM_SYSTEM_ERR].map(|code| format!("{code:?}"));
+    fn the_manual_documents_exactly_the_return_values() {
+        // The module only receives these from libpam.
+        let received = [PAM_CONV_AGAIN, PAM_SYSTEM_ERR].map(|code| format!("{code:?}"));
         let codes: BTreeSet<_> = (0..64)
             .filter_map(|code| PamResultCode::try_from(code).ok())
             .map(|code| format!("{code:?}"))
@@ -175,7 +175,7 @@ mod tests {
         for file in files.map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
             let source = std::fs::read_to_string(file).unwrap();
             let words = source.split(|c: char| !c.is_ascii_uppercase() && c != '_').map(String::from);
-            returned.extend(words.filter(|word| codes.contains(word) && !heard.contains(word)));
+            returned.extend(words.filter(|word| codes.contains(word) && !received.contains(word)));
         }
         let documented = tags(include_str!("../../man/pam_backupcodes.8"), "RETURN VALUES");
         assert_eq!(documented.into_iter().collect::<BTreeSet<_>>(), returned);

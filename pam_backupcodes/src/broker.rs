@@ -1,4 +1,4 @@
-//! Asks the broker, where this process cannot work with the sets itself.
+//! Asks the broker, for a process without access to the sets.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use backupcodes_core::protocol::{Broker, BrokerError, CallError, Check, HasSet, 
 use backupcodes_core::store::Accepted;
 use backupcodes_core::verify::{Denial, Level, Login, Outcome};
 
-/// How long the module waits for a verdict: longer than the broker may wait for a permit and for a lock.
+/// The longest wait for a verdict: longer than the broker may wait for a permit and a lock.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long it waits where the broker waits for nothing.
+/// The longest wait for a reply that needs neither.
 const SHORT: Duration = Duration::from_secs(5);
 
-/// Whether a broker listens.
+/// Checks that a broker listens.
 ///
 /// # Errors
-/// None does, or none to trust.
+/// No broker listens, or it cannot be trusted.
 pub(crate) fn find(config: &Config) -> Result<(), BrokerError> {
     Broker::connect(config, SHORT).map(drop)
 }
@@ -23,7 +23,7 @@ pub(crate) fn find(config: &Config) -> Result<(), BrokerError> {
 /// Whether the broker has proof that the user has no set.
 ///
 /// # Errors
-/// It has the sets of another directory. Any other fault shows in the attempt.
+/// The broker uses another directory of sets. The attempt reports any other fault.
 pub(crate) fn has_no_set(login: &Login<'_>) -> Result<bool, BrokerError> {
     let question = HasSet { user: user(login).into(), directory: login.config.directory.as_path().into() };
     let reply = Broker::connect(login.config, SHORT)
@@ -36,16 +36,16 @@ pub(crate) fn has_no_set(login: &Login<'_>) -> Result<bool, BrokerError> {
     }
 }
 
-/// Has the response judged, and its code spent.
+/// Lets the broker judge the response and spend its code.
 ///
 /// # Errors
-/// [`Denial`]: it is not accepted. The broker's log says why.
+/// [`Denial`]: it is not accepted. The broker's log has the reason.
 pub(crate) fn check(login: &Login<'_>, response: &[u8]) -> Result<Accepted, Denial> {
     let Login { config, origin, .. } = *login;
     let question = Check {
         user: user(login).into(),
         directory: config.directory.as_path().into(),
-        // What is not text is no code.
+        // A response that is not UTF-8 is no code.
         answer: std::str::from_utf8(response).unwrap_or_default().into(),
         service: origin.service.as_str().into(),
         host: origin.host.as_deref().map(Into::into),

@@ -1,4 +1,4 @@
-//! Starts the delivery of notices where no unit does.
+//! Starts the delivery of notices on systems without a unit for it.
 
 use std::ffi::CString;
 use std::fs;
@@ -8,14 +8,12 @@ use std::path::Path;
 
 use crate::sys::{shielded_from_caller, start_detached};
 
-/// What delivers.
 const PROGRAM: &str = "/usr/sbin/backupcodes-admin";
 
-/// Starts the delivery, and does not wait for it. It is root in every sense from its first moment, so that who started su
-/// cannot stop it.
+/// Starts the delivery, and does not wait for it. All its uids are root's from the start, so that the user of su cannot stop it.
 ///
 /// # Errors
-/// Why it was not started, in words for the log. The notice stays due.
+/// Why it was not started, as text for the log. The notice stays due.
 pub(crate) fn start(conf: Option<&Path>) -> Result<(), String> {
     let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| "a path with a NUL".to_owned());
     let mut arguments = vec![text(PROGRAM.as_bytes())?];
@@ -23,21 +21,21 @@ pub(crate) fn start(conf: Option<&Path>) -> Result<(), String> {
         arguments.extend([text(b"--config")?, text(conf.as_os_str().as_bytes())?]);
     }
     arguments.push(text(b"notify")?);
-    shielded_from_caller(|| start_detached(&arguments, is_in_a_group_of_others()))?.map_err(|errno| {
-        format!("{PROGRAM} cannot be started ({errno}); install it, or set notify.spawn to false where a unit delivers")
+    shielded_from_caller(|| start_detached(&arguments, is_in_foreign_cgroup()))?.map_err(|errno| {
+        format!("{PROGRAM} cannot be started ({errno}); install it, or set notify.spawn to false if a unit delivers")
     })
 }
 
-/// Whether others than root may end or freeze the control group that this process is in, or one around it: cgroups(7). One of root's is not left, since
-/// the login would wait for that as long as for the hash.
-fn is_in_a_group_of_others() -> bool {
+/// Whether a user other than root may end or freeze a control group of this process, or a parent of one: cgroups(7). The delivery
+/// does not leave root's groups, since that would take the login as long as the hash.
+fn is_in_foreign_cgroup() -> bool {
     let Ok(groups) = fs::read_to_string("/proc/thread-self/cgroup") else { return true };
     groups.lines().filter_map(|group| group.split_once(':')?.1.split_once(':')).any(|(hierarchy, path)| {
-        // The second version has no name, and lies beside those of the first where there are both.
-        let is_others = |place: &str, group: &Path| {
-            fs::metadata(format!("/sys/fs/cgroup/{place}{hierarchy}{}", group.display()))
+        // The hierarchy of version 2 has no name. With both versions it is mounted as `unified`.
+        let is_foreign = |mount: &str, group: &Path| {
+            fs::metadata(format!("/sys/fs/cgroup/{mount}{hierarchy}{}", group.display()))
                 .is_ok_and(|group| group.uid() != 0 || group.mode() & 0o022 != 0)
         };
-        ["", "unified"].iter().any(|place| Path::new(path).ancestors().any(|group| is_others(place, group)))
+        ["", "unified"].iter().any(|mount| Path::new(path).ancestors().any(|group| is_foreign(mount, group)))
     })
 }

@@ -1,4 +1,4 @@
-//! A login that is not accepted: what libpam is told, and what the log is told.
+//! A login that is not accepted: the return value and the log line.
 
 use std::fmt::Display;
 
@@ -21,7 +21,7 @@ impl Denial {
         Self { code, level, reason: reason.into() }
     }
 
-    /// An option or the configuration cannot be used.
+    /// The options or the configuration are unusable.
     pub(crate) fn unusable(reason: impl Display) -> Self {
         Self::new(PAM_SERVICE_ERR, Level::Error, reason.to_string())
     }
@@ -31,13 +31,13 @@ impl Denial {
         Self::new(PAM_AUTHINFO_UNAVAIL, Level::Error, reason.to_string())
     }
 
-    /// The application did not ask the user, or will call again.
+    /// The application did not prompt the user, or will call again.
     pub(crate) fn no_conversation(what: &str, code: PamResultCode) -> Self {
         match code {
             PAM_CONV_AGAIN | PAM_INCOMPLETE => Self::new(
                 PAM_INCOMPLETE,
                 Level::Error,
-                format!("the application will come back with the {what}"),
+                format!("the application will call again with the {what}"),
             ),
             code => Self::new(
                 PAM_CONV_ERR,
@@ -47,9 +47,9 @@ impl Denial {
         }
     }
 
-    /// The next module would not see the response, or would see one that it must not.
+    /// The response cannot be forwarded, or cannot be hidden from the next module.
     pub(crate) fn not_forwarded(code: PamResultCode) -> Self {
-        let reason = format!("PAM_AUTHTOK cannot be set: {code:?}; is there memory?");
+        let reason = format!("PAM_AUTHTOK cannot be set: {code:?}; check the free memory");
         Self::new(PAM_AUTH_ERR, Level::Error, reason)
     }
 }

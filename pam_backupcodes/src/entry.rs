@@ -1,4 +1,4 @@
-//! Entry points: what libpam calls. No panic leaves them.
+//! The entry points for libpam. No panic leaves them.
 
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,7 @@ impl PamHooks for Module {
     }
 
     fn sm_setcred(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
-        // This module sets no credentials, but in a stack where it decided, IGNORE would deny the login.
+        // This module sets no credentials, but if it decided the stack, PAM_IGNORE would deny the login.
         PamResultCode::PAM_SUCCESS
     }
 
@@ -38,7 +38,7 @@ impl PamHooks for Module {
     }
 
     fn sm_open_session(pamh: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
-        // A reminder, which never fails a login.
+        // The session only shows a reminder, which must not fail a login.
         if let Err(at) = guard(|| open_session(&mut Handle::of(pamh), &args, flags)) {
             log_panic(&Handle::of(pamh), "no reminder", &at);
         }
@@ -50,16 +50,16 @@ impl PamHooks for Module {
     }
 }
 
-/// Where the last panic was. The message is not kept: it may hold what was typed.
+/// The source location of the last panic. The message is dropped: it may contain a response.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
-/// Runs `f`. A panic ends here, without a word on the application's stderr, and its place in the source is returned.
+/// Runs `f`, and catches a panic without output on the application's stderr.
 ///
 /// # Errors
-/// The place of the panic.
+/// The source location of the panic.
 fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     static SILENCE: Once = Once::new();
-    // The standard library is linked into this module: the hook is the module's alone, not the application's.
+    // The module has its own copy of the standard library: the hook does not affect the application.
     SILENCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
             if let (Ok(mut last), Some(place)) = (LAST_PANIC.try_lock(), panic.location()) {
@@ -68,7 +68,7 @@ fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
         }));
     });
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-        // Dropping a payload may panic again, where nothing would catch it: it is leaked instead.
+        // The payload is leaked: its drop may panic again, and nothing would catch that.
         std::mem::forget(payload);
         LAST_PANIC.try_lock().map_or_else(|_| "an unknown place".into(), |last| last.clone())
     })
@@ -76,7 +76,7 @@ fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
 
 fn log_panic(handle: &Handle<'_>, outcome: &str, at: &str) {
     let reason = format!("{outcome}: this module failed at {at}, which is a bug: please report it");
-    // The log itself must not be the next panic.
+    // The log call may panic as well.
     let _ = guard(|| handle.log(Level::Critical, &reason));
 }
 

@@ -1,4 +1,4 @@
-//! The PAM handle of one call, as the rest of the module uses it: the conversation, items, variables and the log.
+//! The PAM handle of one call, safe to use: conversation, items, environment and log.
 
 use std::ffi::{CStr, CString};
 
@@ -15,7 +15,7 @@ use pam::secret::SecretBytes;
 use crate::denial::Denial;
 use crate::sys::libpam;
 
-/// What libpam gave the module for one call.
+/// The PAM handle of one call.
 pub(crate) struct Handle<'a>(&'a mut PamHandle);
 
 impl<'a> Handle<'a> {
@@ -23,20 +23,20 @@ impl<'a> Handle<'a> {
         Self(pamh)
     }
 
-    /// Shows `text` to the user, or asks for a response.
+    /// Shows `text` to the user, or prompts for a response.
     ///
     /// # Errors
-    /// What the application says.
+    /// The error of the application.
     pub(crate) fn converse(&self, style: PamMessageStyle, text: &str) -> PamResult<Option<SecretBytes>> {
         self.0.get_item::<Conv<'_>>()?.ok_or(PAM_CONV_ERR)?.send(style, text)
     }
 
-    /// What another module has asked for: PAM_AUTHTOK.
+    /// The response to another module: PAM_AUTHTOK.
     pub(crate) fn first_pass(&self) -> Option<SecretBytes> {
         self.0.get_item::<AuthTok<'_>>().ok().flatten().map(|token| token.to_owned_secret())
     }
 
-    /// Forwards a response to the next module as PAM_AUTHTOK, or leaves that module nothing.
+    /// Forwards a response to the next module as PAM_AUTHTOK, or clears PAM_AUTHTOK.
     ///
     /// # Errors
     /// libpam cannot set the item.
@@ -44,22 +44,22 @@ impl<'a> Handle<'a> {
         libpam::set_authtok(self.0, response).map_err(Denial::not_forwarded)
     }
 
-    /// The account that logs in, or `None` where it does not exist. Every call asks for the name, since the application may
-    /// change it between calls.
+    /// The account that logs in, or `None` for an unknown user. Every call reads the name, since the application may change it
+    /// between calls.
     ///
     /// # Errors
-    /// The application does not say the name, or the user database cannot be read.
+    /// The application does not give the name, or the user database cannot be read.
     pub(crate) fn account(&mut self) -> Result<Option<Account>, Denial> {
         let name = match self.0.get_user(None) {
             Ok(name) => name,
-            // A name that is not UTF-8 is no account's here.
+            // A name that is not UTF-8 counts as unknown.
             Err(PAM_SYSTEM_ERR) if matches!(self.0.get_item::<User<'_>>(), Ok(Some(_))) => return Ok(None),
             Err(code) => return Err(Denial::no_conversation("name", code)),
         };
         Account::by_name(&name).map_err(Denial::unavailable)
     }
 
-    /// Where the login comes from, as the application says.
+    /// The login origin, from the items of the application.
     pub(crate) fn origin(&self, account: Option<&Account>) -> Origin {
         let (host, service) = (self.item::<RHost<'_>>(), self.item::<Service<'_>>());
         Origin {
@@ -73,11 +73,10 @@ impl<'a> Handle<'a> {
         }
     }
 
-    /// Sets a variable of the PAM environment, `NAME=value`, which sshd carries from the authentication to the session. A name
-    /// alone removes the variable.
+    /// Sets a variable of the PAM environment, `NAME=value`. A name alone removes the variable.
     pub(crate) fn set_variable(&mut self, name_value: &str) {
         if let Ok(name_value) = CString::new(name_value) {
-            // Without the variable the session only has no reminder.
+            // Without the variable, only the reminder is missing.
             let _ = libpam::set_variable(self.0, &name_value);
         }
     }
@@ -101,7 +100,7 @@ impl<'a> Handle<'a> {
     }
 }
 
-/// sudo and display managers say the name of the host itself.
+/// sudo and display managers set the name of the machine itself.
 fn is_this_host(host: &str) -> bool {
     let is_own_name = || {
         nix::unistd::gethostname()

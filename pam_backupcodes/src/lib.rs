@@ -1,8 +1,7 @@
 //! `pam_backupcodes.so`: a PAM module that accepts each backup code of a user once.
 //!
-//! Arrows go down: [`entry`] is what libpam calls; [`authenticate`] and [`session`] are the two calls that do something, with
-//! [`response`], [`broker`], [`delivery`] and [`reminder`]; [`handle`] is the PAM handle, safe to use; [`sys`] has all unsafe
-//! code.
+//! Dependencies point down: libpam calls [`entry`]; [`authenticate`] and [`session`] do the work, with [`response`], [`broker`],
+//! [`delivery`] and [`reminder`]; [`handle`] is a safe PAM handle; [`sys`] has all unsafe code.
 
 mod authenticate;
 mod broker;
@@ -13,5 +12,5 @@ mod handle;
 mod reminder;
 mod response;
 mod session;
-#[expect(unsafe_code, reason = "the one room for it: libpam, memory by the page, signals and ids")]
+#[expect(unsafe_code, reason = "the only place for it: libpam, memory mappings, signals and ids")]
 mod sys;

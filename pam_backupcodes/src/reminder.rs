@@ -1,7 +1,7 @@
-//! What the user reads after a login by code: which code was used, and how many are left.
+//! The reminder after a login by code: which code was used, and how many are left.
 //!
-//! sshd shows what is said in the session, and may lose what is said during authentication, of which it keeps only the PAM
-//! environment. So the authentication leaves a variable there, and the session removes it before the user's programs see it.
+//! sshd shows the texts of the session, but may lose those of the authentication and keeps only the PAM environment. The
+//! authentication therefore sets a variable, and the session removes it before the user's programs can see it.
 
 use std::ffi::CStr;
 
@@ -10,16 +10,16 @@ use backupcodes_core::store::Accepted;
 
 use crate::handle::Handle;
 
-/// The number of the code, and how many are left.
+/// A variable with the number of the code and how many codes are left: `3 7`.
 const USED: &CStr = c"BACKUPCODES_USED";
 
-/// Leaves word of an accepted code for the session.
+/// Sets the variable for the session.
 pub(crate) fn leave(handle: &mut Handle<'_>, accepted: &Accepted) {
     let (number, left) = (accepted.number(), accepted.left());
     handle.set_variable(&format!("{}={number} {left}", USED.to_string_lossy()));
 }
 
-/// Removes that word, and returns what it said.
+/// Removes the variable, and returns its content.
 pub(crate) fn take(handle: &mut Handle<'_>) -> Option<(CodeNumber, usize)> {
     let used = handle.variable(USED)?;
     handle.set_variable(&USED.to_string_lossy());
@@ -31,13 +31,13 @@ fn read(variable: &str) -> Option<(CodeNumber, usize)> {
     Some((CodeNumber::new(number.parse().ok()?)?, left.parse().ok()?))
 }
 
-/// What is said when a code was accepted, at once or at the start of the session.
+/// The text for the user after an accepted code, at once or at the start of the session.
 pub(crate) fn after_use(number: CodeNumber, left: usize, low: usize) -> String {
     let advice = if left <= low { ADVICE } else { "" };
     format!("Backup code {number} was accepted, and is used up. {}.{advice}", codes_left(left))
 }
 
-/// What is said to a user who has few codes left.
+/// The text for a user with few codes left.
 pub(crate) fn few_left(left: usize) -> String {
     format!("{}.{ADVICE}", codes_left(left))
 }
@@ -57,15 +57,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_reads_which_code_went_and_how_many_are_left() {
-        let said = |left| after_use(CodeNumber::new(3).unwrap(), left, 3);
-        assert_eq!(said(7), "Backup code 3 was accepted, and is used up. 7 backup codes are left.");
-        assert!(said(1).ends_with(" 1 backup code is left. Get a new set soon: ask your administrator."));
-        assert!(said(0).contains("No backup code is left. Get a new set"));
+    fn the_user_reads_which_code_was_used_and_how_many_are_left() {
+        let text = |left| after_use(CodeNumber::new(3).unwrap(), left, 3);
+        assert_eq!(text(7), "Backup code 3 was accepted, and is used up. 7 backup codes are left.");
+        assert!(text(1).ends_with(" 1 backup code is left. Get a new set soon: ask your administrator."));
+        assert!(text(0).contains("No backup code is left. Get a new set"));
     }
 
     #[test]
-    fn a_variable_that_is_not_ours_says_nothing() {
+    fn a_malformed_variable_is_ignored() {
         assert_eq!(read("3 7"), Some((CodeNumber::new(3).unwrap(), 7)));
         for other in ["", "3", "3 ", "0 7", "32 7", "3 -1", "x y", "3  7", "3 7 9"] {
             assert_eq!(read(other), None, "{other}");

@@ -11,20 +11,20 @@ use pam::secret::SecretBytes;
 use crate::denial::Denial;
 use crate::handle::Handle;
 
-/// A response of fewer characters is no backup code, however mistyped: a code has at least 15.
+/// A response with fewer significant characters is not even a mistyped code: a code has at least 15.
 const SIGNIFICANT: usize = 12;
 
-/// The response. `None` means that there is none, and counts as an empty one.
+/// Gets the response, from PAM_AUTHTOK or by a prompt. `None` counts as an empty response.
 ///
 /// # Errors
-/// Nobody responded.
+/// The prompt fails.
 pub(crate) fn get(handle: &mut Handle<'_>, options: &Options) -> Result<Option<SecretBytes>, Denial> {
     if options.use_first_pass || options.try_first_pass {
         let first = handle.first_pass();
-        // What is no code is what another module asked for, most likely a password.
+        // Anything else is the response to another module, probably a password.
         let is_code = first.as_ref().is_some_and(|first| Code::parse(first.as_bytes()).is_ok());
         if is_code {
-            // It may be refused here and still be good: no other module must see it.
+            // The code may be good even if it is refused here: no other module must see it.
             handle.forward(None)?;
         }
         if options.use_first_pass || is_code {
@@ -35,19 +35,19 @@ pub(crate) fn get(handle: &mut Handle<'_>, options: &Options) -> Result<Option<S
     handle.converse(style, &options.prompt).map_err(|code| Denial::no_conversation("code", code))
 }
 
-/// The response, if it may be a backup code. Any other one is forwarded to the next module. A backup code is never forwarded,
-/// nor a mistyped one, nor what another module left in PAM_AUTHTOK.
+/// Gets the response if it may be a backup code, and forwards any other response to the next module. It never forwards a backup
+/// code, a mistyped code, or an earlier PAM_AUTHTOK.
 ///
 /// # Errors
-/// Nobody responded, or the response was forwarded.
+/// The prompt fails, or the response is forwarded.
 pub(crate) fn or_forward(handle: &mut Handle<'_>, options: &Options) -> Result<Option<SecretBytes>, Denial> {
     let response = get(handle, options);
     let bytes = response.as_ref().ok().and_then(Option::as_ref).map_or([].as_slice(), SecretBytes::as_bytes);
-    // The modules that check verification codes know ASCII digits only.
+    // Modules that check verification codes know only ASCII digits.
     let verification_code = verification_code(bytes);
     let length = significant(bytes);
     let is_short = length < SIGNIFICANT || verification_code.is_some();
-    // Some modules accept an empty response as a right one.
+    // Some modules accept an empty response.
     let as_typed = (is_short && length > 0).then_some(bytes);
     handle.forward(verification_code.as_deref().map(Vec::as_slice).or(as_typed))?;
     let response = response?;

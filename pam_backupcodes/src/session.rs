@@ -1,4 +1,4 @@
-//! One `pam_open_session`: a reminder of the codes that are left. Nothing of it can fail a login.
+//! One call of `pam_open_session`: a reminder of the codes that are left. It cannot fail a login.
 
 use std::ffi::CStr;
 
@@ -12,7 +12,7 @@ use pam::constants::{PAM_SILENT, PAM_TEXT_INFO, PamFlag};
 use crate::handle::Handle;
 use crate::reminder;
 
-/// Says at the start of a session which code was used, and whether few are left.
+/// Shows at the start of a session which code was used, and whether few codes are left.
 pub(crate) fn open_session(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) {
     let used = reminder::take(handle);
     let (options, usable) = Options::parse(arguments);

@@ -1,5 +1,5 @@
-//! All unsafe code: calls to libpam, memory by the page, the process state that a caller may have changed, and the start of
-//! another program. What is offered here is safe to use.
+//! All unsafe code: calls of libpam, memory mappings, the process state that a caller may have changed, and the start of another
+//! program. Its interface is safe to use.
 
 mod fork;
 pub(crate) mod libpam;

@@ -1,4 +1,4 @@
-//! A host that forks while this module has changed something of the whole process.
+//! Forks of the application while this module has changed process state.
 
 use std::ffi::c_int;
 
@@ -12,10 +12,9 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Has this called in the child of each fork from now on. In a child alone: a parent's other threads may unload the module meanwhile,
-/// after which glibc calls it no more, but does not wait for a call that has begun. (musl unloads nothing.) Whoever starts a program by
-/// vfork(2) or posix_spawn(3) does not call it.
+/// Calls `handler` in the child of each fork(2) from now on, but not of vfork(2) or posix_spawn(3). A handler in the parent would
+/// be unsafe: another thread may unload the module, and glibc does not wait for a handler that runs. (musl unloads nothing.)
 pub(crate) fn in_each_child(handler: Handler) {
-    // SAFETY: a function of this module, which does in a child what may be done there. Without memory for that it is not called.
+    // SAFETY: the handler is a function of this module that is safe in a child. Without memory it is not registered.
     unsafe { pthread_atfork(None, None, Some(handler)) };
 }

@@ -1,4 +1,4 @@
-//! What the binding to libpam does not offer: the log, PAM_AUTHTOK, and the PAM environment.
+//! Functions that the libpam binding lacks: the log, PAM_AUTHTOK, and the PAM environment.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
@@ -16,7 +16,7 @@ unsafe extern "C" {
     fn pam_putenv(pamh: *mut PamHandle, name_value: *const c_char) -> c_int;
 }
 
-/// Writes one line to the log through libpam. Hidden characters, NUL among them, are replaced.
+/// Writes one line to the log through libpam. Hidden characters, including NUL, are replaced.
 pub(crate) fn log(pamh: &PamHandle, level: Level, line: &str) {
     let Ok(line) = CString::new(shown(line)) else { return };
     let priority = match level {
@@ -26,19 +26,19 @@ pub(crate) fn log(pamh: &PamHandle, level: Level, line: &str) {
         Level::Notice => libc::LOG_NOTICE,
         Level::Debug => libc::LOG_DEBUG,
     };
-    // SAFETY: the handle is a live one, and format and argument are C strings that outlive the call.
+    // SAFETY: the handle is live, and format and argument are C strings that outlive the call.
     unsafe { pam_syslog(pamh, priority, c"%s".as_ptr(), line.as_ptr()) }
 }
 
-/// Sets PAM_AUTHTOK, which the next module reads, or empties it.
+/// Sets or clears PAM_AUTHTOK, which the next module reads.
 ///
 /// # Errors
-/// What libpam says.
+/// The error of libpam.
 pub(crate) fn set_authtok(pamh: &mut PamHandle, token: Option<&[u8]>) -> Result<(), PamResultCode> {
     const PAM_AUTHTOK: c_int = 6; // _pam_types.h
     let text = token.map(|token| Zeroizing::new([token, &[0]].concat()));
     let text = text.as_ref().map_or(std::ptr::null(), |text| text.as_ptr());
-    // SAFETY: the handle is a live one, and libpam copies the text, which ends with a NUL and outlives the call.
+    // SAFETY: the handle is live, and libpam copies the text, which ends with a NUL and outlives the call.
     match unsafe { pam_set_item(pamh, PAM_AUTHTOK, text.cast()) } {
         0 => Ok(()),
         code => Err(PamResultCode::try_from(code).unwrap_or(PamResultCode::PAM_SYSTEM_ERR)),
@@ -49,9 +49,9 @@ pub(crate) fn set_authtok(pamh: &mut PamHandle, token: Option<&[u8]>) -> Result<
 /// A name alone removes the variable.
 ///
 /// # Errors
-/// What libpam says, as a number.
+/// The error code of libpam.
 pub(crate) fn set_variable(pamh: &mut PamHandle, name_value: &CStr) -> Result<(), c_int> {
-    // SAFETY: the handle is a live one, and libpam copies the text.
+    // SAFETY: the handle is live, and libpam copies the text.
     match unsafe { pam_putenv(pamh, name_value.as_ptr()) } {
         0 => Ok(()),
         code => Err(code),
@@ -60,11 +60,11 @@ pub(crate) fn set_variable(pamh: &mut PamHandle, name_value: &CStr) -> Result<()
 
 /// The value of a variable of the PAM environment.
 pub(crate) fn variable(pamh: &mut PamHandle, name: &CStr) -> Option<String> {
-    // SAFETY: the handle is a live one, and the name a C string.
+    // SAFETY: the handle is live, and the name is a C string.
     let value = unsafe { pam_getenv(pamh, name.as_ptr()) };
     if value.is_null() {
         return None;
     }
-    // SAFETY: a value that is not null is a C string of libpam's, and nothing changes it while it is copied.
+    // SAFETY: a value that is not null is a C string owned by libpam, and nothing changes it during the copy.
     Some(unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
 }

@@ -1,8 +1,8 @@
-//! Limits of the host process, which whoever started it may have set.
+//! Resource limits of the process, which its caller may have set.
 //!
-//! They are the whole process's: the first thread that comes in here lifts them, and the last one gives them back. A child that
-//! another thread of the host forks meanwhile has them as they are in that moment, and gives them back at its beginning. All that
-//! it needs for that is in atomic values: a child has one thread, and none of the parent's would let go of a mutex for it.
+//! They belong to the whole process: the first thread that needs it lifts them, and the last one restores them. A child that
+//! another thread of the application forks meanwhile inherits the lifted limits, and restores them at its start. All data for
+//! that is atomic: no thread of the parent could release a mutex for the child.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -12,16 +12,16 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 use super::fork::in_each_child;
 
-/// Limits that are in the way are lifted, as far as they may be, until this is dropped.
+/// Limits that are too low are lifted as far as possible, until this is dropped.
 pub(crate) struct LimitsLifted;
 
-/// What is needed where the soft limit was so much, and so many threads are in here.
+/// The needed limit, from the original soft limit and the number of threads that need it.
 type Needed = fn(rlim_t, rlim_t) -> rlim_t;
 
 const NEEDED: [(Resource, Needed); 2] = [
     // A set file has at most 64 KiB.
     (Resource::RLIMIT_FSIZE, |_, _| 64 << 10),
-    // A thread opens no more at one time.
+    // A thread has at most 8 files open.
     (Resource::RLIMIT_NOFILE, |soft, threads| soft.saturating_add(threads.saturating_mul(8))),
 ];
 
@@ -33,9 +33,9 @@ static LIMITS: Limits = Limits {
 };
 
 struct Limits {
-    /// One thread is changing the rest.
+    /// A spin lock for the other fields.
     is_busy: AtomicBool,
-    /// So many are in here.
+    /// The number of threads that need lifted limits.
     threads: AtomicU32,
     watches_forks: AtomicBool,
     lifted: [Lifted; 2],
@@ -43,36 +43,37 @@ struct Limits {
 
 struct Lifted {
     is_lifted: AtomicBool,
-    /// What soft and hard were before, and were lifted to last.
+    /// The original soft and hard limits.
     before: [AtomicU64; 2],
+    /// The limits that were set last.
     to: [AtomicU64; 2],
 }
 
 impl LimitsLifted {
     pub(crate) fn new() -> Self {
-        LIMITS.alone(Limits::enter);
+        LIMITS.locked(Limits::enter);
         Self
     }
 }
 
 impl Drop for LimitsLifted {
     fn drop(&mut self) {
-        LIMITS.alone(Limits::leave);
+        LIMITS.locked(Limits::leave);
     }
 }
 
-/// Comes early: a fork that has begun before it gives nothing back.
+/// Registers the fork handler. The module calls this early: a fork that begins before it restores nothing.
 pub(crate) fn watch_forks() {
-    LIMITS.alone(|limits| {
+    LIMITS.locked(|limits| {
         if !limits.watches_forks.swap(true, SeqCst) {
-            in_each_child(forked);
+            in_each_child(restore_in_child);
         }
     });
 }
 
 impl Limits {
-    /// Whoever lifts or gives back has all signals blocked: no handler of theirs can wait for them here.
-    fn alone(&self, f: fn(&Self)) {
+    /// All signals are blocked when limits are changed, so no signal handler can wait for its own thread here.
+    fn locked(&self, f: fn(&Self)) {
         while self.is_busy.swap(true, SeqCst) {
             pause();
         }
@@ -90,7 +91,7 @@ impl Limits {
             if soft >= needed {
                 continue;
             }
-            // First of all, for a child.
+            // This comes before the change, for a child.
             if !was_lifted {
                 write(&lifted.before, (soft, hard));
                 lifted.is_lifted.store(true, SeqCst);
@@ -99,7 +100,7 @@ impl Limits {
                 write(&lifted.to, (limit, limit.max(hard)));
                 setrlimit(resource, limit, limit.max(hard))
             };
-            // Above the hard limit only with CAP_SYS_RESOURCE.
+            // Only CAP_SYS_RESOURCE allows more than the hard limit.
             if lift(needed).or_else(|_| lift(hard)).is_err() && !was_lifted {
                 lifted.is_lifted.store(false, SeqCst);
             }
@@ -110,7 +111,7 @@ impl Limits {
         let threads = self.threads.load(SeqCst).saturating_sub(1);
         self.threads.store(threads, SeqCst);
         if threads == 0 {
-            self.lifted.iter().zip(NEEDED).for_each(|(lifted, (resource, _))| lifted.give_back(resource));
+            self.lifted.iter().zip(NEEDED).for_each(|(lifted, (resource, _))| lifted.restore(resource));
         }
     }
 }
@@ -124,7 +125,7 @@ impl Lifted {
         }
     }
 
-    fn give_back(&self, resource: Resource) {
+    fn restore(&self, resource: Resource) {
         if self.is_lifted.load(SeqCst) {
             let (soft, hard) = read(&self.before);
             let _ = setrlimit(resource, soft, hard);
@@ -133,7 +134,7 @@ impl Lifted {
     }
 }
 
-#[allow(clippy::useless_conversion, reason = "elsewhere a limit has 32 bits")]
+#[allow(clippy::useless_conversion, reason = "a limit has 32 bits on other machines")]
 fn write([soft, hard]: &[AtomicU64; 2], limits: (rlim_t, rlim_t)) {
     soft.store(limits.0.into(), SeqCst);
     hard.store(limits.1.into(), SeqCst);
@@ -145,20 +146,20 @@ fn read(limits: &[AtomicU64; 2]) -> (rlim_t, rlim_t) {
     (soft, hard)
 }
 
-#[expect(clippy::disallowed_methods, reason = "for another thread's four system calls")]
+#[expect(clippy::disallowed_methods, reason = "it waits for four system calls of another thread")]
 fn pause() {
     std::thread::sleep(Duration::from_micros(20));
 }
 
-/// Nothing but system calls and values of its own: the other threads are gone, whatever they were at. The kernel copies limits before
-/// memory, so that a child can have lifted ones that its memory knows nothing of any more.
-extern "C" fn forked() {
+/// Restores the limits in a child. It uses only system calls and atomics, since the child has no other threads. The kernel copies
+/// limits before memory, so a child may have lifted limits that its memory no longer records.
+extern "C" fn restore_in_child() {
     LIMITS.threads.store(0, SeqCst);
     for (lifted, (resource, _)) in LIMITS.lifted.iter().zip(NEEDED) {
         if getrlimit(resource).is_ok_and(|limits| limits == read(&lifted.to)) {
             lifted.is_lifted.store(true, SeqCst);
         }
-        lifted.give_back(resource);
+        lifted.restore(resource);
     }
     LIMITS.is_busy.store(false, SeqCst);
 }

@@ -1,37 +1,37 @@
-//! Memory by the page, and whether there is any.
+//! Memory mappings, and a check for free memory.
 
 use std::ptr::NonNull;
 
 use argon2::Block;
 use backupcodes_core::hash::{Memory, OutOfMemory};
 
-/// Memory for one hash, straight from the kernel and given back right after. Where it is large it is asked for in huge
-/// pages, since a third of a hash's time goes into faults of small ones; it stays out of core dumps.
+/// Memory for one hash, mapped directly and unmapped right after. A large mapping uses huge pages, since faults of small pages
+/// take a third of a hash's time; it is excluded from core dumps.
 #[derive(Default)]
 pub(crate) struct FreshMemory(Option<Mapping>);
 
-/// A piece of memory that goes back when it is dropped.
+/// A memory mapping, unmapped on drop.
 pub(super) struct Mapping {
     pub(super) start: NonNull<u8>,
     pub(super) length: usize,
 }
 
-/// Huge pages of x86-64, and of arm64 with 4 KiB pages.
+/// The size of huge pages on x86-64, and on arm64 with 4 KiB pages.
 const HUGE: usize = 2 << 20;
 
 impl Memory for FreshMemory {
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
         const { assert!(size_of::<Block>() == Block::SIZE && align_of::<Block>() <= 4096) };
         let bytes = count.checked_mul(Block::SIZE).filter(|&bytes| bytes > 0);
-        // Whole huge pages, from an address that is a multiple of their size.
+        // Whole, aligned huge pages.
         let (unit, slack) = if bytes < Some(HUGE) { (1, 0) } else { (HUGE, HUGE) };
         let room =
             bytes.and_then(|bytes| bytes.checked_next_multiple_of(unit)).ok_or(OutOfMemory { kib: count })?;
         let mapping = Mapping::new(room.saturating_add(slack)).ok_or(OutOfMemory { kib: count })?;
         let skip = if slack == 0 { 0 } else { mapping.start.align_offset(HUGE) };
-        // SAFETY: skip is less than HUGE, which is the slack, so this is inside the mapping.
+        // SAFETY: `skip` is less than HUGE, the slack, so this is inside the mapping.
         let start = unsafe { mapping.start.add(skip) };
-        // SAFETY: the range lies inside the mapping. Advice only: what is refused changes nothing but the speed.
+        // SAFETY: the range is inside the mapping. It is only advice: a failure affects only the speed.
         unsafe {
             libc::madvise(start.as_ptr().cast(), room, libc::MADV_DONTDUMP);
             if slack > 0 {
@@ -39,9 +39,8 @@ impl Memory for FreshMemory {
             }
         }
         self.0 = Some(mapping);
-        // SAFETY: the mapping is ours alone, readable and writable, at least `count` blocks long behind `start`, lives
-        // until `self` is dropped or asked again, and is aligned to a page at least. A block is an array of u64: zero
-        // bytes are one.
+        // SAFETY: only `self` uses the mapping; it is readable, writable and at least page-aligned, has `count` blocks after
+        // `start`, and lives until `self` is dropped or borrowed again. A block is an array of u64, so zero bytes are valid.
         Ok(unsafe { std::slice::from_raw_parts_mut(start.as_ptr().cast(), count) })
     }
 }
@@ -50,7 +49,7 @@ impl Mapping {
     pub(super) fn new(length: usize) -> Option<Self> {
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory that is in use.
+        // SAFETY: a new anonymous mapping at an address chosen by the kernel touches no memory in use.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             None
@@ -62,21 +61,21 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: start and length are those of a mapping that is ours, and no reference to it is left.
+        // SAFETY: `self` owns the mapping of this start and length, and no reference to it is left.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
     }
 }
 
-/// Whether there is memory for an attempt beside its hash. Where it is missing the attempt must not go on: Rust ends the
-/// process for a small piece that cannot be had, and whoever starts su may limit its memory.
+/// Whether there is memory for an attempt, besides its hash. Without it the attempt must not go on: Rust aborts the process if a
+/// small allocation fails, and the caller of su may limit its memory.
 pub(crate) fn has_memory() -> bool {
-    // Enough for a set of 31 codes, and a piece that libc keeps when it is freed.
+    // Enough for a set of 31 codes, in a block that libc keeps when it is freed.
     const ATTEMPT: usize = 64 << 10;
     let mut room = Vec::<u8>::new();
-    let is_there = room.try_reserve_exact(ATTEMPT).is_ok();
-    // A compiler leaves out memory that nobody looks at.
+    let is_available = room.try_reserve_exact(ATTEMPT).is_ok();
+    // Otherwise the compiler removes the unused allocation.
     std::hint::black_box(&mut room);
-    is_there
+    is_available
 }
 
 #[cfg(test)]
@@ -84,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_as_large_as_asked_zero_and_aligned() {
+    fn memory_has_the_requested_size_is_zero_and_aligned() {
         let mut memory = FreshMemory::default();
         for count in [8, 2047, 2048, 2049, 19_456] {
             let blocks = memory.blocks(count).unwrap();

@@ -1,17 +1,17 @@
-//! A moment in which whoever started the host process cannot disturb it.
+//! A shield against the user who started the process.
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use super::limits::LimitsLifted;
 
-/// Runs `f` where whoever started the host process cannot get at it, and gives back all that was changed.
+/// Runs `f` while the caller of the process cannot disturb it, and restores all process state that it changes.
 ///
-/// In su the caller owns the real uid, the signals and the limits of the process: between a lock and its release a
-/// signal of theirs could stop it, and a limit of theirs could make a spend fail.
+/// The caller of su controls the real uid, the signals and the limits of the process: a signal could stop it while it holds a
+/// lock, and a limit could make a spend fail.
 ///
 /// # Errors
-/// The system refused, in words for the log. `f` may have run all the same.
+/// A system call failed, as text for the log. `f` may have run.
 pub(crate) fn shielded_from_caller<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     shielded(f).map_err(|errno| {
         format!(
@@ -26,12 +26,12 @@ fn shielded<T>(f: impl FnOnce() -> T) -> Result<T, Errno> {
     let limits = LimitsLifted::new();
     let result = f();
     drop(limits);
-    // A host that would go on with ids that are not its own must not be told yes.
-    ids.give_back()?;
+    // An application that would go on with wrong ids must not accept the login.
+    ids.restore()?;
     Ok(result)
 }
 
-/// Blocks every signal for this thread until it is dropped.
+/// Blocks all signals of this thread until it is dropped.
 struct SignalsBlocked(SigSet);
 
 impl SignalsBlocked {
@@ -42,24 +42,23 @@ impl SignalsBlocked {
 
 impl Drop for SignalsBlocked {
     fn drop(&mut self) {
-        // A write over the file size limit leaves a signal behind that is ours, and would end the host.
-        let mut ours = SigSet::empty();
-        ours.add(Signal::SIGXFSZ);
+        // Our write above the file size limit leaves this signal pending, and it would end the application.
+        let mut file_size = SigSet::empty();
+        file_size.add(Signal::SIGXFSZ);
         let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: set and time are live values, and no information about the signal is asked for.
-        unsafe { libc::sigtimedwait(ours.as_ref(), std::ptr::null_mut(), &raw const no_time) };
+        // SAFETY: set and time are live values, and a null pointer requests no information about the signal.
+        unsafe { libc::sigtimedwait(file_size.as_ref(), std::ptr::null_mut(), &raw const no_time) };
         let _ = self.0.thread_set_mask();
     }
 }
 
-/// Real and saved uid of this thread are root's until they are given back, where the effective one is, and where there
-/// is a way back.
+/// Gives this thread root's real and saved uid until they are restored, if its effective uid is root's and they can be restored.
 struct RootIds(Option<[libc::uid_t; 3]>);
 
 impl RootIds {
     fn new() -> Result<Self, Errno> {
         let ids = ids()?;
-        // Without CAP_SETUID an effective root may take these ids, but could not give them back.
+        // Without CAP_SETUID, a thread with root's effective uid may take these ids but could not restore them.
         if ids[1] != 0 || ids == [0; 3] || !may_set_uids()? {
             return Ok(Self(None));
         }
@@ -67,26 +66,26 @@ impl RootIds {
         Ok(Self(Some(ids)))
     }
 
-    fn give_back(&mut self) -> Result<(), Errno> {
+    fn restore(&mut self) -> Result<(), Errno> {
         self.0.take().map_or(Ok(()), set_ids)
     }
 }
 
 impl Drop for RootIds {
     fn drop(&mut self) {
-        // Left to do only when a panic came between.
-        let _ = self.give_back();
+        // This has an effect only after a panic.
+        let _ = self.restore();
     }
 }
 
-/// Whether this thread has CAP_SETUID in effect.
+/// Whether CAP_SETUID is effective in this thread.
 fn may_set_uids() -> Result<bool, Errno> {
     const VERSION: u32 = 0x2008_0522; // _LINUX_CAPABILITY_VERSION_3 of linux/capability.h
     const CAP_SETUID: u32 = 7;
     let header: [u32; 2] = [VERSION, 0];
     // Effective, permitted and inheritable: the low 32 capabilities, then the high ones.
     let mut sets = [0_u32; 6];
-    // SAFETY: both have the size and layout of this version's structures, which are arrays of u32.
+    // SAFETY: both arrays have the size and layout of this version's structures.
     Errno::result(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) })?;
     Ok(sets[0] & (1 << CAP_SETUID) != 0)
 }
@@ -95,23 +94,23 @@ fn may_set_uids() -> Result<bool, Errno> {
 fn ids() -> Result<[libc::uid_t; 3], Errno> {
     let mut ids = [0; 3];
     let [real, effective, saved] = &mut ids;
-    // SAFETY: three live places for three uids.
+    // SAFETY: three live variables for three uids.
     Errno::result(unsafe { libc::getresuid(real, effective, saved) })?;
     Ok(ids)
 }
 
-/// The call whose uids have 32 bits. Where the kernel is older than those, the one of the plain name has 16: 131072 is root to it.
+/// The system call with 32-bit uids. On old architectures the plain call has 16-bit uids: it takes 131072 for root.
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
 const SETRESUID: libc::c_long = libc::SYS_setresuid;
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
 const SETRESUID: libc::c_long = libc::SYS_setresuid32;
 
-/// The system call itself: libc's function would change every thread of the host.
+/// A direct system call: libc's function would change all threads of the application.
 fn set_ids(wanted: [libc::uid_t; 3]) -> Result<(), Errno> {
     let [real, effective, saved] = wanted;
-    // SAFETY: plain numbers go in.
+    // SAFETY: the arguments are plain numbers.
     Errno::result(unsafe { libc::syscall(SETRESUID, real, effective, saved) })?;
-    // What the kernel made of them, which no host may go on with where it is something else.
+    // The kernel may have set other ids, and no application must go on with those.
     if ids()? == wanted { Ok(()) } else { Err(Errno::EOVERFLOW) }
 }
 
@@ -124,12 +123,12 @@ mod tests {
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
 
-    /// The limits of this process are those of all its tests.
+    /// All tests of a process share its limits.
     static ALONE: Mutex<()> = Mutex::new(());
 
-    /// Whatever other threads are at, a child has the limits of the host, and can have them lifted and get them back itself.
+    /// A child has the original limits at any time, and can lift and restore them itself.
     #[test]
-    fn a_child_that_is_forked_meanwhile_has_its_own_limits_and_can_lift_them() {
+    fn a_child_that_is_forked_meanwhile_has_the_original_limits_and_can_lift_them() {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let limits =
             || [Resource::RLIMIT_FSIZE, Resource::RLIMIT_NOFILE].map(|resource| getrlimit(resource).unwrap());
@@ -142,12 +141,12 @@ mod tests {
             scope.spawn(|| shielded_from_caller(|| [barrier.wait(), barrier.wait()]).unwrap());
             barrier.wait();
             assert_ne!(limits(), before);
-            // SAFETY: the child looks at its limits, and ends.
+            // SAFETY: the child only checks its limits, and ends.
             let status = match unsafe { fork() }.unwrap() {
                 ForkResult::Child => {
-                    let is_its_own = limits() == before;
+                    let is_original = limits() == before;
                     let is_lifted = shielded_from_caller(limits).is_ok_and(|lifted| lifted != before);
-                    let code = i32::from(!is_its_own)
+                    let code = i32::from(!is_original)
                         + 2 * i32::from(!is_lifted)
                         + 4 * i32::from(limits() != before);
                     // SAFETY: ends the process at once.
@@ -155,7 +154,7 @@ mod tests {
                 }
                 ForkResult::Parent { child } => waitpid(child, None).unwrap(),
             };
-            assert_ne!(limits(), before, "the parent's are lifted as before");
+            assert_ne!(limits(), before, "the parent's limits are still lifted");
             barrier.wait();
             status
         });
@@ -164,25 +163,25 @@ mod tests {
         setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
     }
 
-    /// The 16-bit call would make root of the second one, and another user of the third.
+    /// The 16-bit call would change the second uid to root, and the third to another user.
     #[test]
-    fn a_uid_of_more_than_16_bits_comes_back_as_it_was() {
+    fn a_uid_of_more_than_16_bits_is_restored() {
         if !nix::unistd::geteuid().is_root() {
             return;
         }
-        // A thread's ids are its own.
-        let come_back = |real| {
+        // Each thread has its own ids.
+        let is_restored = |real| {
             set_ids([real, 0, 0]).unwrap();
             let mut root = RootIds::new().unwrap();
             assert_eq!(ids().unwrap(), [0; 3]);
-            root.give_back().unwrap();
+            root.restore().unwrap();
             assert_eq!(ids().unwrap(), [real, 0, 0]);
         };
-        std::thread::spawn(move || [65535, 131_072, 131_073, 4_000_000_000].map(come_back)).join().unwrap();
+        std::thread::spawn(move || [65535, 131_072, 131_073, 4_000_000_000].map(is_restored)).join().unwrap();
     }
 
     #[test]
-    fn what_was_changed_is_given_back() {
+    fn all_changed_process_state_is_restored() {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let state = || (SigSet::thread_get_mask().unwrap(), getrlimit(Resource::RLIMIT_FSIZE).unwrap());
         let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();

@@ -1,4 +1,4 @@
-//! A program that the host has nothing to do with.
+//! Starts a program that is independent of the application.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -10,31 +10,31 @@ use nix::unistd::Pid;
 
 use super::memory::Mapping;
 
-/// Starts a program with these arguments that this process has nothing to do with: no child of it is left, none is waited
-/// for by the host, and no SIGCHLD comes (but to a host that has asked to be the parent of orphans). It has an empty
-/// environment, no descriptors but /dev/null, `/`, the usual signals, limits and priority, a session of its own, and with
-/// `leaves_groups` control groups that are nobody's but root's; its ids are those of this thread, and its processors init's but this
-/// one. All signals must be blocked: a handler of the host's would run in a child that has its memory.
+/// Starts a program with these arguments, independent of this process: it is no child of the application, and no SIGCHLD arrives
+/// (except in an application that is a subreaper). The program has an empty environment, no descriptors but /dev/null, the
+/// directory `/`, default signals, limits and priority, its own session, and with `leaves_cgroups` only control groups of root.
+/// It has the ids of this thread, and the processors of init except the current one. All signals must be blocked: a handler of
+/// the application would run in a child that shares its memory.
 ///
 /// # Errors
-/// The system's.
-pub(crate) fn start_detached(arguments: &[CString], leaves_groups: bool) -> Result<(), Errno> {
+/// The error of the system call.
+pub(crate) fn start_detached(arguments: &[CString], leaves_cgroups: bool) -> Result<(), Errno> {
     let program = arguments.first().ok_or(Errno::EINVAL)?;
-    let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).chain([NO_MORE]).collect();
+    let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).chain([NULL]).collect();
     let start = Start {
         program,
         arguments: pointers.as_ptr(),
         stack: Mapping::new(STACK).ok_or(Errno::ENOMEM)?,
         processor: sched_getcpu().ok(),
-        leaves_groups,
+        leaves_cgroups,
         failure: AtomicI32::new(0),
     };
     let stack = Mapping::new(STACK).ok_or(Errno::ENOMEM)?;
-    // A child whose end sends no signal, and that wait(2) of the host does not see; it starts the program and ends, and so
-    // the program is nobody's here.
+    // The end of this child sends no signal, and wait(2) of the application does not see it. It starts the program and ends, so
+    // the program is no child of the application.
     let child = start.run(&stack, start_program, 0)?;
     let mut status = 0;
-    // SAFETY: a live place for the status.
+    // SAFETY: the status is a live variable.
     while unsafe { libc::waitpid(child, &raw mut status, libc::__WCLONE) } < 0
         && Errno::last() == Errno::EINTR
     {}
@@ -45,27 +45,27 @@ pub(crate) fn start_detached(arguments: &[CString], leaves_groups: bool) -> Resu
     }
 }
 
-/// Enough for each of the two children, which call little more than the system.
+/// The stack of each of the two children, which make little more than system calls.
 const STACK: usize = 64 << 10;
 
-/// The end of a list of strings.
-const NO_MORE: *const c_char = std::ptr::null();
+/// Ends a list of strings.
+const NULL: *const c_char = std::ptr::null();
 
-/// What the child between, and its child that becomes the program, are told.
+/// The parameters of the intermediate child and of its child, which becomes the program.
 struct Start<'a> {
     program: &'a CStr,
     arguments: *const *const c_char,
-    /// Of the second child.
+    /// The stack of the second child.
     stack: Mapping,
-    /// The one that the host runs on.
+    /// The current processor of this thread.
     processor: Option<usize>,
-    leaves_groups: bool,
-    /// The errno of what failed.
+    leaves_cgroups: bool,
+    /// The errno of a failure, or 0.
     failure: AtomicI32,
 }
 
 impl Start<'_> {
-    /// Runs `f` in a child that has the memory of this process. This thread stands still until it has ended or become
+    /// Runs `f` in a child that shares the memory of this process. This thread is suspended until the child ends or becomes
     /// another program.
     fn run(
         &self,
@@ -74,8 +74,8 @@ impl Start<'_> {
         signal: c_int,
     ) -> Result<c_int, Errno> {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | signal;
-        // SAFETY: the stack is the child's alone, aligned to a page, and grows down from its end; it and `self` outlive the
-        // child's use of them, for this returns only then.
+        // SAFETY: only the child uses the stack, which is aligned to a page and grows down from its end; the stack and `self`
+        // outlive the child's use of them, since the call returns after it.
         Errno::result(unsafe {
             let end = stack.start.as_ptr().add(stack.length);
             libc::clone(f, end.cast(), flags, std::ptr::from_ref(self).cast_mut().cast())
@@ -84,10 +84,10 @@ impl Start<'_> {
 }
 
 extern "C" fn start_program(start: *mut c_void) -> c_int {
-    // SAFETY: it is the `Start` of the thread that stands still meanwhile.
+    // SAFETY: it points to the `Start` of the suspended thread.
     let start = unsafe { &*start.cast::<Start<'_>>() };
-    leave_to_the_caller_what_is_theirs();
-    if start.leaves_groups {
+    drop_inherited_state();
+    if start.leaves_cgroups {
         for group in GROUPS_OF_INIT {
             write_zero(group);
         }
@@ -99,14 +99,14 @@ extern "C" fn start_program(start: *mut c_void) -> c_int {
 }
 
 extern "C" fn become_program(start: *mut c_void) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: it points to the `Start` of the suspended thread.
     let start = unsafe { &*start.cast::<Start<'_>>() };
-    // Or the login would wait until this program lets it go on: its processor looks free while it stands still.
+    // The processor of the suspended login looks idle: on it, the program would delay the login.
     if let Some(processor) = start.processor {
-        keep_off(processor);
+        avoid_processor(processor);
     }
-    let variables = [NO_MORE];
-    // SAFETY: system calls on this process alone, with live values; both lists end with a null.
+    let variables = [NULL];
+    // SAFETY: the system calls affect only this process, with live values; both lists end with a null.
     unsafe {
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
         if null >= 0
@@ -127,17 +127,17 @@ extern "C" fn become_program(start: *mut c_void) -> c_int {
     0
 }
 
-/// Keeps this process off a processor, where there is another that init has: what the system keeps for others (isolcpus,
-/// CPUAffinity) is left alone.
-fn keep_off(processor: usize) {
+/// Moves this process to the processors of init except one, if another is left. Processors that the system reserves (isolcpus,
+/// CPUAffinity) stay unused.
+fn avoid_processor(processor: usize) {
     let Ok(mut processors) = sched_getaffinity(Pid::from_raw(1)) else { return };
-    // One that has no place in there is none of these.
+    // A processor beyond the set is not in it.
     let _ = processors.unset(processor);
     let _ = sched_setaffinity(Pid::from_raw(0), &processors);
 }
 
-/// The groups that init is in, or the root of all groups, in the hierarchies that users have parts of. (The program itself leaves the
-/// caller's groups in all others.)
+/// The control groups of init, or the root groups, in the hierarchies where users may own groups. (The program itself leaves
+/// the caller's groups in all other hierarchies.)
 const GROUPS_OF_INIT: [&CStr; 7] = [
     c"/sys/fs/cgroup/cgroup.procs",
     c"/sys/fs/cgroup/init.scope/cgroup.procs",
@@ -148,9 +148,9 @@ const GROUPS_OF_INIT: [&CStr; 7] = [
     c"/sys/fs/cgroup/pids/cgroup.procs",
 ];
 
-/// What a process has from whoever started it, and would pass on: a terminal that sends signals, descriptors, limits, and how
-/// little of the processor and the disk it gets. This process is a child of the host's, and nothing of it is the host's but the memory.
-fn leave_to_the_caller_what_is_theirs() {
+/// Drops state of the caller that the program would inherit: the terminal, descriptors, limits, and a low priority for processor
+/// and disk. This process is a child that shares only the memory of the application.
+fn drop_inherited_state() {
     const LARGEST_STACK: libc::rlim_t = 8 << 20;
     const OF_A_PROCESS: c_int = 1; // IOPRIO_WHO_PROCESS of linux/ioprio.h
     let limits = [
@@ -162,7 +162,7 @@ fn leave_to_the_caller_what_is_theirs() {
         (libc::RLIMIT_STACK, LARGEST_STACK),
         (libc::RLIMIT_NOFILE, 1024),
     ];
-    // SAFETY: system calls on this process alone, with live values; what is refused is left as it is.
+    // SAFETY: the system calls affect only this process, with live values; a failed one changes nothing.
     unsafe {
         libc::setsid();
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
@@ -173,23 +173,23 @@ fn leave_to_the_caller_what_is_theirs() {
                 let lifted = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
                 let highest = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
                 if libc::setrlimit(resource, &raw const lifted) != 0 {
-                    // Above the hard limit only with CAP_SYS_RESOURCE.
+                    // Only CAP_SYS_RESOURCE allows more than the hard limit.
                     libc::setrlimit(resource, &raw const highest);
                 }
             }
         }
         libc::setpriority(libc::PRIO_PROCESS, 0, 0);
         let usual = libc::sched_param { sched_priority: 0 };
-        // The system call itself: musl's function does nothing.
+        // A direct system call: musl's function does nothing.
         libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const usual);
         libc::syscall(libc::SYS_ioprio_set, OF_A_PROCESS, 0, 0);
     }
     write_zero(c"/proc/self/oom_score_adj");
 }
 
-/// Writes `0` to a file of the kernel's, where there is one. A control group takes it for whoever writes it.
+/// Writes `0` to a kernel file, if it exists. To a control group, it means the writing process.
 fn write_zero(file: &CStr) {
-    // SAFETY: system calls with live values; a descriptor that is none is refused.
+    // SAFETY: system calls with live values; the kernel refuses an invalid descriptor.
     unsafe {
         let file = libc::open(file.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
         libc::write(file, c"0".as_ptr().cast(), 1);
