@@ -20,7 +20,7 @@ pub struct Account {
 pub struct AccountError(Errno);
 
 impl AccountError {
-    /// In the parts that its text has.
+    /// The error in three parts.
     #[must_use]
     pub fn explanation(&self) -> Explanation {
         Explanation::new(&"user database", format!("cannot be read ({})", self.0), "see nsswitch.conf(5)")

@@ -172,7 +172,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// In the parts that its text has.
+    /// The error in three parts.
     #[must_use]
     pub fn explanation(&self) -> Explanation {
         match self {

@@ -1,8 +1,8 @@
-//! What errors about a file or a user tell a person, in three parts.
+//! The three parts of an error about a file or a user.
 
 use std::fmt;
 
-/// What an error is about, what was found there and expected, and what to do. Shown as one line.
+/// An error in three parts, shown as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// A path, a user, or the user database.

@@ -63,7 +63,7 @@ impl Options {
     }
 }
 
-/// All arguments, in words.
+/// All arguments, as text for an error.
 pub const KNOWN: &str = "conf=/PATH, prompt=TEXT, echo, nullok, try_first_pass, use_first_pass, forward_pass, quiet or debug \
                          (an argument with spaces needs brackets: [prompt=Backup code: ])";
 

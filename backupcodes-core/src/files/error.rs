@@ -34,7 +34,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// In the parts that its text has.
+    /// The error in three parts.
     #[must_use]
     pub fn explanation(&self) -> Explanation {
         match self {

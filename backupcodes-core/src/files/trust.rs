@@ -33,7 +33,7 @@ pub struct Untrusted {
 }
 
 impl Untrusted {
-    /// In the parts that its text has.
+    /// The error in three parts.
     #[must_use]
     pub fn explanation(&self) -> Explanation {
         let Self { path, found, expected, remedy, .. } = self;

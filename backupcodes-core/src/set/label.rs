@@ -64,7 +64,7 @@ pub struct Stale {
 }
 
 impl Stale {
-    /// In the parts that its text has.
+    /// The error in three parts.
     #[must_use]
     pub fn explanation(&self) -> Explanation {
         let Self { set, user, uid, account: Account { name, uid: account_uid } } = self;

@@ -35,7 +35,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// In the parts that its text has.
+    /// The error in three parts.
     #[must_use]
     pub fn explanation(&self) -> Explanation {
         match self {
