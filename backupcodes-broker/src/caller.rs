@@ -1,4 +1,4 @@
-//! Who calls, as the kernel tells it of the connection. Nothing that a caller says of itself counts.
+//! The kernel identifies callers (SO_PEERCRED). Their own claims do not count.
 
 use std::os::fd::AsFd;
 
@@ -10,24 +10,24 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller(u32);
 
-/// For whom a caller acts.
-pub(crate) enum For {
-    /// This account.
+/// The user for whom a caller acts.
+pub(crate) enum Target {
+    /// An account.
     Account(Account),
-    /// A user who does not exist: only root may ask for one.
-    Nobody,
+    /// An unknown user, for whom only root may ask.
+    Unknown,
 }
 
 impl Caller {
-    /// Who has opened the other end. It does not change where that end is handed on.
+    /// The uid that opened the other end. It stays the same if that process passes the socket to another one.
     ///
     /// # Errors
-    /// It is no socket.
+    /// The error of the system call.
     pub fn of(socket: &impl AsFd) -> Result<Self, Errno> {
         Ok(Self(getsockopt(socket, PeerCredentials)?.uid()))
     }
 
-    /// One that the kernel says nothing of, for the fuzzer.
+    /// A caller with this uid, for the fuzzer.
     #[must_use]
     pub const fn with_uid(uid: u32) -> Self {
         Self(uid)
@@ -41,14 +41,14 @@ impl Caller {
         self.0 == 0
     }
 
-    /// Whom the caller may act for under this name; `None` if it may not.
+    /// The user of this name, if the caller may act for them.
     ///
     /// # Errors
     /// The user database cannot be read.
-    pub(crate) fn acts_for(self, user: &str) -> Result<Option<For>, AccountError> {
+    pub(crate) fn acts_for(self, user: &str) -> Result<Option<Target>, AccountError> {
         Ok(match Account::by_name(user)? {
-            Some(account) if self.is_root() || account.uid == self.0 => Some(For::Account(account)),
-            None if self.is_root() => Some(For::Nobody),
+            Some(account) if self.is_root() || account.uid == self.0 => Some(Target::Account(account)),
+            None if self.is_root() => Some(Target::Unknown),
             _ => None,
         })
     }

@@ -1,32 +1,31 @@
-//! What a method replies with instead of a result.
+//! Errors of methods.
 
 use backupcodes_core::protocol::Message;
 use serde_json::Value;
 
-/// An error of the interface.
+/// An error of the interface; see its description.
 pub(crate) enum Error {
     NoSet,
     NotYours,
-    /// The caller means the sets of another directory.
     OtherDirectory,
-    /// Why, for root and the log.
+    /// The reason, for root and the log.
     Unavailable(String),
-    /// What PAM said.
+    /// PAM's last messages.
     Denied(Vec<Message>),
-    /// PAM was not asked: why, for the log, and what the user reads.
+    /// PAM did not run: the reason for the log, and the text for the user.
     Throttled {
         reason: String,
         text: String,
     },
     OutOfTurn,
     Changed,
-    /// Why, for the log.
+    /// The reason, for the log.
     Unflushed(String),
     /// The varlink error for invalid parameters.
     Parameters(String),
 }
 
-/// What a method replies: the parameters, or an error.
+/// The reply of a method: parameters or an error.
 pub(crate) type MethodResult = Result<Value, Error>;
 
 impl<E: std::error::Error> From<E> for Error {

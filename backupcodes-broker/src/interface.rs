@@ -1,4 +1,4 @@
-//! The methods of `org.backupcodes.Broker`. The text beside this file says what they are for.
+//! The methods of `org.backupcodes.Broker`. The interface description beside this file explains them.
 
 use std::borrow::Cow;
 use std::os::unix::process::CommandExt;
@@ -24,32 +24,31 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use varlink::{Call, CallTrait, Interface, Reply};
 
-use crate::caller::{Caller, For};
+use crate::caller::{Caller, Target};
 use crate::error::{Error, MethodResult};
 use crate::log::log;
 use crate::renewal::Renewal;
 
-/// What a caller may call.
+/// The methods for one caller.
 pub(crate) struct Methods {
     config: Config,
     conf: Option<PathBuf>,
     caller: Caller,
-    /// The one that is going on.
+    /// The current renewal.
     renewal: Mutex<Option<Renewal>>,
-    /// A connection has one.
+    /// A connection may begin only one renewal.
     has_begun: AtomicBool,
-    /// What costs a caller nothing is logged once, or they could fill the log.
+    /// Errors that cost a caller nothing are logged once, so that nobody can fill the log.
     has_warned: AtomicBool,
 }
 
-/// What failures of callers that are not root are counted by, whatever service they say they are: it must not be theirs to
-/// make others wait.
+/// The service under which failures of other callers than root are counted, regardless of their claim: they must not be able to
+/// delay logins of another service.
 const COUNTED_AS: &str = "broker";
-/// What delivers notices.
-const DELIVERS: &str = "/usr/sbin/backupcodes-admin";
+const DELIVERY_PROGRAM: &str = "/usr/sbin/backupcodes-admin";
 
 impl Methods {
-    /// With the configuration, and the file that it is from where that is not the usual one.
+    /// `conf` is the file of the configuration, unless it is the system's.
     pub(crate) fn new(config: Config, conf: Option<PathBuf>, caller: Caller) -> Self {
         Self {
             config,
@@ -62,11 +61,11 @@ impl Methods {
     }
 
     fn check(&self, parameters: Value) -> MethodResult {
-        // The user's code is in the memory of this process, which serves no other caller and leaves no core dump.
+        // The code is in the memory of this process, which serves no other caller and leaves no core dump.
         let Check { user, directory, answer, service, host, tty } = read(parameters)?;
         let account = match self.acts_for(&user, Some(&directory))? {
-            For::Account(account) => Some(account),
-            For::Nobody => None,
+            Target::Account(account) => Some(account),
+            Target::Unknown => None,
         };
         let is_root = self.caller.is_root();
         let counted_as = match &account {
@@ -77,7 +76,7 @@ impl Methods {
         let origin = Origin {
             user: account.as_ref().map(|account| account.name.clone()),
             service: service.into_owned(),
-            // Whoever is not root is on this host.
+            // Other callers than root are on this machine.
             host: host.filter(|_| is_root).map(Cow::into_owned).map(normalized_host),
             tty: tty.unwrap_or_default().into_owned(),
             counted_as,
@@ -104,7 +103,7 @@ impl Methods {
 
     fn has_set(&self, parameters: Value) -> MethodResult {
         let HasSet { user, directory } = read(parameters)?;
-        let For::Account(account) = self.acts_for(&user, Some(&directory))? else {
+        let Target::Account(account) = self.acts_for(&user, Some(&directory))? else {
             return Err(Error::NoSet);
         };
         reply_with(&HasSetReply { has_set: !has_no_set(&self.store(), &account)? })
@@ -140,7 +139,7 @@ impl Methods {
 
     fn verify(&self, parameters: Value) -> MethodResult {
         let Verify { user, directory, answer } = read(parameters)?;
-        let For::Account(account) = self.acts_for(&user, directory.as_deref())? else {
+        let Target::Account(account) = self.acts_for(&user, directory.as_deref())? else {
             return Err(Error::NoSet);
         };
         let origin = Origin {
@@ -165,12 +164,12 @@ impl Methods {
 
     fn renew(&self, parameters: Value) -> MethodResult {
         let account = self.account(parameters)?;
-        // The thread of another one may still be in a module of PAM's.
+        // The thread of an earlier renewal may still run a PAM module.
         if self.has_begun.swap(true, Ordering::Relaxed) {
             return Err(Error::OutOfTurn);
         }
-        let (begun, reply) = Renewal::begin(&self.config, self.conf.as_deref(), account, self.caller)?;
-        *self.renewal() = Some(begun);
+        let (renewal, reply) = Renewal::begin(&self.config, self.conf.as_deref(), account, self.caller)?;
+        *self.renewal() = Some(renewal);
         reply_with(&reply)
     }
 
@@ -178,8 +177,8 @@ impl Methods {
         let Answer { answers } = read(parameters)?;
         let answers = answers.into_iter().map(Cow::into_owned).collect();
         let mut renewal = self.renewal();
-        let (gone_on, reply) = renewal.take().ok_or(Error::OutOfTurn)?.answer(&self.config, answers)?;
-        *renewal = Some(gone_on);
+        let (next, reply) = renewal.take().ok_or(Error::OutOfTurn)?.answer(&self.config, answers)?;
+        *renewal = Some(next);
         reply_with(&reply)
     }
 
@@ -195,29 +194,32 @@ impl Methods {
         self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It goes on when this process has ended.
+    /// The delivery outlives this process.
     fn start_delivery(&self) {
-        let mut delivery = Command::new(DELIVERS);
+        let mut delivery = Command::new(DELIVERY_PROGRAM);
         if let Some(conf) = &self.conf {
             delivery.arg("--config").arg(conf);
         }
         delivery.arg("notify").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Err(error) = delivery.process_group(0).spawn() {
-            log(Level::Warning, &format!("a notice stays due: {DELIVERS} cannot be started ({error})"));
+            log(
+                Level::Warning,
+                &format!("a notice stays due: {DELIVERY_PROGRAM} cannot be started ({error})"),
+            );
         }
     }
 
     fn account(&self, parameters: Value) -> Result<Account, Error> {
         let OfUser { user, directory } = read(parameters)?;
         match self.acts_for(&user, directory.as_deref())? {
-            For::Account(account) => Ok(account),
-            For::Nobody => Err(Error::NoSet),
+            Target::Account(account) => Ok(account),
+            Target::Unknown => Err(Error::NoSet),
         }
     }
 
-    /// Whom the caller may act for under this name, and with the sets that it means: of those in another directory nothing is known
-    /// here, and least of all that somebody has none.
-    fn acts_for(&self, user: &str, directory: Option<&Path>) -> Result<For, Error> {
+    /// The user of this name, if the caller may act for them and uses the same directory of sets. The broker knows nothing about
+    /// other directories, and cannot prove that a user has no set there.
+    fn acts_for(&self, user: &str, directory: Option<&Path>) -> Result<Target, Error> {
         let found = self.caller.acts_for(user)?.ok_or(Error::NotYours)?;
         match directory {
             Some(directory) if directory != self.config.directory => Err(Error::OtherDirectory),
@@ -246,14 +248,14 @@ impl Methods {
             Err(Error::OtherDirectory) => {
                 let directory = self.config.directory.display();
                 self.warn_once(&format!(
-                    "uid {} asked about sets in another directory than {directory}; its own log says which",
+                    "uid {} asked about sets in another directory than {directory}; the caller's log names it",
                     self.caller.uid()
                 ));
                 let directory = directory.to_string();
                 (ErrorName::OtherDirectory, serde_json::to_value(OtherDirectory { directory }).ok())
             }
             Err(Error::Unavailable(reason)) => {
-                // Root's questions cost a login each; others' could fill the log.
+                // Each call of root belongs to a login; other callers could fill the log.
                 if self.caller.is_root() || !self.has_warned.swap(true, Ordering::Relaxed) {
                     log(Level::Error, &reason);
                 }
@@ -315,7 +317,7 @@ impl Interface for Methods {
     }
 }
 
-/// The process of one connection: nobody but root can disturb it.
+/// The process of one connection: only root can disturb it.
 struct ThisProcess;
 
 impl Process for ThisProcess {
@@ -338,6 +340,6 @@ fn reply_with(reply: &impl Serialize) -> MethodResult {
 }
 
 fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Error> {
-    // Without serde's sentence, which repeats what was sent.
+    // Serde's message would repeat the parameters.
     serde_json::from_value(parameters).map_err(|_| Error::Parameters("parameters".into()))
 }

@@ -1,7 +1,7 @@
-//! `backupcodes-broker`: checks backup codes for processes that cannot reach the store themselves, and renews sets of users.
+//! `backupcodes-broker`: checks backup codes for processes without access to the sets, and renews sets.
 //!
-//! It is started for its socket and ends when nobody needs it. Each connection has a process of its own, so that nobody's
-//! connection can stop or see another's.
+//! It is socket-activated and ends when it is idle. Each connection has its own process, so that no connection can stop or
+//! observe another.
 #![forbid(unsafe_code)]
 
 mod caller;
@@ -31,7 +31,7 @@ use clap::Parser;
 pub use crate::caller::Caller;
 pub use crate::connection::Connection;
 
-/// A broker that systemd starts for its socket ends when nobody has called for so long.
+/// A socket-activated broker ends after this time without connections.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Checks backup codes for processes that do not run as root, and renews sets of users.
@@ -42,22 +42,22 @@ struct Cli {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Listens here, in the foreground, instead of on the socket that systemd has opened.
+    /// Listens on this socket, in the foreground, instead of on the socket from systemd.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Serves the connection on standard input. The broker starts itself so.
+    /// Serves the connection on standard input. Only the broker itself uses this.
     #[arg(long, hide = true, conflicts_with = "socket")]
     connection: bool,
 }
 
-/// The broker, with the arguments of this process.
+/// Runs the broker with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
-        // Any user can cause that.
+        // Any user can cause this.
         Err(failure @ Failure::Connection(_)) => {
             log::log(Level::Debug, &failure.to_string());
             ExitCode::from(3)
@@ -70,22 +70,22 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Why there is no broker.
+/// Why the broker ends.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(
-        "{path}: cannot be listened on ({error}); expected a directory of root's, with nothing of that name in it"
+        "{path}: cannot listen on it ({error}); expected a directory owned by root, without a file of that name"
     )]
     Listen { path: PathBuf, error: std::io::Error },
-    #[error("there is no socket to listen on; expected one from systemd, or --socket PATH")]
+    #[error("no socket to listen on; expected one from systemd, or --socket PATH")]
     NoSocket,
-    #[error("this process would leave a core dump ({0}); codes pass through here")]
+    #[error("core dumps cannot be disabled ({0}); the memory of this process may contain codes")]
     Dumpable(nix::errno::Errno),
-    #[error("the socket does not serve any more: {0}")]
+    #[error("the socket failed: {0}")]
     Serve(std::io::Error),
-    #[error("the connection is given up: {0}")]
+    #[error("the connection failed: {0}")]
     Connection(std::io::Error),
 }
 
@@ -93,14 +93,14 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
     if cli.connection {
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(Failure::Connection)?;
-        // What PAM's modules start must not have it.
+        // Programs that PAM modules start must not inherit the connection.
         let nothing = File::open("/dev/null").map_err(Failure::Connection)?;
         nix::unistd::dup2_stdin(nothing).map_err(|errno| Failure::Connection(errno.into()))?;
         let config = Config::load(cli.config.as_deref())?;
         return connection::serve(config, cli.config.clone(), UnixStream::from(socket))
             .map_err(Failure::Connection);
     }
-    // What is wrong with it is said at the start, and not to each caller alone.
+    // An error is reported at the start as well, not only to each caller.
     let usable = Config::load(cli.config.as_deref());
     let (listener, idle) = match &cli.socket {
         Some(path) => {
@@ -108,7 +108,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             (listen(path)?, None)
         }
         None => {
-            // Who ends here is started for the next one who calls, until systemd gives up, for good.
+            // If the broker ended here, systemd would start it again for each call, and soon give up for good.
             if let Err(error) = usable {
                 log::log(Level::Error, &error.to_string());
             }
@@ -125,15 +125,15 @@ fn inherited() -> Option<UnixListener> {
 fn listen(path: &Path) -> Result<UnixListener, Failure> {
     let failed = |error| Failure::Listen { path: path.into(), error };
     if let Some(folder) = path.parent() {
-        // As /run/backupcodes is after a boot.
+        // After a boot, /run/backupcodes does not exist.
         match DirBuilder::new().create(folder) {
-            // Whatever the umask is.
+            // The umask does not matter.
             Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(failed)?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(error)),
         }
     }
-    // What a broker left that was killed. Where one still listens, it is not taken from it.
+    // A killed broker may have left its socket. The socket of a running broker is not replaced.
     let is_left = |file: Metadata| file.file_type().is_socket() && UnixStream::connect(path).is_err();
     if std::fs::symlink_metadata(path).is_ok_and(is_left) {
         std::fs::remove_file(path).map_err(failed)?;
@@ -143,7 +143,7 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
-/// On standard error as well: who starts it by hand looks there.
+/// Reports the failure on standard error as well, for a broker that was started by hand.
 fn complain(failure: &Failure) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "backupcodes-broker: {}", shown(&failure.to_string()));
@@ -155,7 +155,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn every_command_and_option_is_in_the_manual_and_no_other() {
+    fn the_manual_documents_exactly_the_options() {
         manual_pages::assert_documented(Cli::command(), include_str!("../../man/backupcodes-broker.8"));
     }
 }

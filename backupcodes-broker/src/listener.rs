@@ -1,4 +1,4 @@
-//! Takes connections, and starts a process for each.
+//! Accepts connections, and starts a process for each.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,25 +16,25 @@ use nix::unistd::User;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::caller::Caller;
-use crate::connection::WHOLE;
+use crate::connection::LONGEST_CONNECTION;
 use crate::log::log;
 
-/// The most connections of an account at one time: a login needs one, and has it for the time of one hash.
-const MOST_OF_ONE: usize = 16;
-/// The most connections in all, root's not counted, so that many accounts together cannot exhaust the host either.
+/// The most simultaneous connections of an account: a login needs one, for the time of one hash.
+const MOST_PER_ACCOUNT: usize = 16;
+/// The most connections in all, without root's, so that many accounts together cannot exhaust the machine.
 const MOST: usize = 256;
-/// So long a place is kept at least. A refusal takes a hundredth of the time that the start of a process does: who opens and closes
-/// connections without end would make all others wait in the queue behind them.
-const SHORTEST: Duration = Duration::from_millis(100);
-/// A connection ends by itself by now, but not where somebody has stopped its process, as its user may while PAM runs.
-const LONGEST: Duration = Duration::from_secs(WHOLE as u64 + 10);
-/// Where none can be taken for the moment, such as without a descriptor.
+/// The shortest time for which a connection counts. A refusal takes a hundredth of the time of a process start: without this, a
+/// client that opens and closes connections endlessly would make all others wait in the queue.
+const SHORTEST_ADMISSION: Duration = Duration::from_millis(100);
+/// The process of a connection is killed after this time, which it only reaches if its user stops it while PAM runs.
+const LONGEST: Duration = Duration::from_secs(LONGEST_CONNECTION as u64 + 10);
+/// The pause after a failed accept, such as without free descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until nobody has called for `idle`. Without that, it does not end.
+/// Serves until there are no connections for `idle`, or endlessly without `idle`.
 ///
 /// # Errors
-/// The socket is gone.
+/// The socket fails.
 pub(crate) fn serve(
     listener: &UnixListener,
     config: Option<&Path>,
@@ -44,7 +44,7 @@ pub(crate) fn serve(
     let timeout = idle.and_then(|idle| PollTimeout::try_from(idle).ok()).unwrap_or(PollTimeout::NONE);
     loop {
         match poll(&mut [PollFd::new(listener.as_fd(), PollFlags::POLLIN)], timeout) {
-            // Who connects in this moment is kept by whoever keeps the socket.
+            // systemd keeps the socket, and so a client that connects just now.
             Ok(0) if clients.count() == 0 => return Ok(()),
             Ok(0) | Err(Errno::EINTR) => continue,
             Ok(_) => {}
@@ -53,30 +53,30 @@ pub(crate) fn serve(
         match listener.accept() {
             Ok((stream, _)) => admit(stream, config, &clients),
             Err(error) => {
-                log(Level::Error, &format!("a connection cannot be taken: {error}"));
+                log(Level::Error, &format!("a connection cannot be accepted: {error}"));
                 wait(PAUSE);
             }
         }
     }
 }
 
-/// A connection that may not be is closed, before anything of it is read.
+/// Closes a connection beyond the limits, before it reads anything from it.
 fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
     if is_closed(&stream) {
         return;
     }
     let Ok(caller) = Caller::of(&stream) else { return };
-    // One user may have the kernel show 65,536 uids (subuid(5)), but has one account.
+    // A user may appear with 65,536 uids (subuid(5)), but has only one account.
     if !clients.has_account(caller) {
         return;
     }
-    let Some(place) = Clients::enter(clients, caller) else { return };
+    let Some(admission) = Clients::enter(clients, caller) else { return };
     let started = start(stream, config).and_then(|child| {
         std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
             let start = Instant::now();
             wait_for_end(child, LONGEST);
-            wait(SHORTEST.saturating_sub(start.elapsed()));
-            drop(place);
+            wait(SHORTEST_ADMISSION.saturating_sub(start.elapsed()));
+            drop(admission);
         })
     });
     if let Err(error) = started {
@@ -84,18 +84,18 @@ fn admit(stream: UnixStream, config: Option<&Path>, clients: &Arc<Clients>) {
     }
 }
 
-/// Nobody hears an answer any more: many accounts together could have a process started for each of what they leave in the queue.
+/// Whether the client has closed the connection: no process is started for closed connections that clients leave in the queue.
 fn is_closed(stream: &UnixStream) -> bool {
     let mut ends = [PollFd::new(stream.as_fd(), PollFlags::empty())];
     poll(&mut ends, PollTimeout::ZERO).is_ok_and(|ended| ended > 0)
 }
 
-/// This program once more, with the connection as its standard input and nothing else of ours.
+/// Starts this program again, with only the connection as its standard input.
 fn start(stream: UnixStream, config: Option<&Path>) -> std::io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    // The name in the log.
+    // The name for the log.
     command.arg0("backupcodes-broker").arg("--connection").env_clear();
-    // A third of a hash's time goes into small pages.
+    // Faults of small pages take a third of a hash's time.
     command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
     if let Some(config) = config {
         command.arg("--config").arg(config);
@@ -112,12 +112,12 @@ fn wait_for_end(mut child: Child, longest: Duration) {
     let _ = child.wait();
 }
 
-#[expect(clippy::disallowed_methods, reason = "nobody waits for it")]
+#[expect(clippy::disallowed_methods, reason = "no login waits for it")]
 pub(crate) fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// How many connections each uid has that has an account.
+/// The number of connections of each uid.
 #[derive(Default)]
 struct Clients(Mutex<HashMap<u32, usize>>);
 
@@ -136,7 +136,7 @@ impl Clients {
         let mut counts = this.counts();
         if !caller.is_root() {
             let all = counts.iter().filter(|(uid, _)| **uid != 0).map(|(_, count)| count).sum::<usize>();
-            if all >= MOST || counts.get(&uid).is_some_and(|&count| count >= MOST_OF_ONE) {
+            if all >= MOST || counts.get(&uid).is_some_and(|&count| count >= MOST_PER_ACCOUNT) {
                 return None;
             }
         }
@@ -173,7 +173,7 @@ mod tests {
     use nix::sys::signal::{Signal, kill};
 
     #[test]
-    fn who_is_stopped_keeps_no_place() {
+    fn a_stopped_process_is_killed_and_no_longer_counts() {
         let start = Instant::now();
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         kill(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGSTOP).unwrap();

@@ -1,10 +1,10 @@
-//! The log of the broker.
+//! The broker's log.
 
 use backupcodes_core::verify::Level;
 use backupcodes_core::visible::shown;
 use nix::syslog::{Facility, Priority, Severity, syslog};
 
-/// Writes a line, as the module would in a host of its own.
+/// Writes one line to syslog.
 pub(crate) fn log(level: Level, line: &str) {
     let severity = match level {
         Level::Critical => Severity::LOG_CRIT,
@@ -13,6 +13,6 @@ pub(crate) fn log(level: Level, line: &str) {
         Level::Notice => Severity::LOG_NOTICE,
         Level::Debug => Severity::LOG_DEBUG,
     };
-    // What comes from outside cannot end a line.
+    // Untrusted text cannot end the line.
     let _ = syslog(Priority::new(severity, Facility::LOG_AUTH), &shown(line));
 }

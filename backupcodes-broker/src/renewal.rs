@@ -1,5 +1,5 @@
-//! A renewal: who passes the PAM service `backupcodes` gets a new set. It takes the old one's place only when the sheet
-//! has arrived.
+//! A renewal: a user who passes the PAM service `backupcodes` gets a new set. It replaces the old one only after the sheet has
+//! arrived.
 
 use std::path::Path;
 
@@ -22,31 +22,31 @@ use crate::error::Error;
 use crate::log::log;
 use crate::service::judge_service;
 
-/// What renewals are counted by: those that fail may try passwords, and those that succeed send mail.
+/// The service under which renewals are counted: failed ones may be guesses of passwords, and successful ones send mail.
 const COUNTED_AS: &str = "renewal";
-/// The longest answer that PAM takes: PAM_MAX_RESP_SIZE of `_pam_types.h`.
+/// The longest answer of PAM: PAM_MAX_RESP_SIZE of `_pam_types.h`.
 const LONGEST_ANSWER: usize = 512;
 
 /// A renewal that has begun.
 pub(crate) struct Renewal {
     account: Account,
-    /// What there was at the beginning: a set that takes its place meanwhile is not replaced.
+    /// What existed at the beginning: a set that replaced it since is not replaced.
     old: Old,
     stage: Stage,
 }
 
 enum Stage {
-    /// PAM waits for answers to so many prompts.
+    /// PAM waits for the answers to this number of prompts.
     Asked { conversation: Conversation, prompts: usize },
-    /// The sheet is on its way. The old set is still in place.
+    /// The client has the sheet. The old set is still in place.
     Made(NewSet),
 }
 
 impl Renewal {
-    /// Begins one, and says what is asked, or has the sheet already.
+    /// Begins a renewal, until the first prompts or the sheet.
     ///
     /// # Errors
-    /// [`Error`]: it is at its end.
+    /// [`Error`]: the renewal has ended.
     pub(crate) fn begin(
         config: &Config,
         conf: Option<&Path>,
@@ -59,17 +59,17 @@ impl Renewal {
         let store = FileStore::new(&config.directory);
         let old = Old::find(&store, &account)?;
         if old.expected() == Expected::Nothing {
-            // A renamed account has codes, and none by a renewal as if it had none.
+            // A renamed account has a set under its old name, and must not get a second one.
             store.prove_no_other_name(&account)?;
         }
         let conversation = Conversation::begin(&account.name, caller).map_err(Error::Unavailable)?;
-        Self::go_on(config, account, old, conversation)
+        Self::advance(config, account, old, conversation)
     }
 
-    /// Answers what was asked last.
+    /// Answers the last prompts.
     ///
     /// # Errors
-    /// [`Error`]: it is at its end.
+    /// [`Error`]: the renewal has ended.
     pub(crate) fn answer(self, config: &Config, answers: Vec<String>) -> Result<(Self, RenewalStep), Error> {
         let Self { account, old, stage } = self;
         let Stage::Asked { conversation, prompts } = stage else { return Err(Error::OutOfTurn) };
@@ -80,13 +80,13 @@ impl Renewal {
             return Err(Error::Parameters("answers".into()));
         }
         conversation.answer(answers.into_iter().map(Into::into).collect());
-        Self::go_on(config, account, old, conversation)
+        Self::advance(config, account, old, conversation)
     }
 
-    /// Puts the set in place, now that its sheet has arrived.
+    /// Replaces the old set, after the sheet has arrived.
     ///
     /// # Errors
-    /// [`Error`]: the old set is as it was, but where the error says otherwise.
+    /// [`Error`]: the old set is unchanged, unless the error says otherwise.
     pub(crate) fn keep(self, config: &Config) -> Result<(), Error> {
         let Self { account, old, stage } = self;
         let Stage::Made(new) = stage else { return Err(Error::OutOfTurn) };
@@ -97,7 +97,10 @@ impl Renewal {
         let user = &account.name;
         match put {
             Ok(()) | Err(ReplaceError::Unflushed(_)) => {
-                log(Level::Notice, &format!("set {} is {user}'s now, by a renewal", new.label.set));
+                log(
+                    Level::Notice,
+                    &format!("{user} has renewed their codes: set {} is in place", new.label.set),
+                );
             }
             Err(_) => {}
         }
@@ -112,7 +115,7 @@ impl Renewal {
         Ok(())
     }
 
-    fn go_on(
+    fn advance(
         config: &Config,
         account: Account,
         old: Old,
@@ -144,19 +147,19 @@ impl Renewal {
     }
 }
 
-/// PAM may take the last code: that a full disk leaves no room for the new set must show before.
+/// Checks for room on the disk before PAM runs, since PAM may spend the user's last code.
 fn has_room(config: &Config) -> Result<(), Error> {
-    // A set and its notices take less than a tenth of it.
+    // A set and its notices need less than a tenth of this.
     const ENOUGH: u64 = 1 << 20;
     const FILES: u64 = 16;
     let (directory, shown) = (&config.directory, config.directory.display());
     let failed = |error: rustix::io::Errno| {
         let errno = Errno::from_raw(error.raw_os_error());
-        Error::Unavailable(format!("{shown}: cannot be looked at ({errno}); see that it is there"))
+        Error::Unavailable(format!("{shown}: cannot be looked at ({errno}); check that it exists"))
     };
-    // libc's function fails for large disks where its numbers have 32 bits.
+    // libc's function fails for large disks if its numbers have 32 bits.
     let disk = rustix::fs::statvfs(directory).map_err(failed)?;
-    // Some file systems have no number of files, which is 0 then.
+    // Some file systems report 0 because they do not limit the number of files.
     let has_files = disk.f_files == 0 || disk.f_ffree >= FILES;
     if disk.f_bfree.saturating_mul(disk.f_frsize) >= ENOUGH && has_files {
         return Ok(());
@@ -166,11 +169,11 @@ fn has_room(config: &Config) -> Result<(), Error> {
     )))
 }
 
-/// Counts a renewal before it begins, or many at one time would be a way to try passwords. Where it succeeds it stays counted: each sends
-/// notices, and without end they would fill the outbox.
+/// Counts a renewal before it begins, so that many simultaneous ones cannot guess passwords. A successful renewal stays counted:
+/// each sends notices, and unlimited ones would fill the outbox.
 fn count(config: &Config, account: &Account) -> Result<(), Error> {
-    let key = Counter { user: Some(&account.name), service: COUNTED_AS, source: None };
-    let counted = Throttle::new(config).count(key, clock::precise())?;
+    let counter = Counter { user: Some(&account.name), service: COUNTED_AS, source: None };
+    let counted = Throttle::new(config).count(counter, clock::precise())?;
     let Some(wait) = counted.refused else { return Ok(()) };
     let (user, before) = (&account.name, counted.before);
     Err(Error::Throttled {

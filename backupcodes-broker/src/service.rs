@@ -1,4 +1,4 @@
-//! Whether the PAM service of renewals can be relied on.
+//! Judges the PAM service of renewals.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -6,40 +6,41 @@ use std::path::Path;
 use backupcodes_core::config::module_options::Options;
 use pam_stack::{Entry, Files, Kind};
 
-/// The PAM service that says what a renewal takes.
+/// The PAM service of renewals.
 pub(crate) const SERVICE: &str = "backupcodes";
-/// Our module, whatever stands around it in the name of its file.
+/// The part that all file names of our module contain.
 const MODULE: &str = "pam_backupcodes";
 
-/// libpam takes the service `other` in the place of one that is missing or asks nothing, which may ask for a password alone. And
-/// where our module looks into another directory than this broker, `nullok` passes over who has a set here.
+/// Checks that the service exists, is read by libpam as written, and uses the broker's configuration. libpam replaces a missing or
+/// empty service by `other`, which may ask only for a password. If our module uses another directory than this broker, `nullok`
+/// ignores users with a set here.
 ///
 /// # Errors
-/// The service is not one to rely on with the configuration in `conf`.
+/// Why the service cannot be used, as text for the log.
 pub(crate) fn judge_service(conf: Option<&Path>) -> Result<(), String> {
     judge(&Files::below(Path::new("/")), conf)
 }
 
 fn judge(files: &Files<'_>, conf: Option<&Path>) -> Result<(), String> {
     const WITHOUT: &str =
-        "and no renewal without; expected the file that comes with the broker, or lines of your own";
+        "so nobody can renew; expected the file that comes with the broker, or lines of your own";
     let file = format!("/etc/pam.d/{SERVICE}");
     let stack = files.stack(SERVICE).ok_or_else(|| format!("{file}: no such PAM service, {WITHOUT}"))?;
-    // What cannot be seen may ask for nothing, or have another conf=.
+    // A missing file may ask for nothing, or have another conf=.
     if let Some((place, name)) = stack.missing.first() {
         return Err(format!(
-            "{place}: {name:?} cannot be included; expected a PAM file, and not too deep a nest"
+            "{place}: {name:?} cannot be included; expected a PAM file, and at most 16 levels of includes"
         ));
     }
     let is_failure = |entry: &&Entry| matches!(entry.kind, Kind::MustFail);
     let lost = stack.faults.first().map(|(place, _)| place);
     let unclear = lost.or_else(|| stack.entries.iter().find(is_failure).map(|entry| &entry.place));
     if let Some(place) = unclear {
-        return Err(format!("{place}: libpam loses this line, or does not understand it; mend it"));
+        return Err(format!("{place}: libpam loses or does not understand this line; fix it"));
     }
     if stack.is_refused {
         return Err(format!(
-            "{file}: libpam cannot read it to its end, nor what it includes; mend the last line"
+            "{file}: libpam cannot read it, or a file that it includes, to the end; fix the last line"
         ));
     }
     let modules = || stack.entries.iter().filter_map(|entry| Some((entry, entry.module()?)));
@@ -71,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// What is said of a service with this text, beside a file `part` with that one.
+    /// Judges a service with this text, beside a file `part`.
     fn judged(service: &str, part: &str, conf: Option<&str>) -> Result<(), String> {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("etc/pam.d");
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn another_conf_is_found_wherever_it_stands() {
+    fn another_conf_is_found_in_any_form() {
         let line = |rest: &str| format!("auth required pam_backupcodes.so {rest}\n");
         let [none, same, other] = ["nullok", "conf=/a nullok", "nullok conf=/b"].map(line);
         for service in [
@@ -100,7 +101,7 @@ mod tests {
                     error.starts_with("/etc/pam.d/part:1: pam_backupcodes has another conf= ("),
                     "{error}"
                 );
-                // Also beside lines that have the right one.
+                // Another line has the right one.
                 let both = format!("{}{service}", conf.map_or(none.clone(), |_| same.clone()));
                 assert!(judged(&both, part, conf).is_err(), "{both}");
             }
@@ -110,7 +111,7 @@ mod tests {
             "auth [success=1 default=ignore] pam_backupcodes.so [conf=/b]\n",
             "-auth\trequired\tpam_backupcodes.so\tconf=/b\n",
             "AUTH REQUIRED /usr/lib/security/pam_backupcodes.so conf=/b # conf=/a\n",
-            // The last one counts.
+            // The last argument counts.
             "auth required pam_backupcodes.so conf=/a conf=/b\n",
             "auth required pam_unix.so\nauth sufficient pam_backupcodes.so [prompt=conf=/a] conf=/b\n",
         ] {
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_that_libpam_does_not_read_as_it_stands_is_refused() {
+    fn a_stack_that_libpam_does_not_read_as_written_is_refused() {
         let good = "auth required pam_unix.so\n";
         for (service, found) in [
             ("auth include no-such\n", "\"no-such\" cannot be included"),
@@ -139,9 +140,9 @@ mod tests {
             ("auth substack\n", "\"\" cannot be included"),
             ("auth include backupcodes\n", "\"backupcodes\" cannot be included"),
             ("@include part\n@include /no/such\n", "\"/no/such\" cannot be included"),
-            ("oath required pam_unix.so\n", "/etc/pam.d/backupcodes:2: libpam loses this line"),
-            ("auth required\n", "/etc/pam.d/backupcodes:2: libpam loses this line"),
-            ("auth\n", "/etc/pam.d/backupcodes:2: libpam loses this line"),
+            ("oath required pam_unix.so\n", "/etc/pam.d/backupcodes:2: libpam loses or"),
+            ("auth required\n", "/etc/pam.d/backupcodes:2: libpam loses or"),
+            ("auth\n", "/etc/pam.d/backupcodes:2: libpam loses or"),
             (
                 "auth required pam_deny.so \\\nauth required pam_unix.so\n",
                 "/etc/pam.d/backupcodes:2: libpam loses",
