@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use backupcodes_tests::bench::fresh::{Work, measure};
 use backupcodes_tests::bench::stack::{Configured, Folder};
 use backupcodes_tests::bench::{machine, median, ratio, release, section, take_turns, turns};
-use backupcodes_tests::hosts::Machine;
+use backupcodes_tests::machine::Machine;
 use backupcodes_tests::refusals::{Ground, Kind, Refusal};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Attempt, me};

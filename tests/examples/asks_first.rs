@@ -1,4 +1,4 @@
-//! A PAM module that asks and leaves the answer to the next one, as one for passwords does. It keeps no copy.
+//! A PAM module that asks, and leaves the response to the next module, as password modules do. It keeps no copy.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null;

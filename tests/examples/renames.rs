@@ -1,4 +1,4 @@
-//! A PAM module that says yes, and that the user is somebody else: the one whom its argument names.
+//! A PAM module that says yes, and that the user is somebody else, whom its argument names.
 
 use std::ffi::{c_char, c_int, c_void};
 

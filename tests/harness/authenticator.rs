@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::hosts::{Account, append, run};
+use crate::machine::{Account, append, run};
 use crate::set_mode;
 
 /// A module that checks verification codes.

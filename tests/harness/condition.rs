@@ -1,4 +1,4 @@
-//! What the process of an application may be like when it calls a module, and [`Squeezed`] memory.
+//! The states in which an application may call a module, and [`Squeezed`] memory.
 
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! File systems that a world's store is put on, to be filled and broken.
+//! File systems for a world's store, which tests fill and break.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::hosts::run;
+use crate::machine::run;
 use crate::{World, set_mode};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

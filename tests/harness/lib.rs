@@ -1,5 +1,5 @@
-//! The ground of the acceptance tests: a [`World`] is a store, a configuration and a PAM stack of its own, in which
-//! [`Attempt`]s are made through the real libpam and the module as it is shipped.
+//! What the suites share. A [`World`] is a store, a configuration and a PAM stack of its own; [`Attempt`]s in it go through the real
+//! libpam and the module as it is shipped.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, Memory};
-use crate::hosts::Machine;
+use crate::machine::Machine;
 use crate::patience::PATIENCE;
 use crate::process_state::ProcessState;
 use crate::usage::Usage;
@@ -26,9 +26,9 @@ pub mod condition;
 pub mod control_groups;
 pub mod disk;
 pub mod doctor;
-pub mod hosts;
 pub mod libpam;
 pub mod logged_disk;
+pub mod machine;
 pub mod mail;
 pub mod mounted;
 pub mod patience;

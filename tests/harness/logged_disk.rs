@@ -1,8 +1,6 @@
-//! A disk that remembers what was written to it and when it was flushed, so that it can be had as a power cut at any
-//! moment leaves it.
+//! A disk that logs each write and each flush, so that a test can build what a power cut at any moment leaves.
 //!
-//! What was written before the last flush is there. Of what was written after it any part may be: writes may be lost, in
-//! whatever order they came.
+//! Writes before the last flush are there. Of later writes any part may be there, in any order.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::built;
 use crate::disk::FileSystem;
-use crate::hosts::run;
+use crate::machine::run;
 use crate::mounted::unmount;
 use crate::patience::wait_until;
 

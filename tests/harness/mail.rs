@@ -1,5 +1,4 @@
-//! A real mail server that delivers into the mailboxes of this machine, and Python's library as a reader of mail that is
-//! not ours.
+//! A real mail server that delivers into the mailboxes of this machine, and Python's library as an independent reader of mail.
 
 use std::fs;
 use std::net::TcpStream;
@@ -9,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use crate::hosts::{Account, Machine, append, run};
+use crate::machine::{Account, Machine, append, run};
 use crate::patience::{PATIENCE, wait_until};
 use crate::postbox::Message;
 use crate::{Attempt, CHEAP, pam, set_mode, text};

@@ -1,11 +1,11 @@
-//! A file system of any state, with a world's store on it: what cannot be mounted is an answer.
+//! A file system in any state, with a world's store on it; one that cannot be mounted is a result, not a failure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::disk::FileSystem;
-use crate::hosts::run;
+use crate::machine::run;
 use crate::{World, feed, set_mode, text};
 
 /// A file system whose folder `store` is the world's store, for as long as this lives.

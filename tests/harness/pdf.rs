@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-use crate::hosts::run;
+use crate::machine::run;
 
 /// A size of paper, as CSS names it.
 #[derive(Clone, Copy, Debug)]

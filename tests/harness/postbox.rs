@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::hosts::run;
+use crate::machine::run;
 use crate::patience::PATIENCE;
 use crate::{Sheet, World, set_mode, text};
 

@@ -1,5 +1,5 @@
-//! Power cuts: what one at this or that moment may have left of a [`crate::logged_disk`] is made of its log, mounted, and
-//! looked at through the command line and by logins.
+//! Power cuts: builds from the log of a [`crate::logged_disk`] what a cut at some moment may have left, mounts it, and looks at it by
+//! commands and logins.
 
 mod promise;
 

@@ -1,4 +1,4 @@
-//! Deliveries that run.
+//! Running deliveries.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The ways to be refused that must not be told apart, each of them made ready at will.
+//! The kinds of refusals that nobody may tell apart, each of which a test can bring about.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A user who renews the own codes by the broker, on a machine of the sandbox.
+//! A user who renews their own codes through the broker, on a machine of the sandbox.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output};
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::hosts::{Account, Machine};
+use crate::machine::{Account, Machine};
 use crate::patience::wait_until;
 use crate::terminal::Terminal;
 use crate::{broker, built, feed, readme};

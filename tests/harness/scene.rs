@@ -1,4 +1,4 @@
-//! A store of root's and the broker that serves it.
+//! A store of root's, and the broker that serves it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};

@@ -1,4 +1,4 @@
-//! What a program asks of the kernel, as strace sees it.
+//! The system calls of a program, as strace sees them.
 
 use std::path::Path;
 use std::process::{Command, Output};

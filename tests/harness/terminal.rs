@@ -1,4 +1,4 @@
-//! A terminal with a program at it, and somebody who reads and types.
+//! A terminal with a program, and a person who reads and types.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! A process that is led from one system call to the next. A tracer that is root leaves a setuid program its powers.
+//! A process that goes from one system call to the next when it is told to. A tracer that is root leaves a setuid program its powers.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;

@@ -9,7 +9,7 @@ mod status;
 use backupcodes_tests::bench::fresh::{Sample, Work, measure};
 use backupcodes_tests::bench::stack::Folder;
 use backupcodes_tests::bench::{machine, median, option, release};
-use backupcodes_tests::hosts::Machine;
+use backupcodes_tests::machine::Machine;
 
 fn main() {
     backupcodes_tests::bench::main(report);

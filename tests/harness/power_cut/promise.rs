@@ -1,4 +1,4 @@
-//! What a power cut must leave, and a look whether it has.
+//! What a power cut must leave, and a look whether it does.
 
 use std::fs;
 

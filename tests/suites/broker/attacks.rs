@@ -1,4 +1,4 @@
-//! What ordinary users do to the broker that runs, so as to act for others or to keep them waiting.
+//! Attacks of ordinary users on the running broker, to act for others or to make them wait.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Applications that are not root, or see /var read-only, have codes checked by the broker.
+//! The broker checks codes for applications that are not root, or that see /var read-only.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use backupcodes_tests::hosts::{Machine, run};
+use backupcodes_tests::machine::{Machine, run};
 use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{CHEAP, World, feed, me, pam, set_mode, sheets, text};

@@ -1,10 +1,10 @@
-//! An account is deleted by the distribution's own programs, and its codes go with it.
+//! The distribution's own programs delete an account, and its codes go with it.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use backupcodes_tests::hosts::{Account, Machine, append, run};
+use backupcodes_tests::machine::{Account, Machine, append, run};
 use backupcodes_tests::{feed, set_mode, text};
 
 /// Where userdel looks.

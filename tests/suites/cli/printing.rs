@@ -1,10 +1,10 @@
-//! `generate --print`, at a real CUPS.
+//! `generate --print` with a real CUPS.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use backupcodes_tests::hosts::run;
+use backupcodes_tests::machine::run;
 use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::{World, me, pam, text};
 

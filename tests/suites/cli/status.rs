@@ -1,4 +1,4 @@
-//! `status` of all sets, and what all commands have in common: help, completions, and what is said when nobody reads on.
+//! `status` of all sets, and what all commands share: help, completions, and a reader that goes away.
 
 use std::fs;
 use std::process::{Command, Stdio};

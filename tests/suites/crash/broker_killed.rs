@@ -1,7 +1,7 @@
-//! The process of a connection is killed at one of its system calls, before or behind it, while it checks a code for the module in a
-//! application of an ordinary user's: the code gets in at most once, nobody gets in by one that is not spent, all others go on working.
+//! A connection's process is killed at one of its system calls, before or after it, while it checks a code for an ordinary user's
+//! application: the code is accepted at most once, nobody is accepted by an unspent code, and all others go on working.
 //!
-//! The short form kills behind each call in which something changes that others see; the long one at every call.
+//! The short form kills after each call that changes something others see; the long form kills at every call.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -112,7 +112,7 @@ fn a_check_that_is_killed_where_something_changes_accepts_its_code_at_most_once(
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
+#[ignore = "over a minute: tests/long kills"]
 fn a_check_that_is_killed_at_any_call_accepts_its_code_at_most_once() {
     sweep(Stop::does_something);
 }

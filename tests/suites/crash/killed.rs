@@ -1,4 +1,4 @@
-//! Whatever is killed at whatever moment, each use of a code is told at least once.
+//! Whatever is killed, and whenever, each use of a code is told at least once.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backupcodes_tests::chance::Chance;
-use backupcodes_tests::hosts::Account;
+use backupcodes_tests::machine::Account;
 use backupcodes_tests::postbox::{Handed, Postbox};
 use backupcodes_tests::strace::tampering;
 use backupcodes_tests::{Attempt, Outcome, Sheet, World, built, feed, pam, sheet};

@@ -1,7 +1,7 @@
-//! Whatever works with sets is killed at one of its system calls, before or behind it: no code works twice, every other one
-//! goes on working, no set is lost, each use is told, and the next run cleans up.
+//! Every program that works with sets is killed at one of its system calls, before or after it: no code works twice, all other codes
+//! go on working, no set is lost, each use is told, and the next run cleans up.
 //!
-//! The short form kills behind each call in which something changes that others see; the long one at every call.
+//! The short form kills after each call that changes something others see; the long form kills at every call.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use backupcodes_tests::hosts::{append, run};
+use backupcodes_tests::machine::{append, run};
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::traced::{Stop, Victim, killed_at, report};
 use backupcodes_tests::{Attempt, Sheet, World, built, me, pam, sandbox_of_root, text};
@@ -479,7 +479,7 @@ macro_rules! short_and_long {
         }
 
         #[test]
-        #[ignore = "over a minute: tests/long"]
+        #[ignore = "over a minute: tests/long kills"]
         fn $long() {
             $sweep(LONG);
         }

@@ -1,7 +1,7 @@
-//! Whatever a power cut leaves of the disk, a code that let in is spent, and a set is whole: the old one or the new one.
+//! After a power cut, an accepted code is spent, and a set is whole: the old one or the new one.
 //!
-//! A file system lies on a disk that logs what is written to it. After some logins and new sets, what a power cut at this
-//! or that moment may have left is made of the log, mounted, and looked at through the command line and by logins.
+//! A file system lies on a disk that logs each write. After some logins and new sets, the test builds from that log what a power
+//! cut at some moment may have left, mounts it, and looks at it by commands and logins.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -43,19 +43,19 @@ fn what_was_accepted_is_spent_and_sets_are_whole_after_a_power_cut_on_btrfs() {
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
+#[ignore = "over a minute: tests/long power-cuts"]
 fn what_was_accepted_is_spent_and_sets_are_whole_after_200_power_cuts_on_ext4() {
     survives(FileSystem::Ext4, &LONG);
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
+#[ignore = "over a minute: tests/long power-cuts"]
 fn what_was_accepted_is_spent_and_sets_are_whole_after_200_power_cuts_on_xfs() {
     survives(FileSystem::Xfs, &LONG);
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
+#[ignore = "over a minute: tests/long power-cuts"]
 fn what_was_accepted_is_spent_and_sets_are_whole_after_200_power_cuts_on_btrfs() {
     survives(FileSystem::Btrfs, &LONG);
 }

@@ -1,7 +1,6 @@
-//! Whatever a power cut in a delivery leaves of the disk, each notice is told to each recipient: it was before the cut, or
-//! the next delivery does it.
+//! After a power cut in a delivery, each notice reaches each recipient: before the cut, or by the next delivery.
 //!
-//! A sendmail on another disk notes how much the log of this one held when it had taken a message.
+//! A sendmail on another disk notes how long the log of this disk was when it took a message.
 
 use std::collections::HashSet;
 use std::fs;
@@ -31,19 +30,19 @@ fn each_use_is_told_after_power_cuts_in_its_delivery_on_btrfs() {
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
+#[ignore = "over a minute: tests/long power-cuts"]
 fn each_use_is_told_after_200_power_cuts_in_its_delivery_on_ext4() {
     is_told(FileSystem::Ext4, LONG);
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
+#[ignore = "over a minute: tests/long power-cuts"]
 fn each_use_is_told_after_200_power_cuts_in_its_delivery_on_xfs() {
     is_told(FileSystem::Xfs, LONG);
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
+#[ignore = "over a minute: tests/long power-cuts"]
 fn each_use_is_told_after_200_power_cuts_in_its_delivery_on_btrfs() {
     is_told(FileSystem::Btrfs, LONG);
 }

@@ -1,5 +1,5 @@
-//! A disk that does not take the mark, or does not give the set, denies: with one line in the log, without a word on
-//! whether the code was right, and never with a second yes later.
+//! A disk that takes no spent record, or does not give the set, denies: with one line in the log, without a word on whether the
+//! code was right, and never with a second yes later.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;

@@ -1,5 +1,4 @@
-//! System calls that fail, as strace makes them: each denies, says why, and is answered like a wrong code where the
-//! code was right.
+//! System calls that fail, as strace makes them: each denies and says why, and a right code is answered like a wrong one.
 
 use std::process::Output;
 

@@ -1,4 +1,4 @@
-//! With no room for a byte or a file a code works once. What needs room does not happen, and says why.
+//! With no room for a byte or a file, a code works once. What needs room does not happen, and says why.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! packaging/tmpfiles makes a directory in which a code works on a full disk, on btrfs after a snapshot as well.
+//! packaging/tmpfiles makes a directory in which a code works on a full disk, even on btrfs after a snapshot.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,12 +1,12 @@
-//! What cannot be trusted or read is refused with the reason, even with `nullok`.
+//! A set that cannot be trusted or read is refused with the reason, even with `nullok`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use backupcodes_tests::hosts::run;
 use backupcodes_tests::level::ERROR;
+use backupcodes_tests::machine::run;
 use backupcodes_tests::{World, feed, me, pam, refuses, set_mode, text};
 
 #[test]

@@ -1,4 +1,4 @@
-//! `doctor` on a real host: each finding is there when the fault is, and gone when it is mended as it says.
+//! `doctor` on a real host: each fault has its finding, and its remedy ends the finding.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backupcodes_tests::disk::{Disk, FileSystem, must};
 use backupcodes_tests::doctor::{doctor, doctor_of_stacks, doctor_where};
-use backupcodes_tests::hosts::{alone, run};
+use backupcodes_tests::machine::{alone, run};
 use backupcodes_tests::{World, me, pam, readme, set_mode, sheet, text};
 
 #[test]

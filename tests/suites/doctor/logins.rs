@@ -1,7 +1,7 @@
-//! What `doctor` calls a way in or a lockout is one: real logins by the stacks that it complains of.
+//! Real logins by the stacks that `doctor` complains of: each is the way in or the lockout that it says.
 
 use backupcodes_tests::doctor::doctor_of_stacks;
-use backupcodes_tests::hosts::Machine;
+use backupcodes_tests::machine::Machine;
 use backupcodes_tests::{Attempt, World, pam};
 
 const UNIX: &str = "auth requisite pam_unix.so nodelay\n";

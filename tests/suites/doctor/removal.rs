@@ -1,4 +1,4 @@
-//! What packages ask before they take the module away, `packaging/pam/stacks check`, and what Arch's does at an upgrade.
+//! What packages ask before they remove the module, `packaging/pam/stacks check`, and what Arch's package does at an upgrade.
 
 use std::fs;
 use std::path::Path;

@@ -1,11 +1,11 @@
-//! `doctor` on PAM stacks and sshd's settings of a real host: those that let in or lock out, and those that are in order.
+//! `doctor` on PAM stacks and sshd's settings of a real host: dangerous ones have findings, and good ones have none.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use backupcodes_tests::doctor::doctor_of_stacks;
-use backupcodes_tests::hosts::{Account, Sshd};
+use backupcodes_tests::machine::{Account, Sshd};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{World, readme, text};
 

@@ -1,12 +1,12 @@
-//! An ordinary user runs the real su, and stops, kills and limits it as they may. Neither does it keep its target out of
-//! other logins, nor does it tell a right code from a wrong one without spending it.
+//! An ordinary user runs the real su, and stops, kills and limits it: the target can still log in elsewhere, and the user cannot
+//! tell a right code from a wrong one without spending it.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::machine::{Account, Machine};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::traced::Traced;
 use backupcodes_tests::{Attempt, CHEAP, Sheet, World, feed, pam, sheet, text};

@@ -1,9 +1,8 @@
-//! What a refused answer is told is the same whatever it was refused for, and so is what it takes; `cargo bench` of
-//! `refusals` measures the time.
+//! All refusals show the same, whatever the reason, and cost the same; `cargo bench` of `refusals` measures the time.
 
 use std::process::Command;
 
-use backupcodes_tests::hosts::{Machine, Sshd};
+use backupcodes_tests::machine::{Machine, Sshd};
 use backupcodes_tests::refusals::{Ground, Kind, Refusal};
 use backupcodes_tests::strace::calls;
 use backupcodes_tests::terminal::Terminal;

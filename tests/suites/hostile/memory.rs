@@ -1,4 +1,4 @@
-//! What stands in the memory of the application after an attempt, its stack and what it has freed included.
+//! The memory of the application after an attempt, with its stack and what it has freed, holds nothing of the code.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -169,7 +169,7 @@ fn the_search_above_finds_a_response_that_the_application_keeps() {
 }
 
 #[test]
-#[ignore = "needs a module that wipes nothing: tests/long"]
+#[ignore = "needs a module that wipes nothing: tests/long unwiped"]
 fn the_search_above_finds_answer_and_secret_where_the_module_wipes_nothing() {
     let unwiped = std::env::var("BACKUPCODES_UNWIPED").expect("set by tests/long");
     let mut all = Vec::new();

@@ -1,5 +1,5 @@
-//! Applications in a process state that a module would not wish for. [`backupcodes_tests::race_in`] checks after every attempt of every
-//! test that the module has restored it.
+//! Applications in unusual process states. [`backupcodes_tests::race_in`] checks after every attempt of every test that the module
+//! has restored the state.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

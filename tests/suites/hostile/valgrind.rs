@@ -1,4 +1,4 @@
-//! Memory as valgrind sees it, for each row of the table of return codes: no error, and no leak by a call.
+//! Valgrind finds no error and no leak in any row of the table of return codes.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -125,7 +125,7 @@ fn twice_as_many_attempts_in_one_process_leave_no_more_memory_in_use() {
 }
 
 #[test]
-#[ignore = "over a minute: tests/long"]
+#[ignore = "over a minute: tests/long valgrind"]
 fn twice_as_many_attempts_of_any_row_leave_no_more_memory_in_use() {
     leaves_as_much(table);
 }

@@ -1,5 +1,4 @@
-//! No output of ours commands a terminal or forges a line, whatever names and texts are in it: all that the commands write,
-//! with hostile names in every place that a name can come from.
+//! No output commands a terminal or forges a line, whatever names and texts are in it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use backupcodes_tests::disk::must;
-use backupcodes_tests::hosts::{alone, append};
+use backupcodes_tests::machine::{alone, append};
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::renewal::{DONE, Renewal, SERVICE};
 use backupcodes_tests::terminal::Terminal;

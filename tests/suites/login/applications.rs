@@ -1,12 +1,12 @@
-//! Real programs where they behave in ways of their own: sudo's tickets, login shells, sshd's special cases, clients that
-//! go away, and many logins at once.
+//! Real programs that behave in ways of their own: sudo's tickets, login shells, sshd's special cases, clients that go away, and
+//! many logins at once.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use backupcodes_tests::hosts::{Account, Machine, Sshd};
+use backupcodes_tests::machine::{Account, Machine, Sshd};
 use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Sheet, readme, sheets};

@@ -1,9 +1,9 @@
-//! The lines of docs/guide/fedora.md in stacks as Fedora has them, and those that the package leaves behind, through the real libpam.
+//! The lines of docs/guide/fedora.md in stacks as Fedora has them, and the lines that a removed package leaves, with the real libpam.
 
 use std::fs;
 use std::path::Path;
 
-use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::machine::{Account, Machine};
 use backupcodes_tests::readme::{FEDORA, block_in, names_in};
 use backupcodes_tests::{Attempt, Sheet, pam};
 

@@ -1,10 +1,10 @@
-//! PAM_AUTHTOK, by which modules hand on what was typed: what we leave there, and what we take from there.
+//! PAM_AUTHTOK, by which modules forward what the user typed: what the module leaves there, and what it takes from there.
 
 use std::fs;
 use std::path::PathBuf;
 
 use backupcodes_tests::authenticator::Verifier;
-use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::machine::{Account, Machine};
 use backupcodes_tests::readme::block;
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Answer, Attempt, Outcome, World, mistyped, pam};

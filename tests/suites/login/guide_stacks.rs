@@ -1,8 +1,8 @@
-//! Real programs with the guide's stacks, byte for byte: sshd, login, su and sudo.
+//! The guide's stacks, byte for byte, with the real sshd, login, su and sudo.
 
 use std::process::Command;
 
-use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::machine::{Account, Machine};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Sheet, text};
 

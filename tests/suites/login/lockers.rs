@@ -1,12 +1,12 @@
-//! Screen lockers, and other programs of users, take codes by way of the broker: a real swaylock in a real sway, and an
-//! application that cannot gain privileges.
+//! Screen lockers and other programs of users check codes through the broker: a real swaylock in a real sway, and an application
+//! that cannot gain privileges.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use backupcodes_tests::hosts::{Account, Machine, run};
+use backupcodes_tests::machine::{Account, Machine, run};
 use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::renewal;
 use backupcodes_tests::terminal::Terminal;

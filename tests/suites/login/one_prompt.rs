@@ -1,12 +1,11 @@
-//! One prompt for two kinds of code: the guide's stacks, byte for byte, with the real modules that check verification
-//! codes, over a real sshd.
+//! One prompt for two kinds of code: the guide's stacks, byte for byte, with the real verification modules, over a real sshd.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use backupcodes_tests::authenticator::{Authenticator, Verifier};
-use backupcodes_tests::hosts::{Account, Machine, Sshd};
+use backupcodes_tests::machine::{Account, Machine, Sshd};
 use backupcodes_tests::readme::block;
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Sheet, mistyped, set_mode, text};

@@ -1,11 +1,11 @@
-//! The reminder at login: which code went and how many are left, over a real sshd and in a small application.
+//! The reminder at login says which code was used and how many remain, over a real sshd and in a small application.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use backupcodes_tests::hosts::{Account, Machine, Sshd};
 use backupcodes_tests::level::ERROR;
+use backupcodes_tests::machine::{Account, Machine, Sshd};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Answer, Outcome, Sheet, World, built, me, pam, readme, set_mode, sheet};
 

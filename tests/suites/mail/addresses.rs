@@ -1,4 +1,4 @@
-//! `email`: where a user's notices go, and that their codes are as they were.
+//! `email` sets where a user's notices go, and changes no code.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Deliveries at the same time, that stand still, and on a full disk: each notice goes out once, and none is lost.
+//! Deliveries at the same time, stopped deliveries, and deliveries on a full disk: each notice goes out once, and none is lost.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use backupcodes_tests::disk::{Disk, FileSystem, Lack};
-use backupcodes_tests::hosts::{Account, Machine};
+use backupcodes_tests::machine::{Account, Machine};
 use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::strace::tampering;

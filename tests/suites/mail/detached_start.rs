@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use backupcodes_tests::condition::Condition;
 use backupcodes_tests::control_groups::ControlGroups;
-use backupcodes_tests::hosts::{Account, Machine};
 use backupcodes_tests::level::WARNING;
+use backupcodes_tests::machine::{Account, Machine};
 use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::terminal::Terminal;

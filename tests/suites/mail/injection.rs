@@ -1,11 +1,10 @@
-//! Names from outside, in whatever place they come, make no other message than plain ones: as Python's library reads it,
-//! which is strict.
+//! Hostile names change no message: Python's strict library reads each as it reads one with plain names.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use backupcodes_tests::hosts::{Machine, append};
+use backupcodes_tests::machine::{Machine, append};
 use backupcodes_tests::postbox::{HEADERS, Message, Postbox};
 use backupcodes_tests::{Attempt, Sheet, World, me, pam, sandbox_of_root, sheet, text};
 use nix::sched::{CloneFlags, unshare};

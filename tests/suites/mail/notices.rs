@@ -1,4 +1,4 @@
-//! Who is told what: of every event its notices, and that a delivery with nothing to tell leaves no trace.
+//! Each event is told to the right people, and a delivery with nothing to tell leaves no trace.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What sendmail does with a notice, and what becomes of that: its exit status, what it says, and how long it takes.
+//! What a delivery makes of sendmail's exit status, output and time.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
-//! Notices with real mail servers, read in the mailbox. tests/system/mail-servers runs these with one server after the other, each in a
-//! root of its own; anywhere else they are shown as ignored.
+//! Notices through real mail servers, read in the mailbox. `tests/run mail-servers` runs these with each server in a root of its
+//! own; elsewhere they are ignored.
 
 use std::fs;
 
-use backupcodes_tests::hosts::Account;
+use backupcodes_tests::machine::Account;
 use backupcodes_tests::mail::{DOMAIN, HOST, PostOffice, Server, WIDE_DOMAIN};
 use backupcodes_tests::postbox::{HEADERS, Message};
 use backupcodes_tests::terminal::Terminal;
@@ -45,7 +45,7 @@ fn tells_a_code(message: &Message, sheets: &[&Sheet]) -> bool {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn whatever_happens_to_a_set_is_told_in_the_mailbox() {
     let Some(office) = PostOffice::new() else { return };
     let (user, other) = (office.machine.account(), office.machine.account());
@@ -108,7 +108,7 @@ fn whatever_happens_to_a_set_is_told_in_the_mailbox() {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn every_address_gets_one_message_of_its_own() {
     let Some(office) = PostOffice::new() else { return };
     let [user, second, guard] = std::array::from_fn(|_| office.machine.account());
@@ -129,7 +129,7 @@ fn every_address_gets_one_message_of_its_own() {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn without_an_address_the_account_itself_is_told() {
     let Some(office) = PostOffice::new() else { return };
     for domain in ["", DOMAIN] {
@@ -146,7 +146,7 @@ fn without_an_address_the_account_itself_is_told() {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn names_beyond_ascii_arrive_as_they_are() {
     let Some(office) = PostOffice::new() else { return };
     let user = office.machine.account();
@@ -182,7 +182,7 @@ enum Fate {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn an_address_that_nobody_has_keeps_the_notice_from_nobody_else() {
     refused_beside_a_good_one("nobody-has-this@example.org", |server| match server {
         Server::Postfix | Server::Exim => Fate::Bounces,
@@ -192,7 +192,7 @@ fn an_address_that_nobody_has_keeps_the_notice_from_nobody_else() {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn an_address_that_is_none_keeps_the_notice_from_nobody_else() {
     refused_beside_a_good_one("nobody@@example.org", |server| match server {
         Server::Postfix => Fate::Bounces,
@@ -255,7 +255,7 @@ fn refused_beside_a_good_one(bad: &str, fate: fn(Server) -> Fate) {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn nothing_is_lost_while_the_server_is_down() {
     let Some(office) = PostOffice::new() else { return };
     let user = office.machine.account();
@@ -295,7 +295,7 @@ fn nothing_is_lost_while_the_server_is_down() {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn what_the_server_cannot_take_now_it_gets_later() {
     let Some(office) = PostOffice::new() else { return };
     let user = office.machine.account();
@@ -331,7 +331,7 @@ fn a_day_passes(user: &Account) {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn addresses_beyond_ascii_are_the_servers_matter() {
     let Some(office) = PostOffice::new() else { return };
     let user = office.machine.account();
@@ -358,7 +358,7 @@ fn addresses_beyond_ascii_are_the_servers_matter() {
 }
 
 #[test]
-#[ignore = "tests/system/mail-servers runs it"]
+#[ignore = "needs a mail server: tests/run mail-servers"]
 fn a_login_with_su_is_told_with_nothing_else_to_start_it() {
     let Some(office) = PostOffice::new() else { return };
     office.notify_settings("spawn = true");

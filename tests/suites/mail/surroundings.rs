@@ -1,4 +1,4 @@
-//! What sendmail finds around it: nothing of whoever started the delivery.
+//! sendmail finds nothing of whoever started the delivery.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

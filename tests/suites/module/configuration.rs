@@ -1,4 +1,4 @@
-//! The configuration, as the module and the tool take it from real files.
+//! The module and the commands read the configuration from real files.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use backupcodes_tests::doctor::doctor;
-use backupcodes_tests::hosts::Machine;
+use backupcodes_tests::machine::Machine;
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{World, me, pam, set_mode, text};
 use nix::sys::stat::Mode;

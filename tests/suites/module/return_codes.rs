@@ -1,4 +1,4 @@
-//! The table of return codes, a row each, through the real libpam.
+//! The table of return codes, row by row, with the real libpam.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What the module and the tool ask of the kernel, as strace sees it.
+//! The system calls of the module and the commands, as strace sees them.
 
 use std::fs;
 use std::os::unix::fs::symlink;

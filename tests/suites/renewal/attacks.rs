@@ -1,5 +1,4 @@
-//! What a client can do wrong in a renewal, by mistake or on purpose: the user has the old set or the new one, whole, and no
-//! set is made that PAM has not allowed.
+//! Mistakes and attacks of a client in a renewal: the user has the old set or the new one, whole, and PAM has allowed each new set.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use backupcodes_tests::hosts::run;
+use backupcodes_tests::machine::run;
 use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::renewal::{DONE, PASSWORD, Renewal, SERVICE, SHIPPED, SOCKET};
 use backupcodes_tests::terminal::Terminal;
@@ -383,7 +382,7 @@ fn a_broker_that_is_killed_in_a_renewal_leaves_the_old_set_or_the_new_one_whole(
 }
 
 #[test]
-#[ignore = "takes minutes: tests/long runs it"]
+#[ignore = "over a minute: tests/long kills"]
 fn a_broker_that_is_killed_at_any_call_of_a_renewal_leaves_the_old_set_or_the_new_one_whole() {
     sweep(Stop::does_something);
 }

@@ -1,4 +1,4 @@
-//! Users show, check and renew their own codes with `backupcodes`, at a terminal, by the broker.
+//! Users show, check and renew their own codes with `backupcodes`, at a terminal, through the broker.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use backupcodes_tests::authenticator::Verifier;
-use backupcodes_tests::hosts::run;
+use backupcodes_tests::machine::run;
 use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::renewal::{CODE, DONE, PASSWORD, Renewal, SERVICE, SHIPPED, codes};
 use backupcodes_tests::terminal::Terminal;

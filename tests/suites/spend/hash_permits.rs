@@ -1,4 +1,4 @@
-//! How many hashes are computed at one time on a host.
+//! How many hashes a host computes at one time.
 
 use std::fs;
 use std::path::{Path, PathBuf};

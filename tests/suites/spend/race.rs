@@ -1,4 +1,4 @@
-//! A code succeeds at most once, however many try at once.
+//! A code succeeds at most once, however many logins try it at the same time.
 
 use std::collections::HashSet;
 use std::fs::File;

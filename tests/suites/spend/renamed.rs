@@ -1,11 +1,11 @@
-//! Accounts that bear another name by now, and those that share a uid.
+//! Accounts with a new name, and accounts that share a uid.
 
 use std::fs;
 use std::process::Command;
 
 use backupcodes_tests::doctor::doctor;
-use backupcodes_tests::hosts::{Account, Machine, run};
 use backupcodes_tests::level::ERROR;
+use backupcodes_tests::machine::{Account, Machine, run};
 use backupcodes_tests::{Answer, Attempt, Sheet, World, pam, set_mode, sheet, text};
 
 /// An account with a set, and a stack in which `nullok` passes over who has none.

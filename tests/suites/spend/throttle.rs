@@ -1,4 +1,4 @@
-//! What wrong codes cost, and whom they must not reach.
+//! What wrong codes cost, and whom they must not affect.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

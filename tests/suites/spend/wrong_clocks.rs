@@ -1,5 +1,5 @@
-//! A clock that stands at 1970 or 2106 lets no code in twice and makes nobody wait for it. One that stood there when a code was
-//! used, or when sendmail refused its notice, neither keeps the notice back until then nor throws it away before its time.
+//! With a clock at 1970 or 2106 no code works twice, and nobody waits until then. A use or a refused notice of such a time is neither
+//! held back until then nor dropped before its time.
 
 use std::fs::{self, File};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Accounts, PAM stacks and servers, inside the sandbox, which takes them away again.
+//! Accounts, PAM stacks and servers in the sandbox, which removes them at its end.
 
 use std::fs;
 use std::io::Write;
