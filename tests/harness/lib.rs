@@ -285,7 +285,7 @@ impl World {
         self.store().join(format!("{}.toml", me()))
     }
 
-    /// All files of the store but the set of the user who runs the tests and the links to names of uids: letters in the outbox, and leftovers.
+    /// All files of the store but the set of the user who runs the tests and the links to names of uids: queued notices, and leftovers.
     pub fn other_files(&self) -> Vec<String> {
         let list =
             |folder: PathBuf| fs::read_dir(folder).map_or_else(|_| Vec::new(), |files| files.collect());

@@ -19,7 +19,7 @@ pub struct Machine {
     folder: tempfile::TempDir,
 }
 
-/// An account with a password; where that is empty, none lets in.
+/// An account with a password; if that is empty, no password is accepted.
 pub struct Account {
     pub name: String,
     pub password: String,

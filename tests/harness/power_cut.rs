@@ -27,7 +27,7 @@ pub enum Act {
     Generate(usize),
     /// The same after a `revoke` that was killed before it flushed: until the new set is there, the old one may be gone.
     GenerateAfterRevoke(usize),
-    /// A code of the set lets in, by its place on the sheet.
+    /// A code of the set is accepted, by its place on the sheet.
     Spend(usize),
     /// The same, of the set of this number, while the command that has put it in place has not flushed its name.
     SpendInside {
@@ -103,9 +103,9 @@ pub struct Lab<'a> {
     /// What breaks the promise.
     pub failures: Vec<String>,
     states: usize,
-    /// The acts in whose middle a state was, and whether they were done in it; marks torn on purpose are left out.
+    /// The acts in whose middle a state was, and whether they were done in it; records torn on purpose are left out.
     halves: Vec<(Act, bool)>,
-    /// States with a torn mark.
+    /// States with a torn record.
     pub damaged: usize,
 }
 
@@ -163,7 +163,7 @@ impl<'a> Lab<'a> {
             format!("{:?} {writes}+{flushes}", event.act)
         });
         println!(
-            "{} states; in the middle (not done, done): of a spend {:?}, of a generate {:?}, of all {:?}; {} marks \
+            "{} states; in the middle (not done, done): of a spend {:?}, of a generate {:?}, of all {:?}; {} records \
              damaged; {told:?} + {:?}; writes + flushes: {}",
             self.states,
             self.halves(Act::is_spend),

@@ -158,7 +158,7 @@ fn bits(set: &libc::sigset_t) -> u64 {
     (1..=64).filter(|&signal| has(signal)).map(|signal| 1 << (signal - 1)).sum()
 }
 
-/// libc connects anew where a signal comes between it and a log that is busy: that is not ours.
+/// libc connects again where a signal comes between it and a log that is busy: that is not ours.
 fn is_connected_to_log(number: i32) -> bool {
     nix::sys::socket::getpeername::<nix::sys::socket::UnixAddr>(number)
         .is_ok_and(|peer| peer.path() == Some(std::path::Path::new("/dev/log")))

@@ -35,7 +35,7 @@ impl Renewal {
         Some(Self { machine, broker, user })
     }
 
-    /// Another broker, with these arguments, in the place of the one that is killed.
+    /// Kills the broker, and starts another with these arguments.
     pub fn restart(&mut self, arguments: &[&str]) {
         self.broker.kill().unwrap();
         self.broker.wait().unwrap();
@@ -71,7 +71,7 @@ impl Renewal {
         (terminal.end(), terminal.screen.clone())
     }
 
-    /// Has the guide's block in the place of the `auth` lines.
+    /// Replaces the `auth` lines of the service by the guide's block.
     pub fn ask_as(&self, block: &str) {
         let rest = SHIPPED.lines().filter(|line| !line.starts_with("auth")).map(|line| format!("{line}\n"));
         fs::write(SERVICE, readme::block(block) + &rest.collect::<String>()).unwrap();
@@ -104,12 +104,12 @@ impl Renewal {
     /// The subjects of this user's notices in the outbox.
     pub fn subjects(&self) -> Vec<String> {
         let outbox = Path::new("/var/lib/backupcodes/outbox");
-        let letters = fs::read_dir(outbox).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let notices = fs::read_dir(outbox).into_iter().flatten().map(|entry| entry.unwrap().path());
         let own = |path: &PathBuf| path.to_str().unwrap().contains(&format!("{}@", self.user.name));
-        let letters = letters.filter(own).map(|path| fs::read_to_string(path).unwrap());
-        letters
-            .flat_map(|letter| {
-                letter
+        let notices = notices.filter(own).map(|path| fs::read_to_string(path).unwrap());
+        notices
+            .flat_map(|notice| {
+                notice
                     .lines()
                     .filter(|line| line.starts_with("Subject: "))
                     .map(String::from)

@@ -38,7 +38,7 @@ impl Scene {
         std::mem::replace(&mut self.broker, broker)
     }
 
-    /// One with this configuration in the place of the one that is there.
+    /// Replaces the broker by one with this configuration.
     pub fn restart_with(&mut self, conf: &Path) {
         self.broker.kill().unwrap();
         self.broker.wait().unwrap();

@@ -1,5 +1,5 @@
 //! What thousands of users cost. `cargo bench -p backupcodes-tests --bench scale`; docs/performance.md says how to read
-//! it. `--users=200` makes sets for fewer, for a look while something is changed; `--plot` draws docs/scale.svg anew.
+//! it. `--users=200` makes sets for fewer, for a look while something is changed; `--plot` draws docs/scale.svg again.
 
 mod generate;
 mod plot;

@@ -38,7 +38,7 @@ fn main() {
                 let barrier = (count > 1).then(|| Barrier { ready, gate });
                 let outcome = serde_json::to_vec(&make(attempt, barrier)).expect("an outcome as JSON");
                 writer.write_all(&outcome).expect("a pipe to write to");
-                // SAFETY: ends the process at once, as it shall.
+                // SAFETY: ends the process at once, as it should.
                 unsafe { libc::_exit(0) };
             }
         }

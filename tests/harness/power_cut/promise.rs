@@ -10,7 +10,7 @@ use crate::{Sheet, World, me, pam, text};
 pub(super) struct Promise {
     /// The set, by its number.
     set: Option<usize>,
-    /// Its codes that have let in.
+    /// Its accepted codes.
     spent: Vec<usize>,
     /// What may have been done or not.
     pub(super) acting: Option<Act>,
@@ -64,7 +64,7 @@ impl Promise {
 
 /// What was seen of a state.
 pub(super) struct Seen {
-    /// A mark is torn.
+    /// A record is torn.
     pub(super) damaged: bool,
     /// The act in whose middle it is was done.
     pub(super) done: bool,
@@ -103,7 +103,7 @@ pub(super) fn look(world: &World, sheets: &[Sheet], promise: &Promise) -> Result
         if spent.contains(&place) {
             let now = returned(place);
             if state != "spent" || now != pam::AUTH_ERR {
-                return Err(format!("code {place} has let in; it is {state}, and now returns {now}"));
+                return Err(format!("code {place} was accepted; it is {state}, and now returns {now}"));
             }
         } else if acting == Some(place) {
             (seen.damaged, seen.done) = (state == "damaged", state != "unspent");
@@ -119,7 +119,7 @@ pub(super) fn look(world: &World, sheets: &[Sheet], promise: &Promise) -> Result
         }
     }
     let due = codes.iter().filter(|code| code["mailed"] == false).count();
-    let notices = due + letters(world)?;
+    let notices = due + queued(world)?;
     if notices < promise.notices {
         return Err(format!("{notices} notices, expected {}", promise.notices));
     }
@@ -131,25 +131,25 @@ pub(super) fn look(world: &World, sheets: &[Sheet], promise: &Promise) -> Result
     }
     for (number, sheet) in sheets.iter().enumerate().skip(promise.sets.saturating_sub(2)).take(3) {
         if Some(number) != found && world.try_answer(&sheet.codes[9]) != pam::AUTH_ERR {
-            return Err(format!("a code of set {number} lets in, and the set is not there"));
+            return Err(format!("a code of set {number} is accepted, and the set does not exist"));
         }
     }
     // What is left half done is in nobody's way.
     let new = world.generate();
     if world.try_answer(&new.codes[0]) != pam::SUCCESS {
-        return Err("a set that is made after the cut does not let in".into());
+        return Err("a code of a set that is made after the cut is refused".into());
     }
     Ok(seen)
 }
 
-/// How many letters wait, each of which must be whole.
-fn letters(world: &World) -> Result<usize, String> {
+/// How many notices are queued, each of which must be whole.
+fn queued(world: &World) -> Result<usize, String> {
     let outbox = world.store().join("outbox");
     let mut count = 0;
     for name in world.other_files().iter().filter(|name| !name.starts_with('.')) {
-        let letter = fs::read_to_string(outbox.join(name)).map_err(|error| format!("{name}: {error}"))?;
-        if !letter.contains("\nSubject: ") || !letter.contains("\n\n") || !letter.ends_with('\n') {
-            return Err(format!("a part of a letter, {name}: {letter:?}"));
+        let notice = fs::read_to_string(outbox.join(name)).map_err(|error| format!("{name}: {error}"))?;
+        if !notice.contains("\nSubject: ") || !notice.contains("\n\n") || !notice.ends_with('\n') {
+            return Err(format!("a part of a notice, {name}: {notice:?}"));
         }
         count += 1;
     }

@@ -46,7 +46,7 @@ pub struct Scene {
     /// Which of its codes are spent before it changes, and what became of their notices.
     pub uses: [Option<Mail>; CODES],
     pub changes: Vec<Change>,
-    /// Whether alice's account was made anew, with another uid.
+    /// Whether alice's account was created again, with another uid.
     pub is_new_account: bool,
     pub answers: Vec<Answer>,
     /// Failures in alice's counter, and the time of the last one.
@@ -63,7 +63,7 @@ pub enum Answer {
     Other(Vec<u8>),
 }
 
-/// One change of a file. Places beyond its end are taken as if it began anew there.
+/// One change of a file. Places beyond its end are counted from its beginning again.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// It ends here.
@@ -123,7 +123,7 @@ impl World {
     /// - what is accepted is a code whose very hash stands in a file that names who logs in, by name and uid. So bob's
     ///   code is accepted as alice's only if its hash was put into a file with alice's name and uid, and that takes
     ///   root, who could as well put in one of their own;
-    /// - after it the file is as it was but for a record in the place of that hash, and the same answer is refused as spent;
+    /// - after it the file is as it was but for a record instead of that hash, and the same answer is refused as spent;
     /// - what is refused has changed nothing.
     pub fn play(&self, scene: &Scene) -> usize {
         let (owner, other) = if scene.of_bob { (&self.bob, &self.alice) } else { (&self.alice, &self.bob) };

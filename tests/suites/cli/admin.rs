@@ -275,7 +275,7 @@ fn a_set_without_unspent_codes_is_replaced_unasked_and_keeps_its_addresses() {
 fn a_generate_that_cannot_print_leaves_the_old_set_as_it_was() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let (before, letters) = (fs::read(world.file()).unwrap(), world.other_files());
+    let (before, queued) = (fs::read(world.file()).unwrap(), world.other_files());
     for format in ["text", "json"] {
         let mut command = world.admin_command();
         command.args(["generate", "--yes", "--format", format, &me()]);
@@ -285,7 +285,7 @@ fn a_generate_that_cannot_print_leaves_the_old_set_as_it_was() {
         assert!(text(&output.stderr).contains("cannot be printed"), "{output:?}");
         assert_eq!(fs::read(world.file()).unwrap(), before);
     }
-    assert_eq!(world.other_files(), letters, "nothing is left over, and no notice tells of it");
+    assert_eq!(world.other_files(), queued, "nothing is left over, and no notice tells of it");
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
 }
 
@@ -301,13 +301,13 @@ fn generate_after(world: &World, preparation: &str) -> Output {
 fn a_generate_that_cannot_write_leaves_the_old_set_as_it_was() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let (before, letters) = (fs::read(world.file()).unwrap(), world.other_files());
+    let (before, queued) = (fs::read(world.file()).unwrap(), world.other_files());
     // A file size limit of 0 stands in for whatever may stop the new file.
     let output = generate_after(&world, "trap '' XFSZ; ulimit -f 0");
     let complaint = complaint(&output, 3);
     assert!(complaint.contains("cannot write a new file in") && output.stdout.is_empty(), "{complaint}");
     assert_eq!(fs::read(world.file()).unwrap(), before);
-    assert_eq!(world.other_files(), letters, "nothing is left over, and no notice tells of it");
+    assert_eq!(world.other_files(), queued, "nothing is left over, and no notice tells of it");
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
 }
 

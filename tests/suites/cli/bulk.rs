@@ -109,7 +109,7 @@ fn sheets_go_into_no_directory_that_others_can_write() {
 fn a_set_that_could_not_be_put_in_place_leaves_no_sheet() {
     let Some(world) = World::new("") else { return };
     let directory = world.path("sheets");
-    // Letters are put after the sheet.
+    // Notices are queued after the sheet.
     fs::write(world.store().join("outbox"), "no directory").unwrap();
     let output = world.admin(&["generate", "--output", directory.to_str().unwrap(), &me()]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");

@@ -93,12 +93,12 @@ fn what_is_due_when_an_account_is_deleted_is_told_to_its_own_addresses() {
     let email = machine.admin(&["email", &account.name, "old@example.org"]);
     assert!(email.status.success(), "{email:?}");
     run(Command::new("userdel").arg(&account.name), "");
-    let letters: Vec<_> = fs::read_dir("/var/lib/backupcodes/outbox").unwrap().collect();
-    let letters: Vec<_> =
-        letters.into_iter().map(|letter| fs::read_to_string(letter.unwrap().path()).unwrap()).collect();
+    let queued: Vec<_> = fs::read_dir("/var/lib/backupcodes/outbox").unwrap().collect();
+    let queued: Vec<_> =
+        queued.into_iter().map(|notice| fs::read_to_string(notice.unwrap().path()).unwrap()).collect();
     let revoked =
-        letters.iter().find(|letter| letter.contains("Backup codes of ") && letter.contains("revoked"));
-    assert!(revoked.is_some_and(|letter| letter.contains("old@example.org")), "{letters:#?}");
+        queued.iter().find(|notice| notice.contains("Backup codes of ") && notice.contains("revoked"));
+    assert!(revoked.is_some_and(|notice| notice.contains("old@example.org")), "{queued:#?}");
 }
 
 #[test]

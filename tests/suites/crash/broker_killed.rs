@@ -84,7 +84,7 @@ fn sweep(counts: fn(&Stop) -> bool) {
             let (answer, stop) = listener.try_killed(code, counts, at);
             let is_spent = scene.status()["codes"][place]["state"] == "spent";
             assert!([pam::SUCCESS, pam::AUTHINFO_UNAVAIL].contains(&answer), "{answer} at stop {at}");
-            assert!(is_spent || answer != pam::SUCCESS, "let in, and not spent, at stop {at}");
+            assert!(is_spent || answer != pam::SUCCESS, "accepted, and not spent, at stop {at}");
             let Some(stop) = stop else {
                 assert_eq!(answer, pam::SUCCESS);
                 break 'all;

@@ -28,7 +28,7 @@ fn a_delivery_that_is_killed_when_sendmail_has_taken_a_notice_sends_it_once_more
     let Some(world) = World::new("") else { return };
     let postbox = Postbox::of(&world, false);
     let sheet = world.generate();
-    // The notice of the set is a letter, which is removed.
+    // The notice of the set is queued, and removed.
     for (call, count) in [("unlinkat", 1), ("pwrite64", 1)] {
         if call == "pwrite64" {
             assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
@@ -162,7 +162,7 @@ fn of_500_logins_with_applications_deliveries_and_sendmail_killed_at_random_each
         }
     }
     let accepted = accepted.into_inner().unwrap();
-    assert!(accepted.iter().all(|login| spent.contains(login)), "what let in is spent");
+    assert!(accepted.iter().all(|login| spent.contains(login)), "what was accepted is spent");
     let untold: Vec<_> = spent.iter().filter(|login| !told.contains_key(login)).collect();
     assert!(untold.is_empty(), "not told: {untold:?}");
     assert!(told.keys().all(|login| spent.contains(login)), "told, but not spent");

@@ -158,7 +158,7 @@ impl Scene {
         assert!(self.world.other_files().is_empty(), "{:?}", self.world.other_files());
     }
 
-    /// Files that are no sets and no letters.
+    /// Files that are no sets and no queued notices.
     fn leftovers(&self) -> Vec<PathBuf> {
         let folders = [self.world.store(), self.world.store().join("outbox")];
         let files = folders.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
@@ -260,7 +260,7 @@ fn sweep_attempts(form: Form) {
             };
             let status = world.status();
             let is_spent = status["codes"][place]["state"] == "spent";
-            assert!(is_spent || text(&output.stdout) == "[null]", "let in, and not spent: {output:?}");
+            assert!(is_spent || text(&output.stdout) == "[null]", "accepted, and not spent: {output:?}");
             spent += usize::from(is_spent);
             assert_codes(&status, |at| uses.contains(&at) || at == place && is_spent);
             assert_eq!(hashes(&world.store()), before[usize::from(is_spent)..]);
@@ -425,7 +425,7 @@ fn sweep_notify(form: Form) {
     report("a delivery", &killed, &[&DELIVERS[..], &[libc::SYS_unlinkat]].concat());
 }
 
-/// One address is not to be had now, and the other one never; letters and a use are due to both.
+/// One address is not to be had now, and the other one never; queued notices and a use are due to both.
 fn sweep_refusals(form: Form) {
     const REFUSES: &str = "case $3 in one@*) exit 75 ;; *) exit 67 ;; esac";
     let Some(scene) = Scene::with_addresses(&[ONE, TWO]) else { return };
@@ -440,7 +440,7 @@ fn sweep_refusals(form: Form) {
         assert_eq!(status["refused"]["address"], TWO, "{status:#}");
         assert!(status["due"].as_u64() >= Some(3), "those to the other one: {status:#}");
         assert_mailed(&status, &[json!(false), json!(false)]);
-        // It is mended, and what was refused need not rest any longer.
+        // It is repaired, and what was refused need not rest any longer.
         scene.postbox.before("");
         assert!(scene.world.admin(&["email", &me(), ONE, TWO]).status.success());
         let all = [use_of_code(1), use_of_code(2), format!("New backup codes for {}", me())];

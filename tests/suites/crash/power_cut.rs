@@ -131,7 +131,7 @@ fn survives(kind: FileSystem, size: &Size) {
     }
     lab.tell(told, start.elapsed());
     assert!(lab.failures.is_empty(), "{:#?}", lab.failures);
-    assert!(lab.damaged > 0, "no mark was torn");
+    assert!(lab.damaged > 0, "no record was torn");
     if size.pauses {
         for is_one in [Act::is_spend, Act::is_generate] {
             let halves = lab.halves(is_one);
@@ -366,11 +366,11 @@ impl Story<'_> {
         self.revoke();
         self.generate_without_flush(FILE);
         expect(self, "not a set of codes: format is missing");
-        // The login that meets a name which is not known to be durable. xfs and btrfs bring the name with the mark.
+        // The login that meets a name which is not known to be durable. xfs and btrfs bring the name with the record.
         self.generate();
         if kind == FileSystem::Ext4 {
             self.readdress_inside(Halt::Kill, without("fsync:retval=0").arg(built("pam-application")), 6);
-            expect(self, "code 6 has let in; it is unspent, and now returns 0");
+            expect(self, "code 6 was accepted; it is unspent, and now returns 0");
         }
         self.spend_with_a_late_flush(7);
         controls.push((self.events.len() - 1, "it is unspent, and now returns 0"));
@@ -422,7 +422,7 @@ impl Story<'_> {
         Stopped::start(application, &attempt)
     }
 
-    /// Spends the codes of a new set whose entries lie in two sectors, so that a mark can be torn.
+    /// Spends the codes of a new set whose entries lie in two sectors, so that a record can be torn.
     fn spend_across_sectors(&mut self) {
         let file = fs::read_to_string(self.world.file()).unwrap();
         let entries = file

@@ -63,11 +63,11 @@ fn is_told(kind: FileSystem, cuts: usize) {
     let mut story = Story { world: &world, disk: &disk, sheet, promised: Vec::new() };
     story.promise("made".into());
     story.spend(0..3);
-    // Letters are put for the one recipient, and marks are seen to.
+    // Notices are queued for the one recipient, and uses are marked as notified.
     sendmail.takes_the_copy(false);
     let first = story.deliver(&mut world.admin_command());
     story.spend(3..5);
-    // Letters are removed, and marks are seen to.
+    // Queued notices are removed, and uses are marked as notified.
     sendmail.takes_the_copy(true);
     let second = story.deliver(&mut world.admin_command());
     mounted.sync();
@@ -96,7 +96,7 @@ fn is_told(kind: FileSystem, cuts: usize) {
     println!("{} notices told once more, {} told after the cut alone", lab.again, lab.late);
     assert!(lab.again > 0 && lab.late > 0);
 
-    // This test sees a letter that is not flushed before its mark.
+    // This test sees a queued notice that is not flushed before its record.
     let error = lab.look_at(control.1, Stays::Nothing).unwrap_err();
     assert!(error.contains("is not told of"), "{error}");
 }

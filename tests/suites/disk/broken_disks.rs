@@ -106,7 +106,7 @@ fn eio_at_any_step_denies_both_alike_and_the_code_works_at_most_once_after_it() 
         ("newfstatat:error=EIO:when=3", file, Stage::Spend, "cannot find again (ESTALE", 1),
         ("pwrite64:error=EIO", file, Stage::Spend, "cannot write (EIO", 1),
         ("pwrite64:error=ENOSPC", file, Stage::Spend, "cannot write (ENOSPC", 1),
-        // Not tried again, and final: what is in memory is the mark, what is on the disk nobody knows.
+        // Not tried again, and final: what is in memory is the record, what is on the disk nobody knows.
         ("fdatasync:error=EIO:when=1", file, Stage::Spend, "cannot flush (EIO", 0),
     ];
     for (codes, (inject, path, stage, reason, left)) in Codes::all_of(&world, steps.len()).iter().zip(steps) {
@@ -277,7 +277,7 @@ fn a_disk_that_is_gone_denies_and_the_code_works_at_most_once_when_it_is_back() 
         forget(&world.file());
         codes.are_denied(&world, Stage::Look, "cannot read (EIO");
         disk.bring_back();
-        // The mark never got there, and nobody was let in by it.
+        // The record never got there, and nobody was accepted by it.
         assert_eq!(codes.times_accepted(&world), 1, "{kind:?}: {:?}", world.last_line());
     }
 }

@@ -16,7 +16,7 @@ fn a_write_that_is_cut_short_denies() {
     assert!(world.last_line().text.contains("cannot write all of the record"), "{:?}", world.last_line());
 }
 
-/// `generate` whose flush of this number fails: the new file's is the first, those of the notice follow (the letter, the
+/// `generate` whose flush of this number fails: the new file's is the first, those of the notice follow (the file, the
 /// outbox, what the outbox lies in), and the directory's is the fifth.
 fn generate_without_flush(world: &World, number: u32, format: &str) -> Output {
     let mut strace = tampering(&format!("fsync:error=EIO:when={number}"));
@@ -37,12 +37,12 @@ fn a_new_set_that_cannot_be_flushed_is_not_shown_and_changes_nothing() {
 fn a_set_whose_notice_cannot_be_flushed_is_said_to_be_worthless_and_changes_nothing() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let letters = world.other_files();
+    let queued = world.other_files();
     for flush in 2..=4 {
         let output = generate_without_flush(&world, flush, "text");
         assert_eq!(output.status.code(), Some(3));
         assert!(text(&output.stderr).contains("THE SHEET ABOVE IS WORTHLESS"), "{output:?}");
-        assert_eq!(world.other_files(), letters, "no notice of what did not happen");
+        assert_eq!(world.other_files(), queued, "no notice of what did not happen");
     }
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
 }

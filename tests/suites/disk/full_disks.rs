@@ -30,7 +30,7 @@ fn a_code_works_once(lack: Lack) {
         assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS, "{kind:?}: {:?}", world.last_line());
         let log = world.log().split_off(before);
         let levels: Vec<_> = log.iter().map(|line| line.level).collect();
-        // Who cannot be counted is let in with a warning.
+        // An attempt that cannot be counted is accepted with a warning.
         assert!(levels == [NOTICE] || counts_there && levels == [NOTICE, WARNING], "{kind:?}: {log:#?}");
     }
 }

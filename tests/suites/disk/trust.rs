@@ -162,7 +162,7 @@ fn a_directory_that_is_a_link_is_used_when_what_the_message_says_is_done() {
     fs::create_dir(world.store()).unwrap();
     run(Command::new("mount").arg("--bind").args([other, world.store()]), "");
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
-    // One that is ours alone is made anew.
+    // One that is ours alone is made again.
     let throttle = world.path("run/throttle");
     fs::rename(&throttle, world.path("run/other")).unwrap();
     symlink(world.path("run/other"), &throttle).unwrap();

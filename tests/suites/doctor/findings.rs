@@ -191,20 +191,20 @@ fn two_sets_of_one_user_are_told_of_with_both_files() {
 fn a_set_that_is_older_than_its_users_home_is_told_of() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let accounts = machine.accounts(2);
-    let [anew, same] = [0, 1].map(|at| accounts[at].name.as_str());
-    assert!(world.admin(&["generate", "--format", "json", anew, same]).status.success());
+    let [recreated, same] = [0, 1].map(|at| accounts[at].name.as_str());
+    assert!(world.admin(&["generate", "--format", "json", recreated, same]).status.success());
     doctor(&world).has_none(&["set-older-than-home"]);
     std::thread::sleep(Duration::from_millis(1100));
     // As userdel and useradd do, with the same uid.
-    let home = Path::new("/home").join(anew);
+    let home = Path::new("/home").join(recreated);
     let owner = fs::metadata(&home).unwrap();
     fs::remove_dir_all(&home).unwrap();
     fs::create_dir(&home).unwrap();
     std::os::unix::fs::chown(&home, Some(owner.uid()), Some(owner.gid())).unwrap();
     let found = doctor(&world);
-    found.has("set-older-than-home", &["warning", anew, "created again", "generate", "pam_mkhomedir"]);
+    found.has("set-older-than-home", &["warning", recreated, "created again", "generate", "pam_mkhomedir"]);
     assert!(!found.find("set-older-than-home").unwrap().contains(same));
-    assert!(world.admin(&["generate", "--yes", anew]).status.success());
+    assert!(world.admin(&["generate", "--yes", recreated]).status.success());
     doctor(&world).has_none(&["set-older-than-home"]);
 }
 
@@ -248,14 +248,14 @@ fn users_who_will_not_learn_of_a_use_are_named() {
     let found = doctor(&world);
     found.has("no-sendmail", &["warning", "/no/such/sendmail", "notify.sendmail"]);
     found.has_none(&["notices-stuck"]);
-    // Two hours later: the letter is named by its time, and so is the mark.
+    // Two hours later: the queued notice is named by its time, and the record has one.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let outbox = world.store().join("outbox");
-    let letter = fs::read_dir(&outbox).unwrap().next().unwrap().unwrap().path();
-    let name = letter.file_name().unwrap().to_str().unwrap();
+    let queued = fs::read_dir(&outbox).unwrap().next().unwrap().unwrap().path();
+    let name = queued.file_name().unwrap().to_str().unwrap();
     let (user, rest) = name.split_once('@').unwrap();
     let older = format!("{user}@{:010x}{}", now - 7200, &rest[10..]);
-    fs::rename(&letter, outbox.join(older)).unwrap();
+    fs::rename(&queued, outbox.join(older)).unwrap();
     doctor(&world).has("notices-stuck", &["warning", &me(), "more than an hour", "backupcodes-admin notify"]);
     fs::remove_dir_all(&outbox).unwrap();
     doctor(&world).has_none(&["notices-stuck"]);

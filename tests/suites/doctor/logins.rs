@@ -7,7 +7,7 @@ use backupcodes_tests::{Attempt, World, pam};
 const UNIX: &str = "auth requisite pam_unix.so nodelay\n";
 const OURS: &str = "auth required pam_backupcodes.so\n";
 
-/// Whether a login by these lines in the place of Debian's succeeds with these answers. `doctor` finds this in them.
+/// Whether a login by these lines, instead of Debian's, succeeds with these answers. `doctor` finds this in them.
 fn gets_in(machine: &Machine, world: &World, lines: &str, check: &str, user: &str, answers: &[&str]) -> bool {
     doctor_of_stacks(world, &[("login", lines.into())], "").has(check, &["/etc/pam.d/"]);
     machine.stack_of("login", lines);

@@ -182,7 +182,7 @@ fn texts_in_a_set_that_was_made_by_hand() {
         }
         fs::write(world.file(), before).unwrap();
     }
-    // A mark that is no attempt's.
+    // A record that is no attempt's.
     let set = fs::read_to_string(world.file()).unwrap();
     let at = set.find(" a??0").unwrap();
     let (before, behind) = set.split_at(at);

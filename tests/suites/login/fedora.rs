@@ -31,7 +31,7 @@ const PAM: &str = "/etc/pam.d";
 const SERVICE: &str = "fedora-sshd";
 const INCLUDED: [&str; 2] = ["password-auth", "backupcodes-auth"];
 
-/// A host whose sshd has Fedora's stack, with these lines in the place of the substack.
+/// A host whose sshd has Fedora's stack, with these lines instead of the substack.
 struct Fedora {
     account: Account,
     sheet: Sheet,
@@ -54,7 +54,7 @@ impl Fedora {
         fs::write(Path::new(PAM).join(name), text).unwrap();
     }
 
-    /// Whether that is let in, and what was asked for.
+    /// Whether that is accepted, and what was asked for.
     fn login(&self, user: &Account, answers: &[&str]) -> (bool, Vec<String>) {
         let outcome = Attempt::of_machine(SERVICE, &user.name, answers).run();
         let is_prompt = |style| [pam::PROMPT_ECHO_OFF, pam::PROMPT_ECHO_ON].contains(&style);
@@ -99,7 +99,7 @@ fn behind_fedoras_substack_a_mistyped_password_burns_a_code() {
     assert_eq!(
         host.left(&machine),
         9,
-        "which is why docs/guide/fedora.md puts its lines in the place of the substack"
+        "which is why docs/guide/fedora.md puts its lines instead of the substack"
     );
 }
 

@@ -27,14 +27,14 @@ impl User {
         Self { account, phone, sheet }
     }
 
-    /// Whether one connection lets in. Each answer has its own prompt, and comes when the one before was refused.
+    /// Whether one connection logs in. Each answer has its own prompt, and comes when the one before was refused.
     fn is_let_in(&self, sshd: &Sshd, answers: &[&str]) -> bool {
         let account = &self.account;
         let welcome = format!("logged in as {}", account.name);
         let mut terminal = Terminal::start(&mut sshd.client(account, None, "echo logged in as $USER"));
         let mut next = terminal.expect_one_of(&["Password: "]);
         for answer in answers {
-            assert_eq!(next, "Password: ", "an answer before {answer} was let in");
+            assert_eq!(next, "Password: ", "an answer before {answer} was accepted");
             terminal.send(&account.password);
             terminal.expect(PROMPT);
             terminal.send(answer);
@@ -119,7 +119,7 @@ fn write(path: impl AsRef<Path>, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// A fault, mended when this is dropped.
+/// A fault, which ends when this is dropped.
 struct Broken;
 
 impl Broken {

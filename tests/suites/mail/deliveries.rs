@@ -117,8 +117,8 @@ fn of_logins_in_a_storm_that_each_start_a_delivery_each_is_told_once() {
     // Without anybody asking once more.
     postbox.expect(4 * 31);
     assert_eq!(told(&postbox), all_once(&sets, 31));
-    // sendmail has the last one a moment before its mark says so.
-    wait_until("the marks of what is told", || due(&world) == 0);
+    // sendmail has the last one a moment before its record says so.
+    wait_until("the records of what is told", || due(&world) == 0);
     world.deliver();
     postbox.expect(4 * 31);
 }
@@ -373,7 +373,7 @@ fn on_a_full_disk_a_change_whose_notice_cannot_be_written_does_not_happen() {
         assert!(text(&output.stderr).contains("ENOSPC"), "{output:?}");
         assert_eq!(fs::read(world.file()).unwrap(), before, "{change:?}");
     }
-    assert_eq!(world.other_files(), [""; 0], "no letter, and nothing is left over");
+    assert_eq!(world.other_files(), [""; 0], "nothing is queued, and nothing is left over");
     world.deliver();
     postbox.expect(0);
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);

@@ -66,9 +66,9 @@ fn in_any_process_state_the_notice_goes_out_by_itself() {
     assert!(world.log().iter().all(|line| line.level > WARNING), "{:#?}", world.log());
 }
 
-/// sendmail has the message a moment before the mark says so.
+/// sendmail has the message a moment before the record says so.
 fn wait_until_marked(world: &World) {
-    wait_until("the marks of what is handed over", || due(world) == 0);
+    wait_until("the records of what is delivered", || due(world) == 0);
 }
 
 #[test]

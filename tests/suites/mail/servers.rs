@@ -241,7 +241,7 @@ fn refused_beside_a_good_one(bad: &str, fate: fn(Server) -> Fate) {
             }
         }
     }
-    // It is mended: what comes from here on goes out, and what was refused keeps nothing back.
+    // It is repaired: what comes from here on goes out, and what was refused holds nothing up.
     admin(&office, &["email", &user.name, &user.address()]);
     office.spend(&user, &sheet.codes[2]);
     let _ = office.notify();

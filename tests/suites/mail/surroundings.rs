@@ -138,7 +138,7 @@ fn a_delivery_that_an_ordinary_user_has_started_is_roots_and_so_is_its_sendmail(
     let Some(world) = World::new("") else { return };
     let Some(sandbox) = sandbox_of_root() else { return };
     world.generate();
-    // As a delivery that su started would be, if su did not see to that.
+    // As a delivery that su started would be, if su did not prevent that.
     let program = sandbox.join(format!("setuid-admin-{}", world.service));
     fs::copy(built("backupcodes-admin"), &program).unwrap();
     set_mode(&program, 0o4755);

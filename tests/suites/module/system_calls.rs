@@ -28,7 +28,7 @@ fn success_is_said_after_one_write_in_place_and_one_flush_under_the_lock() {
     let mine: Vec<_> =
         calls.iter().filter(|call| call.contains(file) || call.contains("pam_backupcodes(")).collect();
     let kinds: Vec<_> = mine.iter().map(|call| call.split('(').next().unwrap()).collect();
-    // The line in the log comes last: nothing is told before the mark is on the disk.
+    // The line in the log comes last: nothing is told before the record is on the disk.
     assert_eq!(kinds, ["flock", "pwrite64", "fdatasync", "flock", "sendto"], "{mine:#?}");
     assert!(mine[0].contains("LOCK_EX|LOCK_NB") && mine[3].contains("LOCK_UN"), "{mine:#?}");
     assert!(mine[1].contains("\"spent 20") && mine[1].contains(", 94, "), "{mine:#?}");
@@ -76,7 +76,7 @@ fn a_hash_has_its_memory_under_a_permit_that_is_free_again_before_the_set_is_loc
     assert!(order.map(at).is_sorted(), "{calls:#?}");
 }
 
-/// A letter and its directories, flushed.
+/// A queued notice and its directories, flushed.
 const NOTICE: [&str; 5] = ["write", "fsync", "renameat", "fsync", "fsync"];
 
 #[test]
@@ -219,14 +219,14 @@ fn files_are_opened_with_care() {
     let folders = [world.store(), world.path("run")].map(|folder| folder.to_str().unwrap().to_owned());
     // O_PATH opens nothing: it asks what mount a name lies on.
     opened.retain(|call| folders.iter().any(|folder| call.contains(folder)) && !call.contains("|O_PATH"));
-    let [letter, new_letter] = ["", "."].map(|dot| format!("outbox>, \"{dot}{me}@"));
+    let [queued, new_queued] = ["", "."].map(|dot| format!("outbox>, \"{dot}{me}@"));
     for place in [
         "store\", ",
         ".toml\", ",
         "store>, \".new\", ",
         "\"outbox\", ",
-        &letter,
-        &new_letter,
+        &queued,
+        &new_queued,
         "run\", ",
         "\"throttle\", ",
         "@192.0.2.7\", ",
@@ -244,7 +244,7 @@ fn files_are_opened_with_care() {
         let care = [by_name, "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"];
         assert!(care.iter().all(|flag| call.contains(flag)), "{call}");
         assert!(!call.contains("O_CREAT") || call.contains(", 0600) = "), "{call}");
-        let is_new = call.contains(".new\"") || call.contains(&new_letter);
+        let is_new = call.contains(".new\"") || call.contains(&new_queued);
         assert!(!is_new || call.contains("O_CREAT|O_EXCL|"), "{call}");
     }
 }

@@ -115,10 +115,10 @@ fn answers_that_nobody_asked_for_end_a_renewal_and_make_no_set() {
     let mut client = begun();
     assert_eq!(client.error("Renew", json!({ "user": user })), "OutOfTurn");
     assert_eq!(client.answer(&password)["parameters"]["messages"][0]["text"], "Backup code: ");
-    // Keep in the place of the code, and the code then.
+    // Keep instead of the code, and the code then.
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     assert_eq!(client.error("Answer", answers(&[&sheet.codes[0]])), "OutOfTurn");
-    // The password in the place of the code, and the other way round.
+    // The password instead of the code, and the other way round.
     for (first, second) in [(&password, Some(&password)), (&sheet.codes[0], None)] {
         let mut client = begun();
         let reply = client.answer(first);

@@ -172,14 +172,14 @@ fn a_generate_waits_for_whoever_is_spending_a_code() {
 fn a_generate_that_waits_too_long_says_that_its_sheet_is_dead() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
-    let letters = world.other_files();
+    let queued = world.other_files();
     let spender = lock(&world);
     let output = world.admin(&["generate", "--yes", &me()]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("THE SHEET ABOVE IS WORTHLESS"), "{output:?}");
     drop(spender);
     assert_eq!(world.try_answer(&old.codes[0]), pam::SUCCESS);
-    assert_eq!(world.other_files(), letters, "nothing is left over");
+    assert_eq!(world.other_files(), queued, "nothing is left over");
 }
 
 #[test]
