@@ -3,16 +3,11 @@
 //! A notice is done with only after sendmail has taken it: a crash between both sends it once more, never not at all. One
 //! run of sendmail has one recipient, so that an address that is refused holds up no other.
 
-mod control_groups;
 mod log;
-pub(crate) mod process_state;
 mod sendmail;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use backupcodes_core::clock;
@@ -24,10 +19,8 @@ use backupcodes_core::mail::outbox::{QueuedNotice, Refusal};
 use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::set::{Mail, SpentRecord};
 use backupcodes_core::store::{FileStore, Store};
-use process_wrap::std::{ProcessSession, StdCommandWrap};
 
 use self::sendmail::Handed;
-use crate::output;
 
 /// For so long after a refusal a user's refused letters rest.
 const REST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,6 +40,8 @@ pub(crate) fn run(config: &Config) -> usize {
         hung: HashSet::new(),
         failed: 0,
     };
+    // Orphans of sendmail become children of this process, which ends them if sendmail hangs.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
     delivery.store.outbox().sweep();
     loop {
         match DeliveryLock::acquire(&config.runtime_directory) {
@@ -62,22 +57,6 @@ pub(crate) fn run(config: &Config) -> usize {
         }
     }
     delivery.failed
-}
-
-/// Starts a delivery that goes on by itself.
-pub(crate) fn start(conf: Option<&Path>) {
-    let mut command = StdCommandWrap::with_new("/proc/self/exe", |command| {
-        // The name in the log.
-        command
-            .arg0(crate::PROGRAM)
-            .args(conf.map(|conf| [Path::new("--config"), conf]).into_iter().flatten());
-        command.arg("notify").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    });
-    if let Err(error) = command.wrap(ProcessSession).spawn() {
-        output::complain(&format_args!(
-            "notices stay due ({error}); to deliver them: backupcodes-admin notify"
-        ));
-    }
 }
 
 struct Delivery<'a> {
@@ -109,12 +88,12 @@ impl Delivery<'_> {
     /// Tries all that is due and was not tried yet, as long as it is this delivery's turn.
     fn round(&mut self) {
         for name in self.notices() {
-            if self.has_turn() && self.tried.insert(Due::QueuedNotice(name.clone())) {
+            if self.tried.insert(Due::QueuedNotice(name.clone())) {
                 self.deliver_letter(&name);
             }
         }
         for user in self.users() {
-            while self.has_turn() && self.deliver_next_use(&user) {}
+            while self.deliver_next_use(&user) {}
         }
     }
 
@@ -129,11 +108,6 @@ impl Delivery<'_> {
             }
         }
         false
-    }
-
-    /// Whether no other has gone ahead because this one stood still. Without a turn there is no order.
-    fn has_turn(&self) -> bool {
-        self.turn.as_ref().is_none_or(DeliveryLock::touch)
     }
 
     /// Whether something came that was not tried.
@@ -255,8 +229,6 @@ impl Delivery<'_> {
 
     fn hand_over(&mut self, letter: &QueuedNotice) -> Handed {
         let QueuedNotice { user, to, message, .. } = letter;
-        // A notice may have many recipients, each of whom takes time.
-        let _ = self.has_turn();
         // As it is before this one is refused.
         self.rests(user);
         let outbox = self.store.outbox();

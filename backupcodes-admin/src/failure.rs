@@ -150,15 +150,6 @@ pub(crate) enum Failure {
     Input(std::io::Error),
     #[error("the result cannot be written ({0}); see that there is room and a reader for standard output")]
     Output(std::io::Error),
-    #[error(
-        "this process cannot become root in every sense ({0}); expected root with CAP_SETUID and CAP_SETGID"
-    )]
-    Ids(Errno),
-    #[error(
-        "no delivery in a sandbox (/var is read-only, and no privileges can be gained): what is due stays due; to deliver it, \
-         enable backupcodes-notify.path and backupcodes-notify.timer"
-    )]
-    Sandbox,
     #[error("{0} notices could not be delivered, or looked for, as told above")]
     Undelivered(usize),
     #[error("{failed} of {total} users failed, as told above; the others are done")]

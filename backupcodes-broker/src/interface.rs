@@ -1,9 +1,7 @@
 //! The methods of `org.backupcodes.Broker`. The interface description beside this file explains them.
 
 use std::borrow::Cow;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -45,7 +43,6 @@ pub(crate) struct Methods {
 /// The service under which failures of other callers than root are counted, regardless of their claim: they must not be able to
 /// delay logins of another service.
 const COUNTED_AS: &str = "broker";
-const DELIVERY_PROGRAM: &str = "/usr/sbin/backupcodes-admin";
 
 impl Methods {
     /// `conf` is the file of the configuration, unless it is the system's.
@@ -83,12 +80,7 @@ impl Methods {
         };
         let login = Login { config: &self.config, account: account.as_ref(), origin: &origin };
         let reply = match login.attempt(answer.as_bytes(), &ThisProcess) {
-            Ok(accepted) => {
-                if self.config.notify.spawn {
-                    self.start_delivery();
-                }
-                CheckReply::accepted(&accepted)
-            }
+            Ok(accepted) => CheckReply::accepted(&accepted),
             Err(Denial { outcome, level, reason }) => {
                 log(level, &reason);
                 CheckReply::denied(match outcome {
@@ -183,30 +175,12 @@ impl Methods {
     }
 
     fn keep(&self) -> MethodResult {
-        let kept = self.renewal().take().ok_or(Error::OutOfTurn)?.keep(&self.config);
-        if self.config.notify.spawn && matches!(kept, Ok(()) | Err(Error::Unflushed(_))) {
-            self.start_delivery();
-        }
-        kept.and_then(|()| reply_with(&Nothing {}))
+        self.renewal().take().ok_or(Error::OutOfTurn)?.keep(&self.config)?;
+        reply_with(&Nothing {})
     }
 
     fn renewal(&self) -> MutexGuard<'_, Option<Renewal>> {
         self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The delivery outlives this process.
-    fn start_delivery(&self) {
-        let mut delivery = Command::new(DELIVERY_PROGRAM);
-        if let Some(conf) = &self.conf {
-            delivery.arg("--config").arg(conf);
-        }
-        delivery.arg("notify").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        if let Err(error) = delivery.process_group(0).spawn() {
-            log(
-                Level::Warning,
-                &format!("a notice stays due: {DELIVERY_PROGRAM} cannot be started ({error})"),
-            );
-        }
     }
 
     fn account(&self, parameters: Value) -> Result<Account, Error> {

@@ -93,8 +93,6 @@ pub struct Notify {
     pub copy_to: Vec<String>,
     /// The contact that notices name.
     pub contact: String,
-    /// Whether the module starts the delivery itself.
-    pub spawn: bool,
 }
 
 impl Default for Config {
@@ -137,7 +135,6 @@ impl Default for Notify {
             domain: String::new(),
             copy_to: Vec::new(),
             contact: String::new(),
-            spawn: true,
         }
     }
 }
@@ -230,7 +227,6 @@ impl Config {
             "notify.domain" => notify.domain = read(key, value)?,
             "notify.copy_to" => notify.copy_to = read(key, value)?,
             "notify.contact" => notify.contact = read(key, value)?,
-            "notify.spawn" => notify.spawn = read(key, value)?,
             _ => return Err(format!("unknown key {}", key.escape_debug())),
         }
         Ok(())

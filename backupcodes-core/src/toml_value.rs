@@ -63,13 +63,6 @@ impl Value for Duration {
     }
 }
 
-impl Value for bool {
-    const EXPECTED: &'static str = "true or false";
-    fn of(value: &DeValue<'_>) -> Option<Self> {
-        value.as_bool()
-    }
-}
-
 impl Value for String {
     const EXPECTED: &'static str = "a string";
     fn of(value: &DeValue<'_>) -> Option<Self> {

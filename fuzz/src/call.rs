@@ -56,7 +56,6 @@ impl World {
         };
         config.hash.cost = Cost::new(8, 1, 1).unwrap();
         config.throttle.free = u32::MAX;
-        config.notify.spawn = false;
         fs::create_dir(&config.directory).unwrap();
         fs::set_permissions(&config.directory, fs::Permissions::from_mode(0o700)).unwrap();
         let me = geteuid();

@@ -16,7 +16,7 @@ use pam::secret::SecretBytes;
 use crate::denial::Denial;
 use crate::handle::Handle;
 use crate::sys::{FreshMemory, has_memory, shielded_from_caller, watch_forks};
-use crate::{broker, delivery, reminder, response};
+use crate::{broker, reminder, response};
 
 /// Prompts for a code. Returns PAM_SUCCESS only if the code is spent on stable storage.
 pub(crate) fn authenticate(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> PamResultCode {
@@ -60,12 +60,6 @@ fn attempt(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> Resu
     }
     let response = response.as_ref().map_or([].as_slice(), SecretBytes::as_bytes);
     let accepted = access.check(&login, response, handle)?;
-    // The broker starts its own delivery.
-    if config.notify.spawn && access == Access::Direct {
-        if let Err(error) = delivery::start(options.conf.as_deref()) {
-            handle.log(Level::Warning, &format!("the notice of this use stays due: {error}; {origin}"));
-        }
-    }
     reminder::leave(handle, &accepted);
     if !options.quiet && flags & PAM_SILENT == 0 {
         let text = reminder::after_use(accepted.number(), accepted.left(), config.codes.low);

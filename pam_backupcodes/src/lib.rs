@@ -1,11 +1,10 @@
 //! `pam_backupcodes.so`: a PAM module that accepts each backup code of a user once.
 //!
-//! Dependencies point down: libpam calls [`entry`]; [`authenticate`] and [`session`] do the work, with [`response`], [`broker`],
-//! [`delivery`] and [`reminder`]; [`handle`] is a safe PAM handle; [`sys`] has all unsafe code.
+//! Dependencies point down: libpam calls [`entry`]; [`authenticate`] and [`session`] do the work, with [`response`], [`broker`] and
+//! [`reminder`]; [`handle`] is a safe PAM handle; [`sys`] has all unsafe code.
 
 mod authenticate;
 mod broker;
-mod delivery;
 mod denial;
 mod entry;
 mod handle;

@@ -24,7 +24,6 @@ fn report() {
     loading(&release);
     memory(&folder, &usual);
     size(&release);
-    with_mail(&folder);
     by_the_broker(&folder);
 }
 
@@ -112,23 +111,9 @@ fn size(release: &Path) {
     println!("\n7. Size of libpam_backupcodes.so\n   {} KiB    goal: under 700", bytes / 1024);
 }
 
-fn with_mail(folder: &Folder) {
-    let rounds = section(
-        "8. Accepted attempt with mail and a sendmail that sleeps a minute, and one without mail",
-        201,
-    );
-    if !Path::new(DELIVERY).exists() || !nix::unistd::geteuid().is_root() {
-        return println!("   skipped: needs root, whose sandbox has {DELIVERY}");
-    }
-    let [mail, none] = ["mail", "no-mail"].map(|service| Stack::of_backupcodes(folder, service, "", 10));
-    folder.mail("mail", "spawn = true\nsendmail = [\"/bin/sh\", \"-c\", \"exec sleep 60\"]\n");
-    let samples = take_turns(rounds, &[&|| accepted(&mail), &|| accepted(&none)]);
-    compare(["with mail", "without"], &samples, "at most 1.05");
-}
-
 fn by_the_broker(folder: &Folder) {
     let rounds =
-        section("9. Accepted attempt of a host that is not root, by the broker, and of one that is", 201);
+        section("8. Accepted attempt of a host that is not root, by the broker, and of one that is", 201);
     if !nix::unistd::geteuid().is_root() {
         return println!("   skipped: needs root");
     }
@@ -138,9 +123,6 @@ fn by_the_broker(folder: &Folder) {
     let over: Vec<_> = samples[0].iter().zip(&samples[1]).map(|(user, root)| user - 1.1 * root).collect();
     println!("   {:<28}{:>9.3} ms    goal: at most 2", "more than 1.1 times", median(&over) / 1e6);
 }
-
-/// What the module starts.
-const DELIVERY: &str = "/usr/sbin/backupcodes-admin";
 
 fn accepted(stack: &Stack) -> f64 {
     stack.accepted().nanoseconds

@@ -220,7 +220,6 @@ impl World {
         fs::create_dir(world.store()).unwrap();
         set_mode(&world.store(), 0o700);
         world.configure(CHEAP);
-        world.notify("spawn = false");
         world.stack(options);
         Some(world)
     }

@@ -52,7 +52,7 @@ impl PostOffice {
         fs::create_dir(store).unwrap();
         set_mode(store, 0o700);
         fs::write("/proc/sys/kernel/hostname", HOST).unwrap();
-        office.notify_settings("spawn = false");
+        office.notify_settings("");
         Some(office)
     }
 

@@ -58,16 +58,16 @@ pub struct Message {
 }
 
 impl Postbox {
-    /// All of the world's notices go into it, whenever they are delivered; `spawn`: the module starts that.
-    pub fn of(world: &World, spawn: bool) -> Self {
+    /// All of the world's notices go into it, whenever they are delivered.
+    pub fn of(world: &World) -> Self {
         let postbox = Self::new(&world.path("postbox"));
-        world.notify(&postbox.settings(spawn));
+        world.notify(&postbox.settings());
         postbox
     }
 
     /// The same, with a new set whose notice is out.
     pub fn with_set(world: &World) -> (Self, Sheet) {
-        let postbox = Self::of(world, false);
+        let postbox = Self::of(world);
         let sheet = world.generate();
         world.deliver();
         postbox.empty();
@@ -84,8 +84,8 @@ impl Postbox {
     }
 
     /// The lines of `[notify]` that make it this host's.
-    pub fn settings(&self, spawn: bool) -> String {
-        format!("spawn = {spawn}\nsendmail = [{:?}, \"-i\"]", self.sendmail())
+    pub fn settings(&self) -> String {
+        format!("sendmail = [{:?}, \"-i\"]", self.sendmail())
     }
 
     /// The program.

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn later_files_override_single_keys() {
         let config = Root::new()
-            .with(VENDOR, "[codes]\ncount = 11\nlow = 1\nlength = 14\n[notify]\nspawn = false\n")
+            .with(VENDOR, "[codes]\ncount = 11\nlow = 1\nlength = 14\n[notify]\ncontact = \"a\"\n")
             .with(VENDOR_DROP_IN, "[codes]\ncount = 12\nlow = 2\n")
             .with(ADMIN, "[codes]\ncount = 13\n")
             .with(ADMIN_DROP_IN, "[codes]\nlength = 15\n")
@@ -233,7 +233,7 @@ mod tests {
             .load()
             .unwrap();
         assert_eq!((config.codes.count, config.codes.length, config.codes.low), (13, 16, 2));
-        assert!(!config.notify.spawn);
+        assert_eq!(config.notify.contact, "a");
     }
 
     #[test]
@@ -274,7 +274,6 @@ mod tests {
             domain = "b"
             copy_to = ["c"]
             contact = "d"
-            spawn = false
         "#;
         let config = Root::new().with(ADMIN, all).load().unwrap();
         assert_eq!(config.directory, Path::new("/a"));

@@ -49,9 +49,7 @@ impl Folder {
         // Without `spawn`, which would send a mail for each sample.
         write_private(
             conf,
-            &format!(
-                "directory = {directory:?}\nruntime_directory = {runtime:?}\n{settings}[notify]\nspawn = false\n"
-            ),
+            &format!("directory = {directory:?}\nruntime_directory = {runtime:?}\n{settings}[notify]\n"),
         );
         let module = self.release.join("libpam_backupcodes.so");
         self.service(service, &format!("{} conf={}", module.display(), conf.display()));
@@ -67,13 +65,6 @@ impl Folder {
             // On a tmpfs, as /run is: the sandbox's folder is one.
             runtime: sandbox.join(service),
         }
-    }
-
-    /// Other lines of `[notify]` for a service.
-    pub fn mail(&self, service: &str, lines: &str) {
-        let drop_ins = self.path().join(format!("{service}.conf.d"));
-        fs::create_dir(&drop_ins).unwrap();
-        write_private(&drop_ins.join("mail.conf"), &format!("[notify]\n{lines}"));
     }
 
     fn service(&self, service: &str, module: &str) {

@@ -26,7 +26,7 @@ fn killed_at(world: &World, call: &str) {
 #[test]
 fn a_delivery_that_is_killed_when_sendmail_has_taken_a_notice_sends_it_once_more() {
     let Some(world) = World::new("") else { return };
-    let postbox = Postbox::of(&world, false);
+    let postbox = Postbox::of(&world);
     let sheet = world.generate();
     // The notice of the set is queued, and removed.
     for (call, count) in [("unlinkat", 1), ("pwrite64", 1)] {
@@ -93,7 +93,7 @@ const THREADS: usize = 4;
 #[test]
 fn of_500_logins_with_applications_deliveries_and_sendmail_killed_at_random_each_has_its_notice() {
     let Some((machine, world)) = World::on_machine("") else { return };
-    let postbox = Postbox::of(&world, true);
+    let postbox = Postbox::of(&world);
     let generate = |account: Account| {
         let output = world.admin(&["generate", "--count", "31", "--format", "json", &account.name]);
         (account, sheet(output))
@@ -111,6 +111,12 @@ fn of_500_logins_with_applications_deliveries_and_sendmail_killed_at_random_each
     let stop = AtomicBool::new(false);
     let (applications, killed) = std::thread::scope(|scope| {
         let killer = scope.spawn(|| kill_at_random(&world, &mut Chance(4), &stop));
+        // As a timer does, and faster: most of them are killed.
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                world.admin(&["notify"]);
+            }
+        });
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let (world, logins, accepted) = (&world, &logins, &accepted);

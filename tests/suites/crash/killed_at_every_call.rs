@@ -19,13 +19,12 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy)]
 struct Form {
     counts: fn(&Stop) -> bool,
-    spawn: bool,
 }
 
 /// A delivery is started only by hand, as where units do it.
-const SHORT: Form = Form { counts: Stop::changes, spawn: false };
+const SHORT: Form = Form { counts: Stop::changes };
 /// A delivery is started as without a configuration: those calls come behind all others.
-const LONG: Form = Form { counts: Stop::does_something, spawn: true };
+const LONG: Form = Form { counts: Stop::does_something };
 
 /// A store with a set, of whose codes the first one is used and not told yet.
 struct Scene {
@@ -37,18 +36,18 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(spawn: bool) -> Option<Self> {
+    fn new() -> Option<Self> {
         let scene = Self::with_addresses(&[])?;
         scene.world.deliver();
         scene.use_first_code();
-        scene.world.notify(&scene.postbox.settings(spawn));
+        scene.world.notify(&scene.postbox.settings());
         Some(scene)
     }
 
     /// The notices of the set are due, no code is used, and nobody starts a delivery.
     fn with_addresses(addresses: &[&str]) -> Option<Self> {
         let world = World::new("")?;
-        let postbox = Postbox::of(&world, false);
+        let postbox = Postbox::of(&world);
         let mut arguments = vec!["generate", "--yes", "--format", "json"];
         arguments.extend(addresses.iter().flat_map(|address| ["--email", address]));
         let me = me();
@@ -233,7 +232,7 @@ fn application(setuid: Option<&Path>) -> Command {
 /// but the one in the middle.
 fn sweep_attempts(form: Form) {
     let Some(world) = World::new("") else { return };
-    let postbox = Postbox::of(&world, form.spawn);
+    let postbox = Postbox::of(&world);
     let setuid = world.setuid_application();
     let (mut killed, mut spent) = (Vec::new(), 0);
     let mut is_over = false;
@@ -287,21 +286,16 @@ fn sweep_attempts(form: Form) {
     let mut calls =
         vec![libc::SYS_mkdirat, libc::SYS_fchmod, libc::SYS_openat, libc::SYS_pwrite64, libc::SYS_fdatasync];
     calls.extend(setuid.map(|_| libc::SYS_setresuid));
-    calls.extend(form.spawn.then_some(libc::SYS_clone));
     report("an attempt", &killed, &calls);
     assert!(spent > 3 && spent < killed.len(), "{spent} of {} spent", killed.len());
 }
 
-/// Calls of whatever makes a new file, and where it then starts a delivery, that as well.
-fn replaces(form: Form) -> Vec<libc::c_long> {
-    let mut calls =
-        vec![libc::SYS_openat, libc::SYS_fchmod, libc::SYS_write, libc::SYS_fsync, libc::SYS_renameat];
-    calls.extend(form.spawn.then_some(libc::SYS_clone));
-    calls
-}
+/// Calls of whatever makes a new file.
+const REPLACES: [libc::c_long; 5] =
+    [libc::SYS_openat, libc::SYS_fchmod, libc::SYS_write, libc::SYS_fsync, libc::SYS_renameat];
 
 fn sweep_replacing(form: Form) {
-    let Some(scene) = Scene::new(form.spawn) else { return };
+    let Some(scene) = Scene::new() else { return };
     let generate = ["generate", "--yes", "--format", "json", &me()];
     let killed = scene.sweep(&generate, form.counts, 0, |output| {
         let status = scene.world.status();
@@ -314,11 +308,11 @@ fn sweep_replacing(form: Form) {
         let replaced = format!("Backup codes of {} on ", me());
         scene.assert_next_run_ends_well(&generate, &[0], &told(&[use_of_code(1), replaced], &[&me()]));
     });
-    report("generate", &killed, &replaces(form));
+    report("generate", &killed, &REPLACES);
 }
 
 fn sweep_first_generate(form: Form) {
-    let Some(scene) = Scene::new(form.spawn) else { return };
+    let Some(scene) = Scene::new() else { return };
     fs::remove_dir_all(scene.world.store()).unwrap();
     fs::create_dir(scene.world.store()).unwrap();
     backupcodes_tests::set_mode(&scene.world.store(), 0o700);
@@ -331,13 +325,13 @@ fn sweep_first_generate(form: Form) {
         let new = format!("New backup codes for {}", me());
         scene.assert_next_run_ends_well(&generate, &[0], &told(&[new], &[&me()]));
     });
-    let mut calls = replaces(form);
+    let mut calls = REPLACES.to_vec();
     calls.push(libc::SYS_mkdirat);
     report("a first generate", &killed, &calls);
 }
 
 fn sweep_revoke(form: Form) {
-    let Some(scene) = Scene::new(form.spawn) else { return };
+    let Some(scene) = Scene::new() else { return };
     let killed = scene.sweep(&["revoke", &me()], form.counts, 0, |_| {
         match scene.status() {
             Some(_) => scene.assert_old_set_works(),
@@ -347,7 +341,7 @@ fn sweep_revoke(form: Form) {
         let told = told(&[use_of_code(1), revoked], &[&me()]);
         scene.assert_next_run_ends_well(&["revoke", &me()], &[0, 1], &told);
     });
-    report("revoke", &killed, &[&replaces(form)[..], &[libc::SYS_unlinkat]].concat());
+    report("revoke", &killed, &[&REPLACES[..], &[libc::SYS_unlinkat]].concat());
 }
 
 const ONE: &str = "one@example.org";
@@ -358,7 +352,7 @@ fn readdressed() -> String {
 }
 
 fn sweep_email(form: Form) {
-    let Some(scene) = Scene::new(form.spawn) else { return };
+    let Some(scene) = Scene::new() else { return };
     let email = ["email", &me(), ONE, TWO];
     let killed = scene.sweep(&email, form.counts, 0, |_| {
         let addresses = &scene.world.status()["email"];
@@ -367,7 +361,7 @@ fn sweep_email(form: Form) {
         let told = [told(&[use_of_code(1), readdressed()], &[&me()]), told(&[readdressed()], &[ONE, TWO])];
         scene.assert_next_run_ends_well(&email, &[0], &told.concat());
     });
-    report("email", &killed, &replaces(form));
+    report("email", &killed, &REPLACES);
 }
 
 /// At each moment its codes work under one of both names at most, and the same command goes on.
@@ -376,7 +370,7 @@ fn sweep_rename(form: Form) {
     if sandbox_of_root().is_none() {
         return;
     }
-    let Some(scene) = Scene::new(form.spawn) else { return };
+    let Some(scene) = Scene::new() else { return };
     if !fs::read_to_string("/etc/passwd").unwrap().contains(OTHER) {
         append("/etc/passwd", &format!("{OTHER}:x:0:0::/root:/bin/sh\n"));
     }
@@ -412,7 +406,7 @@ const DELIVERS: [libc::c_long; 6] = [
 ];
 
 fn sweep_notify(form: Form) {
-    let Some(scene) = Scene::new(false) else { return };
+    let Some(scene) = Scene::new() else { return };
     assert!(scene.world.admin(&["email", &me(), ONE, TWO]).status.success());
     scene.keep();
     let killed = scene.sweep(&["notify"], form.counts, 0, |_| {
@@ -460,7 +454,7 @@ fn assert_mailed(status: &Value, mailed: &[Value]) {
 
 #[test]
 fn a_delivery_with_nothing_due_removes_what_crashes_left_but_not_what_somebody_may_be_writing() {
-    let Some(scene) = Scene::new(false) else { return };
+    let Some(scene) = Scene::new() else { return };
     scene.world.deliver();
     let [old, new] = [(".old@0000000001-00", 3700), (".new@0000000001-00", 3500)].map(|(name, age)| {
         let path = scene.world.store().join("outbox").join(name);

@@ -154,7 +154,7 @@ impl Sendmail {
         );
         fs::write(&program, script).unwrap();
         set_mode(&program, 0o755);
-        world.notify(&format!("spawn = false\nsendmail = [{program:?}, \"-i\"]\ncopy_to = [{COPY:?}]"));
+        world.notify(&format!("sendmail = [{program:?}, \"-i\"]\ncopy_to = [{COPY:?}]"));
         Self(folder)
     }
 

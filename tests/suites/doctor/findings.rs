@@ -242,7 +242,7 @@ fn empty(world: &World, name: &str) -> PathBuf {
 #[test]
 fn users_who_will_not_learn_of_a_use_are_named() {
     let Some(world) = World::of_root("") else { return };
-    world.notify("spawn = false\nsendmail = [\"/no/such/sendmail\"]");
+    world.notify("sendmail = [\"/no/such/sendmail\"]");
     let sheet = world.generate();
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     let found = doctor(&world);
@@ -263,11 +263,11 @@ fn users_who_will_not_learn_of_a_use_are_named() {
     let year = &sheet.created[..4];
     fs::write(world.file(), set.replacen(&format!("spent {year}"), "spent 2001", 1)).unwrap();
     doctor(&world).has("notices-stuck", &["warning", &me()]);
-    world.notify("spawn = false\nsendmail = [\"/bin/true\"]");
+    world.notify("sendmail = [\"/bin/true\"]");
     world.deliver();
     doctor(&world).has_none(&["notices-stuck", "no-sendmail", "notices-refused"]);
     // What sendmail refuses is not due, and stays.
-    world.notify("spawn = false\nsendmail = [\"/bin/false\"]");
+    world.notify("sendmail = [\"/bin/false\"]");
     world.generate();
     assert_eq!(world.admin(&["notify"]).status.code(), Some(3));
     let found = doctor(&world);

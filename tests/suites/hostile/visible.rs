@@ -197,7 +197,7 @@ fn what_sendmail_says() {
     let script = world.path("sendmail");
     fs::write(&script, format!("#!/bin/sh\ncat >/dev/null\nprintf '%s' '{HOSTILE}' >&2\nexit 69\n")).unwrap();
     set_mode(&script, 0o755);
-    world.notify(&format!("spawn = false\nsendmail = [{script:?}]"));
+    world.notify(&format!("sendmail = [{script:?}]"));
     world.generate();
     let output = world.admin(&["notify"]);
     let lines = text(&output.stderr).lines().count();
@@ -207,7 +207,7 @@ fn what_sendmail_says() {
     check(&world.admin(&["status"]), [2, 0]);
     let output = world.admin(&["doctor"]);
     check(&output, [text(&output.stdout).lines().count(), 0]);
-    drop(Postbox::of(&world, false));
+    drop(Postbox::of(&world));
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn addresses_are_shown_and_set() {
         assert_eq!(world.status()["email"], json!(addresses));
     }
     // Beside the user's own, what the configuration has.
-    world.notify("spawn = false\ndomain = 'corp.example'");
+    world.notify("domain = 'corp.example'");
     world.admin(&["revoke", &user]);
     world.generate();
     assert_eq!(show(), format!("{user}: notices to {user}@corp.example (no address is set)\n"));
@@ -148,7 +148,7 @@ fn logins_in_a_storm_of_addresses(world: &World, attempts: &[Attempt]) -> usize 
 #[test]
 fn while_addresses_are_set_each_code_works_once_and_each_use_is_told() {
     let Some(world) = World::new("") else { return };
-    let postbox = Postbox::of(&world, false);
+    let postbox = Postbox::of(&world);
     for _ in 0..2 {
         let options = ["--yes", "--count", "31", "--format", "json"];
         let sheet = sheet(world.admin(&[&["generate", &me()], &options[..]].concat()));

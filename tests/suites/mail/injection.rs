@@ -84,7 +84,7 @@ impl Scene {
         let world = World::new("")?;
         // A service of any name.
         fs::copy(world.path("pam.d").join(&world.service), world.path("pam.d/other")).unwrap();
-        let postbox = Postbox::of(&world, false);
+        let postbox = Postbox::of(&world);
         let mut scene = Self { world, postbox, due: String::new(), lines: 0 };
         let code = scene.generate(&me(), 31).codes.remove(0);
         scene.log_in(&scene.world.attempt(&[(&code).into()]));
@@ -294,7 +294,7 @@ fn names_and_addresses_in_a_set_that_was_made_by_hand() {
 fn what_the_configuration_says() {
     let Some(scene) = Scene::new() else { return };
     let notify = |lines: &str| {
-        scene.world.notify(&format!("{}\n{lines}", scene.postbox.settings(false)));
+        scene.world.notify(&format!("{}\n{lines}", scene.postbox.settings()));
         scene.world.admin(&["notify"])
     };
     let mut sent = 0;

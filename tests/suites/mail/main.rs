@@ -2,9 +2,7 @@
 
 mod addresses;
 mod deliveries;
-mod detached_start;
 mod injection;
 mod notices;
 mod sendmail;
 mod servers;
-mod surroundings;

@@ -20,8 +20,8 @@ struct Scene {
 impl Scene {
     fn new(settings: &str) -> Option<Self> {
         let world = World::new("")?;
-        let postbox = Postbox::of(&world, false);
-        world.notify(&(postbox.settings(false) + "\n" + settings));
+        let postbox = Postbox::of(&world);
+        world.notify(&(postbox.settings() + "\n" + settings));
         Some(Self { world, postbox })
     }
 

@@ -26,7 +26,7 @@ struct Scene {
 impl Scene {
     fn new() -> Option<Self> {
         let world = World::new("")?;
-        let postbox = Postbox::of(&world, false);
+        let postbox = Postbox::of(&world);
         let sheet = generate(&world);
         let scene = Self { world, postbox, sheet };
         scene.delivers(2);

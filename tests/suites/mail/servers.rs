@@ -6,7 +6,6 @@ use std::fs;
 use backupcodes_tests::machine::Account;
 use backupcodes_tests::mail::{DOMAIN, HOST, PostOffice, Server, WIDE_DOMAIN};
 use backupcodes_tests::postbox::{HEADERS, Message};
-use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Sheet, level, sheet, text};
 use serde_json::json;
 
@@ -114,7 +113,7 @@ fn every_address_gets_one_message_of_its_own() {
     let [user, second, guard] = std::array::from_fn(|_| office.machine.account());
     // Whoever is named twice gets one as well.
     let copies = [guard.address(), second.address()];
-    office.notify_settings(&format!("spawn = false\ncopy_to = {copies:?}"));
+    office.notify_settings(&format!("copy_to = {copies:?}"));
     let sheet = generate(&office, &user, 10, &[&user.address(), &second.address()]);
     office.spend(&user, &sheet.codes[2]);
     office.deliver();
@@ -134,7 +133,7 @@ fn without_an_address_the_account_itself_is_told() {
     let Some(office) = PostOffice::new() else { return };
     for domain in ["", DOMAIN] {
         let user = office.machine.account();
-        office.notify_settings(&format!("spawn = false\ndomain = {domain:?}"));
+        office.notify_settings(&format!("domain = {domain:?}"));
         let sheet = generate(&office, &user, 10, &[]);
         office.spend(&user, &sheet.codes[0]);
         office.deliver();
@@ -152,7 +151,7 @@ fn names_beyond_ascii_arrive_as_they_are() {
     let user = office.machine.account();
     let (host, contact) = ("größer-日本", "Jürgen Große <jürgen@exämple.org>, „Zimmer 7“");
     fs::write("/proc/sys/kernel/hostname", host).unwrap();
-    office.notify_settings(&format!("spawn = false\ncontact = {contact:?}"));
+    office.notify_settings(&format!("contact = {contact:?}"));
     let sheet = generate(&office, &user, 10, &[&user.address()]);
     office.spend(&user, &sheet.codes[0]);
     office.deliver();
@@ -355,32 +354,4 @@ fn addresses_beyond_ascii_are_the_servers_matter() {
             assert!(said.contains("501 5.1.3"), "{said}");
         }
     }
-}
-
-#[test]
-#[ignore = "needs a mail server: tests/run mail-servers"]
-fn a_login_with_su_is_told_with_nothing_else_to_start_it() {
-    let Some(office) = PostOffice::new() else { return };
-    office.notify_settings("spawn = true");
-    office.machine.stack("su", "console");
-    let (caller, target) = (office.machine.account(), office.machine.account());
-    let sheet = generate(&office, &target, 10, &[&target.address()]);
-    let mut terminal = Terminal::start(caller.command().args(["su", "-", &target.name]));
-    for (prompt, answer) in [
-        ("Password: ", &target.password),
-        ("Backup code: ", &sheet.codes[0]),
-        ("$ ", &"echo now $(id -un); exit".into()),
-    ] {
-        terminal.expect(prompt);
-        terminal.send(answer);
-    }
-    terminal.expect(&format!("now {}", target.name));
-    assert_eq!(terminal.end(), 0);
-    let messages = office.mailbox(&target, 2);
-    let subject = format!("Backup code 1 of {} was used on {HOST}", target.name);
-    let used = messages.iter().find(|message| message.subject() == subject);
-    let used = used.unwrap_or_else(|| panic!("{subject} is not among {messages:#?}"));
-    check(&office, used, &target.address());
-    assert!(used.text.contains("  From:      this host itself\n  Service:   su-l\n"), "{}", used.text);
-    assert!(!tells_a_code(used, &[&sheet]), "{used:#?}");
 }

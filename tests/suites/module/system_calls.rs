@@ -199,7 +199,7 @@ fn a_sheet_in_a_file_is_flushed_before_its_set_is_in_place() {
 #[test]
 fn files_are_opened_with_care() {
     let Some(world) = World::new("") else { return };
-    world.notify("spawn = false\nsendmail = [\"/bin/true\"]");
+    world.notify("sendmail = [\"/bin/true\"]");
     let sheet = world.generate();
     let which = "?open,openat,?openat2,?creat";
     let mut opened = attempt(&world, &sheet.codes[0], which);

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use backupcodes_tests::authenticator::Verifier;
 use backupcodes_tests::machine::run;
-use backupcodes_tests::patience::wait_until;
 use backupcodes_tests::renewal::{CODE, DONE, PASSWORD, Renewal, SERVICE, SHIPPED, codes};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{built, feed, mistyped, text};
@@ -168,21 +167,6 @@ fn renewals_that_succeed_wait_for_each_other_as_well() {
     std::thread::sleep(Duration::from_millis(2200));
     assert_eq!(renewed().0, 0);
     assert!(scene.set() != set && scene.subjects().len() < 20, "{:#?}", scene.subjects());
-}
-
-#[test]
-fn a_renewal_starts_the_delivery_of_its_notice() {
-    let Some(scene) = Renewal::new() else { return };
-    let taken = scene.machine.sandbox.join("taken");
-    let settings =
-        format!("[notify]\nspawn = true\nsendmail = [\"/bin/sh\", \"-c\", \"cat >>{}\"]\n", taken.display());
-    let drop_in = Path::new("/etc/security/backupcodes.conf.d/renewal.conf");
-    fs::write(drop_in, settings).unwrap();
-    let renewed = scene.renew(&[(PASSWORD, &scene.user.password), (DONE, "")]).0;
-    let subject = format!("New backup codes for {}", scene.user.name);
-    wait_until("the notice", || fs::read_to_string(&taken).is_ok_and(|mails| mails.contains(&subject)));
-    fs::remove_file(drop_in).unwrap();
-    assert_eq!(renewed, 0);
 }
 
 #[test]

@@ -32,7 +32,7 @@ struct Scene {
 impl Scene {
     fn new() -> Option<Self> {
         let world = World::new("")?;
-        let postbox = Postbox::of(&world, false);
+        let postbox = Postbox::of(&world);
         let sheet = world.generate();
         assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
         postbox.before("exit 67");
