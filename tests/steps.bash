@@ -123,11 +123,13 @@ build() {
     cargo build --quiet --release --locked --package pam_backupcodes --package backupcodes-programs
 }
 
-# The suites and their programs lie beside what they test, and need none of the time that goes into making that small.
+# For what need not be small.
+hurry=(CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1)
+
+# The suites and their programs lie beside what they test.
 # of_suites COMMAND [ARGUMENT...]: of cargo's.
 of_suites() {
-    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-        cargo "$1" --release --locked --package backupcodes-tests "${@:2}"
+    env "${hurry[@]}" cargo "$1" --release --locked --package backupcodes-tests "${@:2}"
 }
 
 build_suites() {

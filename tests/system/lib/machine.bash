@@ -2,13 +2,12 @@
 # that folder.
 # shellcheck shell=bash
 
-# shellcheck source=tests/steps.bash
-. tests/steps.bash
-target=$PWD/target
+# shellcheck source=tests/system/lib/roots.bash
+. tests/system/lib/roots.bash
 password='password of all'
 
-# run_machines SCRIPT MACHINE...: makes the root of each, of `packages` and `releases`, and starts `SCRIPT --inside MACHINE` in
-# namespaces of its own.
+# run_machines SCRIPT MACHINE...: makes the root of each, as `roots` and `releases` say, and starts `SCRIPT --inside MACHINE ROOT`
+# in namespaces of its own.
 run_machines() {
     [ "$(id -u)" = 0 ] || fail "only root can boot a machine"
     # One at a time on this host: their cgroups have the same names.
@@ -18,11 +17,10 @@ run_machines() {
     local machine
     for machine in "${@:2}"; do
         [ -n "${releases[$machine]-}" ] || fail "no machine $machine; there are: ${!releases[*]}"
-        # shellcheck disable=SC2016,SC2154 # $1 is for mmdebstrap's shell; the others are our caller's.
-        tests/system/lib/debian-root "booted-$machine" "${releases[$machine]}" "${packages[$machine]}" \
-            --essential-hook='echo "postfix postfix/main_mailer_type select Local only" | chroot "$1" debconf-set-selections'
+        # shellcheck disable=SC2154 # Our caller's.
+        make_root "${roots[$machine]}" "${releases[$machine]}"
         # All that runs in there ends with the first process of its PID namespace, which ends with unshare.
-        unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private -- "$1" --inside "$machine"
+        unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private -- "$1" --inside "$machine" "$root"
     done
 }
 
@@ -44,13 +42,13 @@ package() {
 
 # --- inside the namespaces ---
 
-# Layers over the root, which stays as it was made.
+# lay_out_machine NAME ROOT: layers over the root, which stays as it was made.
 lay_out_machine() {
-    machine=$target/booted-$1/machine root=$machine/root
+    machine=$target/machine-$1 root=$machine/root
     mkdir -p "$machine"
     mount -t tmpfs -o mode=0755 tmpfs "$machine"
     mkdir "$machine"/{upper,work,root}
-    mount -t overlay overlay -o "lowerdir=$target/booted-$1/root,upperdir=$machine/upper,workdir=$machine/work" "$root"
+    mount -t overlay overlay -o "lowerdir=$2,upperdir=$machine/upper,workdir=$machine/work" "$root"
     mkfifo "$machine/keys"
     # shellcheck disable=SC2016 # For the script.
     install -m 0755 <(printf '#!/bin/sh\ncase $1 in *[Cc]ode*) echo "$CODE" ;; *) echo "$PASSWORD" ;; esac\n') "$machine/answer"

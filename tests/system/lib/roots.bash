@@ -5,18 +5,34 @@
 . tests/steps.bash
 target=$PWD/target
 
+# What each root has of Debian: enough for all tests that share it, since roots take long to make. No two mail servers go together.
+booted="dbus iproute2 login mount openssh-server passwd python3 systemd systemd-sysv util-linux"
+# What a sysadmin has.
+desktop="dbus libpam-google-authenticator login openssh-server passwd sudo sway swaylock systemd systemd-sysv wtype"
+declare -A contents=(
+    [exim4]="$booted exim4-daemon-light libpam-google-authenticator pamtester"
+    [postfix]="$booted msmtp postfix"
+    [opensmtpd]="$booted opensmtpd"
+    [stacks]="$booted libpam-google-authenticator libpam-oath oathtool openssh-client pamtester sudo"
+    [desktop-exim4]="$desktop exim4-daemon-light"
+    [desktop-postfix]="$desktop postfix"
+    [i386]="cargo gcc iproute2 libpam0g-dev mount"
+)
 # For roots that are not of this host's kind.
 mmdebstrap_options=()
 
-# make_root NAME RELEASE PACKAGE...: the root target/NAME/root, if it is not there yet. Until this script ends no other one
-# makes or uses it.
+# make_root CONTENTS RELEASE: it is $root. Until this script ends no other one makes it again.
 make_root() {
-    local lock
-    mkdir -p "$target/$1"
-    exec {lock}>"$target/$1.lock"
+    local name=roots/$2-$1 lock
+    root=$target/$name/root
+    mkdir -p "$target/$name"
+    exec {lock}>"$target/$name.lock"
     flock "$lock"
-    tests/system/lib/debian-root "$1" "$2" "${*:3}" "${mmdebstrap_options[@]}"
-    mkdir -p "$target/$1/root/mnt/"{build,tests}
+    # shellcheck disable=SC2016 # $1 is for mmdebstrap's shell.
+    tests/system/lib/debian-root "$name" "$2" "${contents[$1]}" "${mmdebstrap_options[@]}" \
+        --essential-hook='echo "postfix postfix/main_mailer_type select Local only" | chroot "$1" debconf-set-selections'
+    mkdir -p "$root/mnt/"{build,tests}
+    flock --shared "$lock"
 }
 
 # That of this host.
@@ -32,10 +48,10 @@ in_namespaces() {
 
 # --- inside the namespaces ---
 
-# enter NAME: makes target/NAME/root fit to run tests. The root itself stays as it was made: the sandbox has layers over what
-# tests write to. The build and the tests lie below /mnt, which it leaves as it is.
+# enter ROOT: makes it fit to run tests. The root itself stays as it was made: the sandbox has layers over what tests write to.
+# The build and the tests lie below /mnt, which it leaves as it is.
 enter() {
-    local root=$target/$1/root
+    local root=$1
     bind_read_only "$root" "$root"
     bind_read_only "$target/release" "$root/mnt/build"
     bind_read_only "$PWD/tests" "$root/mnt/tests"
@@ -50,9 +66,9 @@ bind_read_only() {
     mount -o remount,bind,ro "$2"
 }
 
-# run_in NAME EXECUTABLE ARGUMENT...: a suite of the release build, in the sandbox, in target/NAME/root. Nothing that it
-# wants is missing there, so that it may skip nothing.
+# run_in ROOT EXECUTABLE ARGUMENT...: a suite of the release build, in the sandbox, in that root. Nothing that it wants is missing
+# there, so that it may skip nothing.
 run_in() {
-    chroot "$target/$1/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true MTA="${MTA-}" \
+    chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true MTA="${MTA-}" \
         BACKUPCODES_BUILD=/mnt/build /mnt/tests/sandbox "/mnt/build/deps/${2##*/}" "${@:3}"
 }
