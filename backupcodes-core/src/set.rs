@@ -182,17 +182,11 @@ impl CodeSet {
         Some(entry.start)
     }
 
-    /// Notes that the notice of this use, which must still be due, was seen to: where in the file its word stands comes
-    /// back.
-    pub(crate) fn mark_notified(
-        &mut self,
-        number: CodeNumber,
-        due: &SpentRecord,
-        mail: Mail,
-    ) -> Option<usize> {
+    /// Marks this use, whose notice must still be due, as notified: where in the file its word stands comes back.
+    pub(crate) fn mark_notified(&mut self, number: CodeNumber, due: &SpentRecord) -> Option<usize> {
         let entry = self.entries.get_mut(number.index())?;
         match &mut entry.state {
-            State::Spent(record) if record == due && record.mail == Mail::Due => record.mail = mail,
+            State::Spent(record) if record == due && record.mail == Mail::Due => record.mail = Mail::Ok,
             _ => return None,
         }
         entry.start.checked_add(SpentRecord::WORD)
@@ -368,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_use_is_due_until_it_is_seen_to_and_no_other_is_taken_for_it() {
+    fn a_use_is_due_until_it_is_marked_as_notified_and_no_other_is_taken_for_it() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let record = SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
         let other = SpentRecord::new("2026-11-25T07:12:45Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
@@ -376,13 +370,13 @@ mod tests {
         let mut set = CodeSet::parse(&text).unwrap();
         let [first, second] = [1, 2].map(|number| CodeNumber::new(number).unwrap());
         assert_eq!(set.due().collect::<Vec<_>>(), [(first, &record)]);
-        assert_eq!(set.mark_notified(second, &record, Mail::Ok), None, "unspent");
-        assert_eq!(set.mark_notified(first, &other, Mail::Ok), None, "another use");
-        let place = set.mark_notified(first, &record, Mail::Ok).unwrap();
+        assert_eq!(set.mark_notified(second, &record), None, "unspent");
+        assert_eq!(set.mark_notified(first, &other), None, "another use");
+        let place = set.mark_notified(first, &record).unwrap();
         assert_eq!(text.get(place..place + 3), Some("due"));
         assert_eq!(set.due().count(), 0);
         let told = SpentRecord { mail: Mail::Ok, ..record };
-        assert_eq!(set.mark_notified(first, &told, Mail::Refused), None, "it is told");
+        assert_eq!(set.mark_notified(first, &told), None, "it is told");
     }
 
     #[test]

@@ -25,7 +25,6 @@ enum Use {
     None,
     Due,
     Ok,
-    Refused,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -67,7 +66,6 @@ impl Input<'_> {
                 Use::None => None,
                 Use::Due => Some(Mail::Due),
                 Use::Ok => Some(Mail::Ok),
-                Use::Refused => Some(Mail::Refused),
             }),
             changes: self.changes.iter().take(6).map(Change::change).collect(),
             is_new_account: self.is_new_account,

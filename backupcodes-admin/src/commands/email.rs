@@ -2,6 +2,7 @@
 
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
+use backupcodes_core::mail::delivery_lock::DeliveryLock;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::set::CodeSet;
 use backupcodes_core::store::{FileStore, Store};
@@ -29,29 +30,7 @@ pub(crate) fn run(
     let host = notice::host_name();
     let writer = Writer::of_this_host(config, &host);
     if !addresses.is_empty() {
-        let told = writer.recipients(user, addresses);
-        let mut new_ones = told.clone();
-        let letters = |set: &CodeSet| {
-            let before = writer.recipients(user, &set.label.email);
-            new_ones.retain(|to| !before.contains(to));
-            let old = writer.addresses(user, &set.label.email);
-            let new = writer.addresses(user, addresses);
-            // What is due stays so, and goes to the new addresses; the others are told of it as well.
-            let mut letters = writer.of_due_uses(set);
-            letters.retain(|letter| !told.contains(&letter.to));
-            if old != new {
-                letters.extend(writer.readdressed(
-                    &set.label,
-                    addresses,
-                    (set.left(), set.total()),
-                    clock::now(),
-                ));
-            }
-            letters
-        };
-        if store.readdress(user, addresses, letters)? {
-            store.outbox().send_on(user, &told, &new_ones)?;
-        }
+        readdress(config, &store, &writer, user, addresses)?;
     }
     let Some(set) = store.read(user)? else {
         output::complain(&without_set(user));
@@ -67,4 +46,40 @@ pub(crate) fn run(
         }
     }
     Ok(Outcome::Done)
+}
+
+fn readdress(
+    config: &Config,
+    store: &FileStore,
+    writer: &Writer<'_>,
+    user: &str,
+    addresses: &[String],
+) -> Result<(), Failure> {
+    let told = writer.recipients(user, addresses);
+    let outbox = store.outbox();
+    // An address that refuses notices and is used no longer: what waits for it goes to the new ones.
+    let refused = outbox.refusal(user)?.map(|refusal| refusal.to).filter(|to| !told.contains(to));
+    let waiting = refused.as_ref().map_or(Ok(Vec::new()), |to| outbox.names_to(user, to))?;
+    let mut new_ones = told.clone();
+    let notices = |set: &CodeSet| {
+        let before = writer.recipients(user, &set.label.email);
+        new_ones.retain(|to| !before.contains(to));
+        let old = writer.addresses(user, &set.label.email);
+        let new = writer.addresses(user, addresses);
+        // What is due stays so, and goes to the new addresses; the others are told of it as well.
+        let mut notices = writer.of_due_uses(set);
+        notices.retain(|notice| !told.contains(&notice.to) && refused.as_ref() != Some(&notice.to));
+        if old != new {
+            let left = (set.left(), set.total());
+            notices.extend(writer.readdressed(&set.label, addresses, left, clock::now()));
+        }
+        notices
+    };
+    if store.readdress(user, addresses, notices)? {
+        outbox.send_on(&waiting, &new_ones)?;
+        outbox.forget_refusal(user)?;
+        // Where that fails, they go out in a day.
+        let _ = DeliveryLock::forget_day(&config.runtime_directory);
+    }
+    Ok(())
 }

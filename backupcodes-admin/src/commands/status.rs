@@ -73,13 +73,10 @@ fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
         failed.extend(unknown);
     }
     // Of users who have no set any more.
-    for (user, Waiting { due, refused, .. }) in known.waiting {
-        if due.saturating_add(refused) == 0 || users.binary_search(&user).is_ok() {
-            continue;
+    for (user, Waiting { due, .. }) in known.waiting {
+        if due > 0 && users.binary_search(&user).is_err() {
+            output::complain(&format_args!("{user} has no backup codes; notices due: {due}"));
         }
-        output::complain(&format_args!(
-            "{user} has no backup codes; notices that wait: {due} due, {refused} refused"
-        ));
     }
     output::report(failed, users.len()).map(|()| Outcome::Done)
 }

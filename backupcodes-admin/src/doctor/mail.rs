@@ -28,8 +28,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<_> = sendmail(&config.notify.sendmail).into_iter().collect();
     match notices(&FileStore::new(&config.directory).outbox()) {
         Ok((late, refused)) => {
-            let refusal =
-                "sendmail has refused notices to their addresses, and is tried once a day for 30 days";
+            let refusal = "sendmail has refused notices to their addresses; they stay due";
             let remedy = "see why: backupcodes-admin status USER; for another address: backupcodes-admin email USER ADDRESS";
             for (users, check, message, remedy) in
                 [(late, "notices-stuck", LATE, REMEDY), (refused, "notices-refused", refusal, remedy)]
@@ -63,16 +62,12 @@ fn sendmail(command: &[String]) -> Option<Finding> {
     })
 }
 
-/// Users with a letter that should be gone, and those with one that was refused.
+/// Users with a notice that should be gone, and those of whom sendmail has refused one.
 fn notices(outbox: &Outbox) -> Result<(Vec<String>, Vec<String>), FileError> {
-    let [mut late, mut refused] = [BTreeSet::new(), BTreeSet::new()];
+    let refused = outbox.waiting()?.into_iter().filter(|(_, waiting)| waiting.is_told);
+    let mut late = BTreeSet::new();
     for name in outbox.names()? {
-        let Some(letter) = outbox.read(&name)? else { continue };
-        if letter.is_refused {
-            refused.insert(letter.user);
-        } else if is_late(letter.time) {
-            late.insert(letter.user);
-        }
+        late.extend(outbox.read(&name)?.filter(|notice| is_late(notice.time)).map(|notice| notice.user));
     }
-    Ok((late.into_iter().collect(), refused.into_iter().collect()))
+    Ok((late.into_iter().collect(), refused.map(|(user, _)| user).collect()))
 }

@@ -141,7 +141,6 @@ impl<'a> Writer<'a> {
                 time,
                 message: self.message(label, &to, time, event),
                 to,
-                is_refused: false,
             });
         }
         notices

@@ -1,19 +1,17 @@
 //! Notices that wait for their delivery as finished messages, one file a recipient: all but those of uses, which the
 //! set file itself holds.
 //!
-//! A file is named `<user>@<time>-<random>`, and holds the recipient in its first line and the message behind it; what
-//! sendmail refused has `-refused<days>` behind that. One more a user, `<user>@refused`, tells what sendmail
-//! refused last. There is no lock, which a delivery that is frozen would keep: no two files get one name.
+//! A file is named `<user>@<time>-<random>`, and holds the recipient in its first line and the message after it. One more
+//! a user, `<user>@refused`, tells what sendmail refused last. There is no lock, which a delivery that is frozen would keep:
+//! no two files get one name.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{UtimensatFlags, utimensat};
-use nix::sys::time::TimeSpec;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -28,10 +26,6 @@ use crate::files::trust::{self, Requirement};
 const FOLDER: &str = "outbox";
 /// What follows the user in the name of a refusal.
 const REFUSED: &str = "refused";
-/// How the name of a notice goes on that was refused; the number of days follows.
-const REFUSED_LETTER: &str = "-refused";
-/// Seconds.
-const DAY: u64 = 24 * 60 * 60;
 /// Most bytes of a user in a name: it ends with a time and a number.
 const USER: usize = 200;
 /// Nobody takes so long over a notice.
@@ -48,8 +42,6 @@ pub struct QueuedNotice {
     pub to: String,
     /// The message, with its header.
     pub message: String,
-    /// Whether sendmail refused it.
-    pub is_refused: bool,
 }
 
 /// What sendmail refused last of a user's notices.
@@ -63,22 +55,11 @@ pub struct Refusal {
     pub said: String,
 }
 
-/// A notice that stays though it was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Its name from now on.
-    pub name: String,
-    /// How many days it has been refused for, at the least.
-    pub days: u32,
-}
-
 /// How many notices about a user wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// For the next delivery.
+    /// In the outbox.
     pub due: usize,
-    /// For a day to pass, since sendmail refused them.
-    pub refused: usize,
     /// Whether [`Outbox::refusal`] tells what was refused last.
     pub is_told: bool,
 }
@@ -166,7 +147,6 @@ impl Outbox {
                 time: Time::of_seconds(seconds),
                 to: to.into(),
                 message: message.into(),
-                is_refused: refused_days(kind).is_some(),
             })
         };
         notice().map(Some).ok_or_else(|| Requirement::QueuedNotice.refuse(&path, "no notice").into())
@@ -182,56 +162,37 @@ impl Outbox {
         directory.flush()
     }
 
-    /// Keeps a notice as one that was refused `now`.
-    ///
-    /// Its name counts the days of that, and its file's time tells when the last one began: a clock that was wrong once adds
-    /// one day at most, where a date would make a notice of 1970 too old at once. A day that began in the future does not end.
+    /// The names of the notices about a user that wait for this address.
     ///
     /// # Errors
-    /// It cannot be renamed: it is as it was.
-    pub fn refuse(&self, name: &str, now: Time) -> Result<Refused, FileError> {
-        let directory = Directory::of_sets(&self.sets)?.inner(FOLDER)?;
-        let (notice, days) = match refused_days(name) {
-            None => (name, 0),
-            Some((notice, days)) if is_day_over(&directory, name, now) => (notice, days.saturating_add(1)),
-            Some((_, days)) => return Ok(Refused { name: name.into(), days }),
-        };
-        let new = format!("{notice}{REFUSED_LETTER}{days}");
-        // In this order: a crash between makes the day longer, never shorter.
-        set_changed(&directory, name, now)?;
-        directory.rename(name, &new)?;
-        Ok(Refused { name: new, days })
+    /// The outbox cannot be read.
+    pub fn names_to(&self, user: &str, to: &str) -> Result<Vec<String>, FileError> {
+        let mut names = self.names()?;
+        let prefix = prefix(user);
+        names.retain(|name| name.starts_with(&prefix));
+        let is_to =
+            |name: &String| self.read(name).map(|notice| notice.is_some_and(|notice| notice.to == to));
+        names
+            .into_iter()
+            .filter_map(|name| is_to(&name).map(|is_to| is_to.then_some(name)).transpose())
+            .collect()
     }
 
-    /// Sends on what was refused for addresses that are not among the user's `addresses` any more, to the `new` ones of
-    /// them (the others have been told); and what was refused rests no longer.
+    /// Sends notices on to other addresses, or to nobody.
     ///
     /// # Errors
     /// The outbox cannot be read or written. What was not sent on is still there.
-    pub fn send_on(&self, user: &str, addresses: &[String], new: &[String]) -> Result<(), FileError> {
-        let prefix = prefix(user);
-        // Each recipient had a message of its own, which the new ones need not get twice.
-        let mut told = HashSet::new();
-        for name in self.names()?.iter().filter(|name| name.starts_with(&prefix)) {
-            let Some(notice) = self.read(name)?.filter(|notice| notice.is_refused) else { continue };
-            if addresses.contains(&notice.to) {
-                continue;
-            }
-            let is_new = told.insert(
-                notice.message.lines().find(|line| line.starts_with("Message-ID:")).map(String::from),
-            );
-            let sent_on = new.iter().filter(|_| is_new).map(|to| QueuedNotice {
-                to: to.clone(),
-                is_refused: false,
-                ..notice.clone()
-            });
+    pub fn send_on(&self, names: &[String], addresses: &[String]) -> Result<(), FileError> {
+        for name in names {
+            let Some(notice) = self.read(name)? else { continue };
+            let sent_on = addresses.iter().map(|to| QueuedNotice { to: to.clone(), ..notice.clone() });
             let _stays = self.put(&sent_on.collect::<Vec<_>>())?;
             self.remove(name)?;
         }
-        self.forget_refusal(user)
+        Ok(())
     }
 
-    /// How many notices wait for each user there are notices about, and how many of them were refused.
+    /// How many notices wait for each user there are notices about.
     ///
     /// # Errors
     /// The outbox cannot be read.
@@ -240,12 +201,10 @@ impl Outbox {
         for name in self.find()?.map_or_else(|| Ok(Vec::new()), |directory| directory.names())? {
             let Some((user, kind)) = user_of(&name) else { continue };
             let waiting = users.entry(user).or_default();
-            if kind == REFUSED {
-                waiting.is_told = true;
-                continue;
+            match kind {
+                REFUSED => waiting.is_told = true,
+                _ => waiting.due = waiting.due.saturating_add(1),
             }
-            let count = if refused_days(kind).is_some() { &mut waiting.refused } else { &mut waiting.due };
-            *count = count.saturating_add(1);
         }
         Ok(users)
     }
@@ -330,8 +289,7 @@ fn user_of(name: &str) -> Option<(String, &str)> {
 
 fn new_name(directory: &Directory, notice: &QueuedNotice) -> Result<String, FileError> {
     let random = SysRng.try_next_u64().map_err(|_| directory.failed("name a file in")(Errno::EIO))?;
-    let refused = if notice.is_refused { format!("{REFUSED_LETTER}0") } else { String::new() };
-    Ok(format!("{}{:010x}-{random:016x}{refused}", prefix(&notice.user), notice.time.seconds()))
+    Ok(format!("{}{:010x}-{random:016x}", prefix(&notice.user), notice.time.seconds()))
 }
 
 /// The name of a file that is being written: no notice's.
@@ -339,43 +297,19 @@ fn unfinished(name: &str) -> String {
     format!(".{name}")
 }
 
-/// The name that a notice had before it was refused, and for how many days it has been. `None`: it was not.
-fn refused_days(name: &str) -> Option<(&str, u32)> {
-    let (notice, days) = name.rsplit_once(REFUSED_LETTER)?;
-    Some((notice, days.parse().ok()?))
-}
-
-/// Whether a day has passed since the last one was counted.
-fn is_day_over(directory: &Directory, name: &str, now: Time) -> bool {
-    let since = changed(directory, name).map(Time::from);
-    let age = since.and_then(|since| now.seconds().checked_sub(since.seconds()));
-    age.is_some_and(|age| age >= DAY)
-}
-
 /// Removes what crashes left unfinished, but not what somebody may be writing.
 fn remove_unfinished(directory: &Directory) {
     let now = precise();
     let is_old = |name: &String| {
-        changed(directory, name).is_some_and(|changed| {
+        directory.stat(name).is_ok_and(|stat| {
             // Who wrote in the future did so before the clock was set right.
-            now.duration_since(changed).unwrap_or_else(|ahead| ahead.duration()) > UNFINISHED
+            now.duration_since(stat::changed(&stat)).unwrap_or_else(|ahead| ahead.duration()) > UNFINISHED
         })
     };
     let names = directory.names().unwrap_or_default();
     for name in names.iter().filter(|name| name.starts_with('.')).filter(|name| is_old(name)) {
         let _ = directory.remove(name);
     }
-}
-
-/// When a file in here was changed.
-fn changed(directory: &Directory, name: &str) -> Option<SystemTime> {
-    directory.stat(name).ok().map(|stat| stat::changed(&stat))
-}
-
-fn set_changed(directory: &Directory, name: &str, now: Time) -> Result<(), FileError> {
-    let time = TimeSpec::from_duration(Duration::from_secs(now.seconds()));
-    utimensat(&directory.fd, name, &time, &time, UtimensatFlags::NoFollowSymlink)
-        .map_err(FileError::system(&directory.path_of(name), "set the time of"))
 }
 
 #[cfg(test)]
@@ -396,7 +330,6 @@ mod tests {
             time: Time::of_seconds(seconds),
             to: "a@example.org".into(),
             message: message.into(),
-            is_refused: false,
         }
     }
 
@@ -416,70 +349,12 @@ mod tests {
         let read: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
         let [late, early, bob] = notices;
         assert_eq!(read, [bob, early, late.clone(), late]);
-        let now = Time::of_seconds(9);
-        let refused = outbox.refuse(&names[1], now).unwrap();
-        assert_eq!(outbox.refuse(&refused.name, now).unwrap(), refused);
-        let refused = refused.name;
-        assert!(outbox.read(&refused).unwrap().unwrap().is_refused);
         let waiting = outbox.waiting().unwrap();
-        assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 2, refused: 1, is_told: false });
-        assert_eq!(waiting["bob"], Waiting { due: 1, refused: 0, is_told: false });
-        outbox.remove(&refused).unwrap();
+        assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 3, is_told: false });
+        assert_eq!(waiting["bob"], Waiting { due: 1, is_told: false });
         names.iter().for_each(|name| outbox.remove(name).unwrap());
         assert!(outbox.names().unwrap().is_empty());
         assert_eq!(outbox.read(&names[0]).unwrap(), None);
-    }
-
-    /// What comes of a refusal at each of these times, in days.
-    fn days(outbox: &Outbox, name: &mut String, times: &[u64]) -> Vec<u32> {
-        let refuse = |&seconds: &u64| {
-            let refused = outbox.refuse(name, Time::of_seconds(seconds)).unwrap();
-            assert_eq!(outbox.names().unwrap(), [refused.name.as_str()]);
-            assert!(outbox.read(&refused.name).unwrap().unwrap().is_refused);
-            assert_eq!(
-                outbox.waiting().unwrap()["a-refused"],
-                Waiting { due: 0, refused: 1, is_told: false }
-            );
-            *name = refused.name;
-            refused.days
-        };
-        times.iter().map(refuse).collect()
-    }
-
-    #[test]
-    fn each_day_on_which_a_letter_is_refused_counts_once_whatever_the_clock_says() {
-        const TODAY: u64 = 1_790_000_000;
-        const AHEAD: u64 = 2_100_000_000;
-        for (times, expected) in [
-            (
-                &[TODAY, TODAY + 1, TODAY + DAY - 1, TODAY + DAY, TODAY + 2 * DAY - 1][..],
-                &[0, 0, 0, 1, 1][..],
-            ),
-            (&[TODAY, TODAY + 10 * DAY, TODAY + 10 * DAY, TODAY + 11 * DAY], &[0, 1, 1, 2]),
-            // Without a clock at the start, and again and again after it.
-            (&[0, 100, TODAY, TODAY + 1], &[0, 0, 1, 1]),
-            (&[TODAY, 0, TODAY + 2, 0, TODAY + 3, TODAY + DAY], &[0, 0, 0, 0, 0, 1]),
-            // It was ahead, once or from the first.
-            (&[TODAY, AHEAD, TODAY + DAY, TODAY + 99 * DAY, AHEAD + DAY], &[0, 1, 1, 1, 2]),
-            (&[AHEAD, TODAY, TODAY + 99 * DAY], &[0, 0, 0]),
-        ] {
-            for time in [0, TODAY, AHEAD] {
-                let sets = sets();
-                let outbox = Outbox::of(sets.path());
-                let mut names = outbox.put(&[notice("a-refused", time, "x")]).unwrap().names();
-                assert_eq!(days(&outbox, &mut names[0], times), expected, "{times:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_letter_that_is_refused_before_it_waits_has_its_first_day_then() {
-        let sets = sets();
-        let outbox = Outbox::of(sets.path());
-        let refused = QueuedNotice { is_refused: true, ..notice("a-refused", 0, "x") };
-        let mut names = outbox.put(&[refused]).unwrap().names();
-        let now = Time::from(precise()).seconds();
-        assert_eq!(days(&outbox, &mut names[0], &[now, now + DAY + 60, now + 3 * DAY]), [0, 1, 2]);
     }
 
     #[test]
@@ -492,23 +367,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_sent_on_once_to_each_new_address() {
+    fn what_waits_for_one_address_is_sent_on_to_others() {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
-        let message = |to: &str, id: u8| format!("To: <{to}>\nMessage-ID: <{id}>\n\nx\n");
-        let refused = |to: &str, id| QueuedNotice {
-            to: to.into(),
-            is_refused: true,
-            ..notice("alice", 1, &message(to, id))
-        };
-        let notices = [refused("bad1", 1), refused("bad2", 1), refused("bad1", 2), refused("good", 3)];
+        let to = |user: &str, to: &str| QueuedNotice { to: to.into(), ..notice(user, 1, "x") };
+        let notices = [to("alice", "bad"), to("alice", "bad"), to("alice", "good"), to("bob", "bad")];
         let _stay = outbox.put(&notices).unwrap();
-        outbox.send_on("alice", &["good".into(), "new".into()], &["new".into()]).unwrap();
-        let names = outbox.names().unwrap();
-        let mut left: Vec<_> = names.iter().map(|name| outbox.read(name).unwrap().unwrap()).collect();
-        left.sort_by_key(|notice| (notice.is_refused, notice.to.clone()));
-        let to: Vec<_> = left.iter().map(|notice| (notice.to.as_str(), notice.is_refused)).collect();
-        assert_eq!(to, [("new", false), ("new", false), ("good", true)]);
+        let bad = outbox.names_to("alice", "bad").unwrap();
+        outbox.send_on(&bad, &["new".into()]).unwrap();
+        let count = |user: &str, to: &str| outbox.names_to(user, to).unwrap().len();
+        assert_eq!((count("alice", "bad"), count("alice", "new"), count("alice", "good")), (0, 2, 1));
+        assert_eq!(count("bob", "bad"), 1, "another user's");
     }
 
     #[test]

@@ -135,7 +135,6 @@ mod tests {
     use crate::files::FileError;
     use crate::hash::Cost;
     use crate::set::Label;
-    use crate::set::Mail;
     use crate::store::Prepared;
     use rand::rngs::SysRng;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -170,16 +169,16 @@ mod tests {
         assert_eq!(store.users().unwrap(), ["alice"]);
         let number = CodeNumber::new(1).unwrap();
         let record = SpentRecord::new(clock::now(), 0, "sshd", "192.0.2.7");
-        assert!(!store.mark_notified("alice", number, &record, Mail::Ok).unwrap(), "it is unspent");
+        assert!(!store.mark_notified("alice", number, &record).unwrap(), "it is unspent");
         store.spend("alice", number, &CodeHash::decoy(Cost::DEFAULT), &record).unwrap();
         let again = store.spend("alice", number, &CodeHash::decoy(Cost::DEFAULT), &record);
         assert!(matches!(again, Err(SpendError::Taken)));
         let due = || store.read("alice").unwrap().unwrap().due().count();
         assert_eq!(due(), 1);
-        assert!(store.mark_notified("alice", number, &record, Mail::Ok).unwrap());
+        assert!(store.mark_notified("alice", number, &record).unwrap());
         assert_eq!(due(), 0);
-        assert!(!store.mark_notified("alice", number, &record, Mail::Ok).unwrap(), "it is marked already");
-        assert!(!store.mark_notified("bob", number, &record, Mail::Ok).unwrap(), "he has no set");
+        assert!(!store.mark_notified("alice", number, &record).unwrap(), "it is marked already");
+        assert!(!store.mark_notified("bob", number, &record).unwrap(), "he has no set");
     }
 
     #[test]

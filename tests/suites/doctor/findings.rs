@@ -266,7 +266,7 @@ fn users_who_will_not_learn_of_a_use_are_named() {
     world.notify("sendmail = [\"/bin/true\"]");
     world.deliver();
     doctor(&world).has_none(&["notices-stuck", "no-sendmail", "notices-refused"]);
-    // What sendmail refuses is not due, and stays.
+    // What sendmail refuses is named at once.
     world.notify("sendmail = [\"/bin/false\"]");
     world.generate();
     assert_eq!(world.admin(&["notify"]).status.code(), Some(3));

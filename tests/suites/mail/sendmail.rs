@@ -208,7 +208,7 @@ fn write(program: &Path, text: &str) {
 }
 
 #[test]
-fn what_sendmail_refuses_is_told_to_root_and_rests() {
+fn what_sendmail_refuses_stays_due_and_is_told_to_root() {
     for (status, said) in
         [(1, "bad\taddress\\n  syntax"), (64, ""), (67, "no such user"), (70, "not here"), (255, "x")]
     {
@@ -221,31 +221,27 @@ fn what_sendmail_refuses_is_told_to_root_and_rests() {
         let reason = format!("exit status {status} of sendmail; {heard}");
         let complaint = scene.fails();
         assert_eq!(complaint.matches(&reason).count(), 4, "{reason}: {complaint}");
-        assert_eq!((scene.told(), scene.marks(), scene.letters()), (vec![], vec!["err".into()], 4));
+        assert_eq!((scene.told(), scene.marks(), scene.letters()), (vec![], vec!["due".into()], 2));
         for name in ["one", "two"] {
-            scene.assert_logged(name, &["is refused, and tried again in a day", &reason]);
+            scene.assert_logged(name, &["is refused and stays due", "backupcodes-admin email", &reason]);
         }
         let refused = scene.world.status();
         let two = scene.address("two");
-        assert_eq!((&refused["due"], &refused["codes"][0]["mailed"]), (&json!(0), &json!(false)));
+        assert_eq!((&refused["due"], &refused["codes"][0]["mailed"]), (&json!(3), &json!(false)));
         let Value::Object(mut refusal) = refused["refused"].clone() else { panic!("{refused}") };
         assert!(refusal.remove("time").unwrap().as_str().unwrap().starts_with("20"));
         assert_eq!(Value::Object(refusal), json!({"address": two, "said": reason}), "the last one");
         let shown = scene.status_text();
         assert!(
-            shown.contains(&format!(" for {two}: {reason}\n"))
-                && shown.contains(", notice refused at first\n"),
+            shown.contains(&format!(" for {two}: {reason}\n")) && shown.contains(", notice due\n"),
             "{shown}"
         );
-        // Nothing is due, and nothing is tried.
+        // The next delivery tries all of it, and clears the address.
         scene.postbox.before("");
-        scene.delivers(0);
-        // The next notice is, and clears the address.
-        scene.use_code(1);
-        assert_eq!(scene.delivers(2), ["one", "two"]);
+        assert_eq!(scene.delivers(4), ["one", "one", "two", "two"]);
         assert_eq!(
             (scene.marks(), scene.world.status()["refused"].clone()),
-            (vec!["err".into(), "ok".into()], Value::Null)
+            (vec!["ok".into()], Value::Null)
         );
     }
 }
@@ -259,8 +255,9 @@ fn an_address_that_was_refused_is_told_all_once_it_is_set_again() {
     let three = scene.address("three");
     assert!(scene.world.admin(&["email", &me(), &three]).status.success());
     assert_eq!(scene.world.status()["refused"], Value::Null);
-    // The new one of the set, the use and the addresses, and the old ones of the addresses.
-    assert_eq!(scene.delivers(5), ["one", "three", "three", "three", "two"]);
+    // What waited for the last one that was refused goes to the new one, which is told of the use and the addresses as well.
+    // The other one takes by now what waited for it.
+    assert_eq!(scene.delivers(7), ["one", "one", "one", "three", "three", "three", "two"]);
     assert_eq!(scene.letters(), 0);
 }
 
@@ -277,11 +274,12 @@ fn of_two_recipients_each_is_told_once_when_sendmail_takes_it() {
     scene.postbox.before("");
     assert_eq!(scene.delivers(2), ["one", "one"]);
 
-    // Where the other one is refused for good, it is the same.
+    // Where the one is refused, it is the same.
     scene.use_code(1);
-    scene.postbox.before("case $3 in one@*) exit 75 ;; *) exit 70 ;; esac");
+    scene.postbox.before("case $3 in one@*) exit 70 ;; esac");
     scene.fails();
-    assert_eq!((scene.marks(), scene.letters()), (vec!["ok".into(), "err".into()], 2));
+    assert_eq!(scene.told(), ["two"]);
+    assert_eq!((scene.marks(), scene.letters()), (vec!["ok".into(), "ok".into()], 1));
     scene.postbox.before("");
     assert_eq!(scene.delivers(1), ["one"]);
 }
@@ -358,7 +356,7 @@ fn a_sendmail_that_reads_nothing_and_says_too_much_keeps_nobody_waiting() {
         ("exit 0", "ok"),
         ("exec 2>&-; exit 0", "ok"),
         ("head -c 10000000 /dev/zero; exit 0", "ok"),
-        ("head -c 10000000 /dev/zero | tr '\\0' x >&2; exit 70", "err"),
+        ("head -c 10000000 /dev/zero | tr '\\0' x >&2; exit 70", "due"),
     ]
     .into_iter()
     .enumerate()

@@ -1,5 +1,5 @@
 //! With a clock at 1970 or 2106 no code works twice, and nobody waits until then. A use or a refused notice of such a time is neither
-//! held back until then nor dropped before its time.
+//! held back until then nor lost.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -61,25 +61,17 @@ impl Scene {
         }
     }
 
-    /// Letters are refused, which are as many after it as are said. What the delivery says comes back.
-    fn is_refused(&self, letters: usize, when: &str) -> String {
+    /// Delivers, and counts how many notices are refused.
+    fn refused(&self) -> usize {
         let output = self.world.admin(&["notify"]);
-        assert_eq!(output.status.code(), Some(3), "{when}: {output:?}");
-        assert_eq!(self.letters().len(), letters, "{when}: {}", text(&output.stderr));
-        text(&output.stderr)
+        let count = text(&output.stderr).matches(" is refused and stays due").count();
+        assert_eq!(output.status.code(), Some(if count == 0 { 0 } else { 3 }), "{output:?}");
+        count
     }
 
-    /// As if the last refusal had been noted then.
-    fn refused_at(&self, date: Date) {
-        let file = self.world.store().join("outbox").join(format!("{}@refused", me()));
-        let refusal = fs::read_to_string(&file).unwrap();
-        fs::write(file, format!("{}\n{}", date.0, refusal.split_once('\n').unwrap().1)).unwrap();
-    }
-
-    /// As if the letters' last days had begun then, and nothing rested.
-    fn counted_at(&self, time: SystemTime) {
-        self.letters().iter().for_each(|letter| set_time(letter, time));
-        self.refused_at(IN_1970);
+    /// As if old notices had been tried last then.
+    fn tried_at(&self, time: SystemTime) {
+        set_time(&self.world.path("run/notify/daily"), time);
     }
 }
 
@@ -88,42 +80,40 @@ fn set_time(letter: &PathBuf, time: SystemTime) {
 }
 
 #[test]
-fn what_was_refused_at_a_time_that_is_not_yet_does_not_rest_until_then() {
+fn what_bears_a_wrong_date_is_tried_once_a_day_until_it_is_delivered() {
     for date in [IN_1970, IN_2106] {
         let Some(scene) = Scene::new() else { return };
-        scene.is_refused(2, date.0);
+        scene.date(date);
+        assert_eq!(scene.refused(), 2, "at first");
+        for _ in 0..3 {
+            assert_eq!(scene.refused(), 0, "no day has passed");
+        }
+        // Whatever the clock says: a day later, and where it stood elsewhere meanwhile.
+        for time in [SystemTime::now() - DAY, IN_1970.time(), IN_2106.time()] {
+            scene.tried_at(time);
+            assert_eq!((scene.refused(), scene.refused()), (2, 0), "{date:?}, {time:?}");
+        }
+        // Addresses that are set again are tried at once.
+        assert!(scene.world.admin(&["email", &me(), &me()]).status.success());
+        assert!(scene.refused() >= 2);
+        assert_eq!(scene.refused(), 0);
         scene.postbox.before("");
+        scene.tried_at(SystemTime::now() - DAY);
         scene.world.deliver();
-        scene.postbox.expect(0);
-        scene.refused_at(date);
-        scene.world.deliver();
-        scene.postbox.expect(2);
-        assert_eq!(scene.world.other_files(), [] as [&str; 0], "{date:?}");
+        assert!(scene.world.status()["due"] == 0 && scene.letters().is_empty(), "{date:?}");
     }
 }
 
 #[test]
-fn what_bears_a_wrong_date_is_given_up_after_30_days_of_refusals_and_no_sooner() {
-    for date in [IN_1970, IN_2106] {
-        let Some(scene) = Scene::new() else { return };
-        scene.date(date);
-        scene.is_refused(2, "at first");
-        // The clock stood elsewhere then, and again.
-        scene.counted_at(IN_1970.time());
-        scene.is_refused(2, "a day at most has passed");
-        for _ in 0..31 {
-            scene.counted_at(IN_2106.time());
-            scene.is_refused(2, "no day has passed");
-        }
-        for day in 2..30 {
-            scene.counted_at(SystemTime::now() - DAY);
-            let said = scene.is_refused(2, &format!("{date:?}, day {day}"));
-            assert!(!said.contains("given up"), "{said}");
-        }
-        scene.counted_at(SystemTime::now() - DAY);
-        let said = scene.is_refused(0, "day 30");
-        assert_eq!(said.matches(" is given up").count(), 2, "{said}");
+fn what_was_refused_on_its_first_day_is_tried_by_each_delivery() {
+    let Some(scene) = Scene::new() else { return };
+    for _ in 0..3 {
+        assert_eq!(scene.refused(), 2);
     }
+    scene.postbox.before("");
+    scene.world.deliver();
+    scene.postbox.expect(2);
+    assert_eq!(scene.world.other_files(), [] as [&str; 0]);
 }
 
 /// What comes of an answer at that time.

@@ -58,7 +58,6 @@ pub(super) fn lines(one: &Shown) -> Vec<Line> {
                 let notice = match mail {
                     Mail::Ok => "",
                     Mail::Due => ", notice due",
-                    Mail::Refused => ", notice refused at first",
                 };
                 line(format_args!("  code {number} used {time} by {service} from {source}{notice}"));
             }

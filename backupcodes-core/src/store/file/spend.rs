@@ -49,14 +49,13 @@ impl FileStore {
         user: &str,
         number: CodeNumber,
         record: &SpentRecord,
-        mail: Mail,
     ) -> Result<bool, StoreError> {
         let deadline = Deadline::after(PATIENCE);
         loop {
             let directory = self.open()?;
             let Some(file) = directory.find(user, deadline)? else { return Ok(false) };
-            let Some(start) = file.read()?.mark_notified(number, record, mail) else { return Ok(false) };
-            file.overwrite(&directory, start, mail.word())?;
+            let Some(start) = file.read()?.mark_notified(number, record) else { return Ok(false) };
+            file.overwrite(&directory, start, Mail::Ok.word())?;
             if file.is_still_named_in(&directory)? {
                 return Ok(true);
             }
