@@ -152,7 +152,7 @@ fn a_directory_that_is_a_link_is_used_when_what_the_message_says_is_done() {
     refuses(&world, &sheet.codes[0], pam::AUTHINFO_UNAVAIL, ERROR, "a symbolic link");
     let line = world.last_line().text;
     assert!(line.contains("set directory in backupcodes.conf") && !line.contains("chmod"), "{line}");
-    let command = line.split_once("where it leads (").unwrap().1.split_once(')').unwrap().0;
+    let command = line.split_once("to the target (").unwrap().1.split_once(')').unwrap().0;
     let target = run(Command::new("sh").args(["-c", command]), "");
     world.configure_store(Path::new(target.trim_end()));
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);

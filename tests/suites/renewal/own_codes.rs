@@ -455,7 +455,7 @@ fn a_broker_by_hand_makes_its_folder_and_replaces_nothing_but_a_socket() {
     let mut broker = Command::new("timeout");
     let output = feed(broker.arg("10").arg(built("backupcodes-broker")).arg("--socket").arg(&precious), "");
     assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output.stderr).contains("with nothing of that name in it"), "{output:?}");
+    assert!(text(&output.stderr).contains("without a file of that name"), "{output:?}");
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
 }
 
