@@ -3,7 +3,7 @@ use std::path::Path;
 
 use backupcodes_core::config::module_options::Options;
 
-/// Reads any line of a PAM stack, its arguments separated by NUL. No argument turns on what it does not name.
+/// Reads any arguments of a PAM stack line, separated by NUL. No argument sets an option that it does not name.
 pub fn arguments(line: &[u8]) -> bool {
     let arguments: Vec<_> = line.split(|&byte| byte == 0).map(|part| CString::new(part).unwrap()).collect();
     let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();

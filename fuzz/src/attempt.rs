@@ -2,7 +2,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use backupcodes_core::clock;
 use backupcodes_core::set::Mail;
 
-// The property is that of the unit tests.
+// The unit tests check the same property.
 pub(crate) use hostile_sets as hostile;
 use hostile_sets::{CODES, Scene, World};
 
@@ -51,7 +51,7 @@ thread_local! {
     static WORLD: World = World::new();
 }
 
-/// Whole attempts at a set file that was torn or changed: see [`World::play`].
+/// Whole attempts with a torn or changed set file: see [`World::play`].
 pub fn attempt(bytes: &[u8]) -> bool {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(bytes)) else { return false };
     WORLD.with(|world| world.play(&input.scene()) > 0)

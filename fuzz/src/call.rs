@@ -13,12 +13,12 @@ use backupcodes_core::store::FileStore;
 use nix::syslog::{LogMask, Severity, setlogmask};
 use nix::unistd::{User, geteuid};
 
-/// Stand for what no fuzzer could guess: the caller's name and first code, the other user's, and where the sets are.
+/// Placeholders for values that no fuzzer can guess: name and code of the caller and of the other user, and the directory.
 const PLACEHOLDERS: [&str; 5] = ["@user", "@code", "@other", "@theirs", "@directory"];
-/// The most calls of one connection: a hash takes time.
+/// The most calls of one connection, since a hash takes time.
 const MOST: usize = 8;
 
-/// A store with a set of the caller's and one of somebody else's.
+/// A store with a set of the caller and a set of another user.
 struct World {
     folder: tempfile::TempDir,
     config: Config,
@@ -38,15 +38,15 @@ thread_local! {
     static WORLD: World = World::new();
 }
 
-/// What an ordinary user sends on a connection, each message with its NUL. Nothing panics, each reply is one, a code is accepted
-/// once, and nobody's set but the caller's own is touched or told of.
+/// Messages of an ordinary user on a connection, each with its NUL. There is no panic, each call has at most one reply, a code is
+/// accepted once, and the sets of other users are neither changed nor revealed.
 pub fn call(bytes: &[u8]) -> bool {
     WORLD.with(|world| world.play(bytes))
 }
 
 impl World {
     fn new() -> Self {
-        // Else a host's log would be full of it.
+        // Keeps the messages out of the log of the machine.
         setlogmask(Some(LogMask::up_to(Severity::LOG_EMERG)));
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let mut config = Config {
@@ -72,7 +72,7 @@ impl World {
         let mut accepted = 0;
         for message in bytes.split_inclusive(|&byte| byte == 0).take(MOST) {
             let message = self.filled_in(message);
-            // What is longer, or has no end, is not read so far.
+            // The broker does not read a longer or unfinished message.
             if message.len() > LARGEST || !message.ends_with(&[0]) {
                 break;
             }
@@ -82,7 +82,7 @@ impl World {
             }
             assert!(reply.len() <= LARGEST);
             let told = String::from_utf8(reply).unwrap();
-            // A call may want no reply.
+            // A one-way call has no reply.
             assert!(told.is_empty() || told.ends_with('\0') && told.matches('\0').count() == 1, "{told:?}");
             assert!(!told.contains("$argon2") && !told.contains(&self.other.set()), "{told}");
             accepted += told.matches("\"verdict\":\"accepted\"").count();

@@ -1,21 +1,21 @@
 use backupcodes_core::code::Code;
 use backupcodes_core::code::typed::{significant, verification_code};
 
-/// Reads any answer. What is a code reads back from the sheet and however it is typed, and one wrong character shows. In
-/// another dress the answer is the same, whatever it is.
-pub fn code(answer: &[u8]) -> bool {
-    if let Some(dressed) = std::str::from_utf8(answer).ok().and_then(dressed) {
-        let [plain, other] = [answer, dressed.as_bytes()].map(Code::parse);
+/// Reads any response. A code reads back from the sheet and in every typed form, and one wrong character is detected. Every
+/// response means the same in its pasted form.
+pub fn code(response: &[u8]) -> bool {
+    if let Some(pasted) = std::str::from_utf8(response).ok().and_then(pasted) {
+        let [plain, other] = [response, pasted.as_bytes()].map(Code::parse);
         let [plain, other] = [plain, other].map(|code| code.ok().map(|code| code.secret().to_vec()));
-        assert_eq!(plain, other, "{dressed:?}");
-        assert_eq!(verification_code(answer), verification_code(dressed.as_bytes()), "{dressed:?}");
-        assert_eq!(significant(answer), significant(dressed.as_bytes()), "{dressed:?}");
+        assert_eq!(plain, other, "{pasted:?}");
+        assert_eq!(verification_code(response), verification_code(pasted.as_bytes()), "{pasted:?}");
+        assert_eq!(significant(response), significant(pasted.as_bytes()), "{pasted:?}");
     }
-    if let Some(digits) = verification_code(answer) {
+    if let Some(digits) = verification_code(response) {
         assert_eq!(verification_code(&digits), Some(digits));
     }
-    let Ok(code) = Code::parse(answer) else { return false };
-    assert!((15..=28).contains(&code.secret().len()) && significant(answer) >= code.secret().len());
+    let Ok(code) = Code::parse(response) else { return false };
+    assert!((15..=28).contains(&code.secret().len()) && significant(response) >= code.secret().len());
     assert!((1..=31).contains(&code.number().get()));
     let sheet = code.for_sheet();
     for typed in [
@@ -37,10 +37,10 @@ pub fn code(answer: &[u8]) -> bool {
     true
 }
 
-/// The same answer with other digits, letters, spaces and dashes, as it comes out of a paste.
-fn dressed(answer: &str) -> Option<String> {
-    // What goes around a paste has digits that must stay as they are.
-    if answer.contains(['\u{9b}', '[']) {
+/// The pasted form of a response: other digits, letters, spaces and dashes.
+fn pasted(response: &str) -> Option<String> {
+    // The brackets around a paste contain digits that must not change.
+    if response.contains(['\u{9b}', '[']) {
         return None;
     }
     const ZEROS: [u32; 4] = [0x30, 0x660, 0xff10, 0x1d7ce];
@@ -52,6 +52,6 @@ fn dressed(answer: &str) -> Option<String> {
         'A'..='Z' | 'a'..='z' if at % 2 == 0 => shifted(c, 0xfee0),
         _ => c,
     };
-    let body: String = answer.chars().enumerate().map(one).collect();
+    let body: String = response.chars().enumerate().map(one).collect();
     Some(format!("\u{feff}\u{1b}[200~{body}\u{1b}[201~\r\n"))
 }

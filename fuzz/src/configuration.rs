@@ -5,7 +5,7 @@ use backupcodes_core::hash::CodeHash;
 
 use crate::folder::Folder;
 
-/// Between the file and its drop-ins, of which there may be two.
+/// Separates the file and its up to two drop-ins.
 const DROP_IN: &[u8] = b"\n#### drop-in\n";
 
 thread_local! {
@@ -16,7 +16,7 @@ thread_local! {
     };
 }
 
-/// Loads any configuration. What is taken keeps all bounds, and what is not is refused in one line.
+/// Loads any configuration. An accepted one is within all limits, and the error of any other is one line.
 pub fn configuration(text: &[u8]) -> bool {
     let mut parts = parts(text).into_iter();
     FOLDER.with(|folder| {
@@ -38,7 +38,7 @@ pub fn configuration(text: &[u8]) -> bool {
     })
 }
 
-/// Three, whatever there is of them.
+/// The file and two drop-ins, any of which may be empty.
 fn parts(text: &[u8]) -> [&[u8]; 3] {
     let split = |text| match find(text) {
         Some(at) => (&text[..at], &text[at + DROP_IN.len()..]),
@@ -57,7 +57,7 @@ fn keeps_its_bounds(config: &Config) {
     let Config { directory, runtime_directory, broker, codes, hash, throttle, notify } = config;
     assert!([directory, runtime_directory, broker].iter().all(|path| path.is_absolute()));
     assert!((1..=31).contains(&codes.count) && (13..=26).contains(&codes.length));
-    // Only a cost that can be reads back.
+    // Only a valid cost reads back.
     assert!(CodeHash::parse(&CodeHash::decoy(hash.cost).phc()).is_some());
     assert!(hash.concurrent <= 1024);
     assert!(throttle.first_delay <= throttle.longest_delay && throttle.most <= 4096);

@@ -3,7 +3,7 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// A private folder that lasts as long as its thread. TMPDIR says where it is.
+/// A private directory below TMPDIR, removed at the end of its thread.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -17,7 +17,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// Puts a private file there, and leaves its inode where there is one.
+    /// Writes a private file. An existing one keeps its inode.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.path().join(name);
         let mut options = OpenOptions::new();

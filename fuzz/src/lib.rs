@@ -1,5 +1,4 @@
-//! One function a target. Each says whether the bytes led to the heart of the matter, so that seeds that have gone stale
-//! are noticed.
+//! One function for each target. It returns whether the input reached the code that matters, to detect stale seeds.
 
 mod arguments;
 mod attempt;

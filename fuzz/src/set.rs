@@ -1,8 +1,7 @@
 use std::fs;
 
 use backupcodes_core::code::CodeNumber;
-use backupcodes_core::set::{CodeSet, State};
-use backupcodes_core::set::{Mail, SpentRecord};
+use backupcodes_core::set::{CodeSet, Mail, SpentRecord, State};
 use backupcodes_core::store::{FileStore, SpendError, Store};
 
 use crate::attempt::hostile::known_by_name;
@@ -12,8 +11,8 @@ thread_local! {
     static FOLDER: Folder = Folder::new();
 }
 
-/// Reads any set file. Each code that can be used is spent in place, and each notice that is due is seen to: all else
-/// stays as it was, to the byte, and what is spent stays spent. Other addresses change the addresses alone.
+/// Reads any set file. Unspent codes are spent in place, and due notices are marked as notified: no other byte changes, and spent
+/// codes stay spent. New addresses change only the addresses.
 pub fn set(text: &[u8]) -> bool {
     FOLDER.with(|folder| {
         let path = folder.write("alice.toml", text);
@@ -27,7 +26,7 @@ pub fn set(text: &[u8]) -> bool {
         let mut file = text.to_vec();
         let numbers: Vec<CodeNumber> = set.entries().map(|(number, _)| number).collect();
         let mut was_spent = false;
-        // A few are enough, and many are slow.
+        // A few are enough; many are slow.
         for number in numbers.into_iter().take(4) {
             match &set.entry(number).unwrap().state {
                 State::Unspent(hash) => {
@@ -70,7 +69,7 @@ pub fn set(text: &[u8]) -> bool {
 fn readdress(store: &FileStore, mut set: CodeSet, length: usize) {
     let email = ["b@example.org".to_owned(), "\"c d\"@ex\u{e4}mple.org".to_owned()];
     if store.readdress("alice", &email, |_| vec![]).is_err() {
-        assert!(length > 60 * 1024, "other addresses are taken where they fit");
+        assert!(length > 60 * 1024, "new addresses are accepted if they fit");
         return;
     }
     let read = store.read("alice").unwrap().unwrap();
@@ -78,7 +77,7 @@ fn readdress(store: &FileStore, mut set: CodeSet, length: usize) {
     assert!(read.label == set.label && shown(&read, None) == shown(&set, None));
 }
 
-/// Whether one stretch of `new` has taken the place of `old`, and nothing else is changed.
+/// Asserts that `new` has replaced `old` at one place, and nothing else has changed.
 fn replaces(before: &[u8], after: &[u8], old: &[u8], new: &[u8]) {
     let places = before.windows(old.len()).enumerate().filter(|(_, window)| *window == old);
     let is_all = |at: usize| {
@@ -89,7 +88,7 @@ fn replaces(before: &[u8], after: &[u8], old: &[u8], new: &[u8]) {
     assert!(before.len() == after.len() && places.into_iter().any(|(at, _)| is_all(at)));
 }
 
-/// What all entries but one hold.
+/// The content of all entries except one.
 fn shown(set: &CodeSet, but: Option<CodeNumber>) -> Vec<String> {
     let entries = set.entries().filter(|(number, _)| Some(*number) != but);
     entries

@@ -19,11 +19,11 @@ struct Input<'a> {
     longest_delay: u32,
     most: u16,
     steps: Vec<Step>,
-    /// One a line.
+    /// One name a line.
     names: &'a str,
 }
 
-/// Names are told by their number; where there is none, there is no such user or source.
+/// A name is given by its number in `names`; a number without a name is an unknown user or the local source.
 #[derive(Arbitrary, Debug)]
 enum Step {
     Count {
@@ -34,7 +34,7 @@ enum Step {
     },
     Clear(u8),
     Show(u8, Clock),
-    /// Puts something in the place of a file or folder that is there.
+    /// Replaces a file or directory.
     Put {
         place: u8,
         thing: Thing,
@@ -55,9 +55,9 @@ thread_local! {
     static FOLDER: Folder = Folder::new();
 }
 
-/// Counts any counters by any rules and clocks, in counters of any length and time, and with anything in their place. Nothing
-/// ever changes outside of the runtime directory or deeper than a counter in it, and where no counter may close, nobody waits
-/// longer than the longest delay once they were counted.
+/// Counts attempts with any rules and clocks, in counters of any length and time, and with other files instead of counters. Nothing
+/// changes outside the runtime directory or below a counter, and unless counters may close, nobody waits longer than the
+/// longest delay.
 pub fn throttle(bytes: &[u8]) -> bool {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(bytes)) else { return false };
     FOLDER.with(|folder| {
@@ -103,7 +103,7 @@ pub fn throttle(bytes: &[u8]) -> bool {
     })
 }
 
-/// One attempt. Whether it was refused comes back.
+/// Counts one attempt, and returns whether it was refused.
 fn count(throttle: &Throttle, counter: Counter<'_>, clock: &Clock, rules: &Rules) -> bool {
     let Ok(counted) = throttle.count(counter, clock.time(clock::precise())) else { return false };
     match &counted.refused {
@@ -116,7 +116,7 @@ fn count(throttle: &Throttle, counter: Counter<'_>, clock: &Clock, rules: &Rules
     counted.refused.is_some()
 }
 
-/// Who has waited as long as the rules can ask for is looked at.
+/// An attempt after the longest delay is examined.
 fn waits_no_longer(throttle: &Throttle, counter: Counter<'_>, rules: &Rules) {
     let longest = rules.longest_delay;
     if throttle.count(counter, clock::precise()).is_err() {
@@ -127,7 +127,7 @@ fn waits_no_longer(throttle: &Throttle, counter: Counter<'_>, rules: &Rules) {
     assert!(!matches!(late.refused, Some(Wait::Until(_))), "it waits longer than the longest delay");
 }
 
-/// All that is in the runtime directory, and itself.
+/// The runtime directory, and everything in it.
 fn places(runtime: &Path) -> Vec<PathBuf> {
     let mut places = vec![runtime.to_owned()];
     let mut at = 0;

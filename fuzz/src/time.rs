@@ -2,14 +2,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arbitrary::Arbitrary;
 
-/// A clock that may stand anywhere.
+/// A clock with any time.
 #[derive(Arbitrary, Debug)]
 pub(crate) enum Clock {
-    /// So many seconds, or half days, from now.
+    /// This many seconds or half days from now.
     Near(i16),
     HalfDays(i16),
     Epoch(i16),
-    /// Around 2038, where 32 bits with a sign end, and 2106, where those without end.
+    /// Around the end of signed 32-bit time in 2038, and of unsigned in 2106.
     Signed(i8),
     Unsigned(i8),
     Any(i64),

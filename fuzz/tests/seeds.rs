@@ -1,10 +1,9 @@
-//! Every seed, and whatever the fuzzer once found, by any compiler.
+//! Replays all seeds and past findings of the fuzzer, with any compiler.
 
 use std::fs;
 use std::path::Path;
 
-/// All seeds get to the heart of the matter, a code that is spent or a key that is closed, but these, which are there for
-/// what is refused or seen to before.
+/// All seeds reach the code that matters, such as a spent code or a closed counter, except `but`: they test earlier refusals.
 fn replay(target: fn(&[u8]) -> bool, name: &str, but: &[&str]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
     let seeds = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
