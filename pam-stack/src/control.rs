@@ -1,25 +1,25 @@
-//! What libpam does with the result of a module: the second word of a line.
+//! The control, the second word of a line: what libpam does with the result of a module.
 
-/// What to do with a result.
+/// The action for a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// It counts for nothing.
+    /// The result does not count.
     Ignore,
-    /// A yes, if nothing before it was a no.
+    /// Success, unless an earlier result failed.
     Ok,
     /// As `Ok`, and the end of the stack.
     Done,
-    /// A no.
+    /// Failure.
     Bad,
-    /// A no, and the end of the stack.
+    /// Failure, and the end of the stack.
     Die,
-    /// Forget all results so far.
+    /// Forget all earlier results.
     Reset,
-    /// Over so many lines.
+    /// Skip this number of lines.
     Jump(usize),
 }
 
-/// Which action each result leads to.
+/// The action for each result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
     of: Vec<(&'static str, Action)>,
@@ -27,7 +27,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// `required`, `[success=1 default=ignore]` … What libpam does not understand is bad in any case.
+    /// `required`, `[success=1 default=ignore]` and the like. For any other word, all results are bad.
     #[must_use]
     pub fn parse(word: &str) -> Self {
         use Action::{Bad, Die, Done, Ignore, Ok};
@@ -48,21 +48,21 @@ impl Control {
         Self { of: Vec::new(), default: Action::Bad }
     }
 
-    /// What a result leads to, by its name in a control (`auth_err`).
+    /// The action for a result, by its name in a control (`auth_err`).
     #[must_use]
     pub fn action(&self, result: &str) -> Action {
         let given = self.of.iter().rev().find(|(name, _)| *name == result);
         given.map_or(self.default, |(_, action)| *action)
     }
 
-    /// The widest jump that a result may lead to.
+    /// The longest jump of any result.
     #[must_use]
     pub fn jump(&self) -> Option<usize> {
         let actions = self.of.iter().map(|(_, action)| action).chain([&self.default]);
         actions.filter_map(|action| if let Action::Jump(lines) = action { Some(*lines) } else { None }).max()
     }
 
-    /// `value=action` pairs. The last one of a value counts, but of `default` the first.
+    /// Parses `value=action` pairs. The last pair of a value counts, but the first `default`.
     fn listed(word: &str) -> Option<Self> {
         let mut control = Self::bad();
         let mut default = None;
@@ -92,17 +92,17 @@ fn action(text: &str) -> Option<(Action, &str)> {
     }
     let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (number, behind) = text.split_at(end);
-    // A jump over more lines than memory holds is as one over too many.
+    // A number that overflows is a jump beyond the end.
     let count = number.parse().unwrap_or(if number.is_empty() { 0 } else { usize::MAX });
     (count > 0).then_some((Jump(count), behind))
 }
 
-/// The name that a text begins with, as libpam compares them: without a look at what follows.
+/// The name at the beginning of a text. Like libpam, this ignores what follows it.
 fn after_one_of<'a>(text: &'a str, names: &[&'static str]) -> Option<(&'static str, &'a str)> {
     names.iter().find_map(|name| Some((*name, text.strip_prefix(name)?)))
 }
 
-/// Stands for all results that a control does not name.
+/// All results that a control does not name.
 const DEFAULT: &str = "default";
 
 /// The names of PAM's results in a control.

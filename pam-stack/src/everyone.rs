@@ -1,4 +1,4 @@
-//! What modules that ask for nothing return for every ordinary user alike. A jump by such a test is no exception.
+//! Results of silent modules that are equal for all ordinary users. A jump by such a result is no exception.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -7,11 +7,11 @@ use crate::Entry;
 use crate::files::read;
 use crate::modules::name;
 
-/// The uids of people on a host, where /etc/login.defs says nothing else: login.defs(5). Directory services go beyond them.
+/// The default uids of people: login.defs(5). Directory services exceed them.
 const UID_MIN: u32 = 1000;
 const UID_MAX: u32 = 60_000;
 
-/// The one result of a module for all ordinary users of a host. `None` where it depends on the user, and for all other modules.
+/// The result of a module for all ordinary users of a machine. `None` if it depends on the user, and for other modules.
 #[must_use]
 pub fn result_for_all(root: &Path, host: &Host, entry: &Entry) -> Option<&'static str> {
     let arguments: Vec<&str> = entry.arguments().iter().map(String::as_str).collect();
@@ -20,9 +20,9 @@ pub fn result_for_all(root: &Path, host: &Host, entry: &Entry) -> Option<&'stati
         return None;
     }
     match name(entry) {
-        // The last one is for root alone.
+        // pam_securetty restricts only root.
         "pam_localuser" | "pam_shells" | "pam_securetty" => Some("success"),
-        // Who is locked out has no way that matters here.
+        // A locked-out user does not matter here.
         "pam_faillock" => arguments.contains(&"preauth").then_some("success"),
         "pam_nologin" => arguments.contains(&"successok").then_some("success"),
         "pam_usertype" => {
@@ -37,7 +37,7 @@ pub fn result_for_all(root: &Path, host: &Host, entry: &Entry) -> Option<&'stati
     }
 }
 
-/// Whether the tables of access.conf(5) turn nobody away.
+/// Whether the tables of access.conf(5) reject nobody.
 fn has_no_rule(root: &Path, arguments: &[&str]) -> bool {
     const TABLE: &str = "security/access.conf";
     let named = value(arguments, "accessfile=");
@@ -56,7 +56,7 @@ fn has_no_rule(root: &Path, arguments: &[&str]) -> bool {
     })
 }
 
-/// An empty list is the same for all, and so is one that does not exist.
+/// The result of an empty or missing list, which is equal for all.
 fn of_list(root: &Path, arguments: &[&str]) -> Option<&'static str> {
     let file = value(arguments, "file=")?;
     let sense = value(arguments, "sense=")?;
@@ -71,18 +71,18 @@ fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
     arguments.iter().rev().find_map(|argument| argument.strip_prefix(name))
 }
 
-/// What conditions are compared with.
+/// The values that conditions compare with.
 pub struct Host {
-    /// The stack `other` is that of any service.
+    /// `None` for the stack `other`, which any service may use.
     service: Option<String>,
     least_uid: u32,
     least_gid: u32,
-    /// Accounts that are no people's.
+    /// Accounts that do not belong to people.
     system: Vec<String>,
 }
 
 impl Host {
-    /// The host below a root, for the stack of a service.
+    /// The machine below a root directory, for the stack of a service.
     #[must_use]
     pub fn of(root: &Path, service: &str) -> Self {
         let text =
@@ -95,7 +95,7 @@ impl Host {
         let mut least_gid = number("GID_MIN").unwrap_or(UID_MIN);
         let mut system = vec!["root".to_owned(), "toor".to_owned()];
         for (name, uid, gid) in passwd.lines().filter_map(account) {
-            // Some distributions have one group for all people, of a lower number.
+            // Some distributions have one group with a lower gid for all people.
             if uid < least_uid {
                 system.push(name.to_owned());
             } else if uid <= UID_MAX {
@@ -113,7 +113,7 @@ fn account(line: &str) -> Option<(&str, u32, u32)> {
     Some((name, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// Conditions of pam_succeed_if(8), all of which have to hold. Without any it succeeds.
+/// The result of pam_succeed_if(8), whose conditions must all hold. Without conditions it succeeds.
 fn of_conditions(arguments: &[&str], host: &Host) -> Option<&'static str> {
     const FLAGS: [&str; 5] = ["audit", "debug", "quiet", "quiet_fail", "quiet_success"];
     let words: Vec<&str> = arguments.iter().copied().filter(|word| !FLAGS.contains(word)).collect();
@@ -147,7 +147,7 @@ fn holds(attribute: &str, operator: &str, value: &str, host: &Host) -> Option<bo
         "service" => return is_service(host.service.as_deref()?, operator, value),
         "login" | "name" | "user" | "shell" | "dir" | "home" | "homedir" => None,
         "ruser" | "rhost" | "tty" => None,
-        // It fails, and logs why.
+        // pam_succeed_if fails, and logs why.
         _ => return Some(false),
     };
     let compared = least.and_then(|least| compares(operator, value.parse().ok()?, least));
@@ -162,13 +162,13 @@ fn holds(attribute: &str, operator: &str, value: &str, host: &Host) -> Option<bo
         ("in", _) => value.split(':').all(is_nobodys).then_some(false),
         ("notin", _) => value.split(':').all(is_nobodys).then_some(true),
         ("ingroup" | "notingroup" | "innetgr" | "notinnetgr", _) => None,
-        // Unknown, or a number where none is.
+        // An unknown operator, or a comparison that needs a number.
         _ => Some(false),
     }
 }
 
 fn is_service(service: &str, operator: &str, value: &str) -> Option<bool> {
-    // Classes are left to fnmatch(3).
+    // Character classes are not supported here.
     let is_like = || (!value.contains(['[', '\\'])).then(|| matches(value.as_bytes(), service.as_bytes()));
     Some(match operator {
         "=" => service == value,
@@ -178,12 +178,12 @@ fn is_service(service: &str, operator: &str, value: &str) -> Option<bool> {
         "in" => value.split(':').any(|name| name == service),
         "notin" => !value.split(':').any(|name| name == service),
         "ingroup" | "notingroup" | "innetgr" | "notinnetgr" => return None,
-        // Unknown, or a number where none is.
+        // An unknown operator, or a comparison that needs a number.
         _ => false,
     })
 }
 
-/// Whether a text is of a pattern with `*` and `?`.
+/// Whether a text matches a pattern with `*` and `?`.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, first) => first.is_none(),
@@ -195,7 +195,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Whether a comparison with a number holds for all ids from the least on, or for none. `None` for other operators.
+/// Whether a comparison with a number holds for all ids from `least`, or for none. `None` for other operators.
 fn compares(operator: &str, number: i64, least: u32) -> Option<Option<bool>> {
     let [least, greatest] = [least, UID_MAX].map(i64::from);
     // No id of a directory service is greater.

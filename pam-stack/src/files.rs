@@ -1,4 +1,4 @@
-//! The files in `/etc/pam.d`, and what libpam makes of them: a stack, with all includes followed.
+//! Builds a stack from the files in `/etc/pam.d`, with all includes, as libpam does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,56 +9,56 @@ use crate::control::Control;
 use crate::line::{Fault, Line, Lines, is_invisible, lines, words};
 use crate::{Entry, Kind, Place, Stack};
 
-/// The host's own files, and the distribution's for services that are not among these.
+/// The administrator's files, and the distribution's for other services.
 const FOLDERS: [&str; 2] = ["etc/pam.d", "usr/lib/pam.d"];
 
 /// The type of lines for `pam_authenticate`.
 const AUTH: &str = "auth";
 
-/// Words that another file's name follows.
+/// Words before the name of another file.
 const INCLUDING: [&str; 3] = ["@include", "include", "substack"];
 
-/// The service that libpam takes for one without `auth` lines.
+/// The service that replaces one without `auth` lines.
 const OTHER: &str = "other";
 
-/// libpam follows files that include each other so deep (`PAM_SUBSTACK_MAX_LEVEL`).
+/// The deepest include (libpam's `PAM_SUBSTACK_MAX_LEVEL`).
 const DEEPEST: usize = 16;
 
-/// No stack of a working host has so many lines: two files that include each other twice would grow to 2^16.
+/// More lines than any working stack has: two files that include each other twice would grow to 2^16.
 const LONGEST: usize = 2048;
 
-/// Left behind by editors and package managers: no program starts a service of such a name.
+/// Name endings of files from editors and package managers: no program uses a service of such a name.
 const LEFT_BEHIND: [&str; 9] =
     ["~", ".bak", ".old", ".orig", ".swp", ".rpmnew", ".rpmsave", ".rpmorig", ".pacnew"];
 
 /// The PAM files below a root.
 pub struct Files<'a> {
     root: &'a Path,
-    /// The type of the lines that are taken.
+    /// The type of the lines to read.
     wanted: &'static str,
 }
 
 impl<'a> Files<'a> {
-    /// Their `auth` lines.
+    /// Reads `auth` lines.
     #[must_use]
     pub const fn below(root: &'a Path) -> Self {
         Self { root, wanted: AUTH }
     }
 
-    /// Their `session` lines.
+    /// Reads `session` lines.
     #[must_use]
     pub const fn of_sessions(root: &'a Path) -> Self {
         Self { root, wanted: "session" }
     }
 
-    /// Their `account` lines.
+    /// Reads `account` lines.
     #[must_use]
     pub const fn of_accounts(root: &'a Path) -> Self {
         Self { root, wanted: "account" }
     }
 
-    /// All services, but those that only stand in for their parts: files that others include and that include none, as
-    /// `common-auth` and `system-auth` do.
+    /// All services. Files that others include and that include none themselves, such as `common-auth` and `system-auth`, do not
+    /// count.
     #[must_use]
     pub fn services(&self) -> Vec<String> {
         let names: Vec<String> = self.names().into_iter().collect();
@@ -69,7 +69,7 @@ impl<'a> Files<'a> {
         names.iter().filter(|name| !is_part(name)).cloned().collect()
     }
 
-    /// The lines of a service itself. `None` without such a file.
+    /// The stack of a service's own file, or `None` without one.
     #[must_use]
     pub fn stack(&self, service: &str) -> Option<Stack> {
         let mut stack = Stack::default();
@@ -78,7 +78,7 @@ impl<'a> Files<'a> {
         Some(stack)
     }
 
-    /// What libpam goes through for a service: the lines of `other` where there are none of its own.
+    /// The stack that libpam uses for a service: its own, or that of `other` if it has no lines.
     #[must_use]
     pub fn effective(&self, service: &str) -> Stack {
         match self.stack(service) {
@@ -87,7 +87,7 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Lines that are not what they look like, in files that name a module or include such a file, if only in a line that is lost.
+    /// The faults in all files that name a module or include such a file, even in a lost line.
     #[must_use]
     pub fn faults_around(&self, module: &str) -> Vec<(Place, Fault)> {
         let names = self.names();
@@ -124,7 +124,7 @@ impl<'a> Files<'a> {
         names.filter(|name| !is_left_behind(name)).collect()
     }
 
-    /// A service's file, or one that a line includes.
+    /// The file of a service, or of an include.
     fn find(&self, name: &str) -> Option<File> {
         let relative = name.trim_start_matches('/');
         let candidates: Vec<PathBuf> = match name.starts_with('/') {
@@ -138,7 +138,7 @@ impl<'a> Files<'a> {
         })
     }
 
-    /// Adds the lines of a file. False where libpam gives the file up.
+    /// Adds the lines of a file. False: libpam rejects the file.
     fn take(&self, stack: &mut Stack, file: &File, requested: Requested, depth: Depth) -> bool {
         let Lines { lines, is_whole, .. } = lines(&file.text);
         stack.faults.extend(file.faults());
@@ -164,7 +164,7 @@ impl<'a> Files<'a> {
         let level = depth.substacks;
         let must_fail = |place, control| Entry { place, level, control, kind: Kind::MustFail };
         let Some(kind) = Type::of(&first, self.wanted) else {
-            // libpam takes an unknown type for `auth`, the one where a failure matters most.
+            // libpam treats an unknown type as `auth`, where a failure matters most.
             let control = words.next().map_or_else(Control::bad, |word| Control::parse(&word));
             stack.entries.push(must_fail(place, control));
             return true;
@@ -206,7 +206,7 @@ impl<'a> Files<'a> {
             return true;
         }
         if matches!((kind, requested), (Type::Include, Requested::Any)) {
-            // Debian's `@include` has no type to make a failing line of.
+            // Debian's `@include` has no type for a failing line.
             return false;
         }
         stack.entries.push(must_fail(place, Control::bad()));
@@ -214,14 +214,14 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Which lines are taken of a file: `@include` takes all, `auth include` those of its own type.
+/// The lines that an include takes: `@include` all types, `auth include` only its own type.
 #[derive(Clone, Copy)]
 enum Requested {
     Any,
     Wanted,
 }
 
-/// How many files and substacks are around a line.
+/// The numbers of files and substacks around a line.
 #[derive(Clone, Copy, Default)]
 struct Depth {
     files: usize,
@@ -238,11 +238,11 @@ impl Depth {
     }
 }
 
-/// What a line begins with.
+/// The first word of a line.
 #[derive(Clone, Copy)]
 enum Type {
     Wanted,
-    /// Of another type: not judged.
+    /// Another type, which is skipped.
     Other,
     /// Debian's `@include`
     Include,
@@ -259,10 +259,10 @@ impl Type {
     }
 }
 
-/// What a file holds. One that never ends, or is no file, has nothing.
+/// The content of a regular file, up to 1 MiB.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     const MOST: u64 = 1 << 20;
-    // To open a pipe without a writer would be to wait for one.
+    // Opening a FIFO would wait for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -277,7 +277,7 @@ struct File {
 }
 
 impl File {
-    /// What it includes, for whatever type.
+    /// The names of its includes, for all types.
     fn includes(&self) -> Vec<String> {
         let of_line = |line: &Line| match words(&line.text).as_slice() {
             [first, name, ..] if matches!(Type::of(first, AUTH), Some(Type::Include)) => Some(name.clone()),
@@ -294,7 +294,7 @@ impl File {
         self.text.split(['\n', '\r']).map(|line| line.split('#').next().unwrap_or_default())
     }
 
-    /// What it would include if its lines were what they look like.
+    /// The names of its includes as a person reads them.
     fn seeming_includes(&self) -> Vec<String> {
         let is_edge = |char: char| char == '\\' || char == '[' || char == ']' || is_invisible(char);
         let mut found = Vec::new();
@@ -307,7 +307,7 @@ impl File {
         found
     }
 
-    /// Its lines that are not what they look like: one that goes on with its own words after a backslash is no such line.
+    /// Its faults. A backslash before a line that is a mere continuation is no fault.
     fn faults(&self) -> Vec<(Place, Fault)> {
         let is_lost = |fault: &Fault| match fault {
             Fault::Joins(Some((_, text))) => {

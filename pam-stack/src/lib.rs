@@ -1,7 +1,7 @@
-//! The stacks of modules that libpam makes of the files in `/etc/pam.d`, and the ways through them.
+//! The stacks of modules that libpam builds from the files in `/etc/pam.d`, and the paths through them.
 //!
-//! Read as Linux-PAM 1.5 to 1.7 reads them, with all includes followed and lines that a backslash joins taken as one. Where these
-//! versions differ (a blank line after a backslash), as the one in which more is lost.
+//! Files are read as Linux-PAM 1.5 to 1.7 reads them, with all includes and with lines joined by backslashes. Where these versions
+//! differ (a blank line after a backslash), the one that loses more lines counts.
 //!
 //! ```
 //! # use std::path::Path;
@@ -28,7 +28,7 @@ pub use control::{Action, Control, RESULTS};
 pub use files::Files;
 pub use line::Fault;
 
-/// A line of a file. Shown without the root that the file was looked for in.
+/// A line of a file, shown without the root directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Its path.
@@ -43,50 +43,50 @@ impl fmt::Display for Place {
     }
 }
 
-/// What libpam goes through for `pam_authenticate`, or `pam_open_session`.
+/// The entries of `pam_authenticate`, `pam_acct_mgmt` or `pam_open_session` for a service.
 #[derive(Debug, Default)]
 pub struct Stack {
     /// In libpam's order.
     pub entries: Vec<Entry>,
-    /// Lines that include what does not exist, or too deep, with what they name.
+    /// Lines with an include that does not exist or is too deep, with its name.
     pub missing: Vec<(Place, String)>,
-    /// Lines of its files that are not what they look like.
+    /// Lines of its files that libpam reads differently than a person.
     pub faults: Vec<(Place, Fault)>,
-    /// libpam cannot read it to the end, and then takes nothing of it: every login fails.
+    /// libpam cannot read the stack to its end, and rejects it: every login fails.
     pub is_refused: bool,
 }
 
-/// What libpam goes through in one step.
+/// One step of libpam.
 #[derive(Debug)]
 pub struct Entry {
-    /// Where it stands.
+    /// Its line.
     pub place: Place,
-    /// How many substacks are around it.
+    /// The number of substacks around it.
     pub level: usize,
-    /// What a result of it leads to.
+    /// The action for each result.
     pub control: Control,
-    /// What it is.
+    /// What libpam does.
     pub kind: Kind,
 }
 
-/// What a line makes libpam do.
+/// What libpam does for a line.
 #[derive(Debug)]
 pub enum Kind {
     /// Call a module.
     Module {
-        /// As the line has it: mostly a file name alone.
+        /// The path in the line, mostly only a file name.
         path: String,
         /// Its options.
         arguments: Vec<String>,
     },
-    /// A line that libpam does not understand, or an include that it cannot follow.
+    /// Fail: libpam does not understand the line, or cannot follow the include.
     MustFail,
-    /// Stands in front of the lines of a substack: a jump counts it, and them with it, as one.
+    /// The beginning of a substack: a jump counts the whole substack as one.
     Substack,
 }
 
 impl Entry {
-    /// The file name of its module.
+    /// The file name of the module.
     #[must_use]
     pub fn module(&self) -> Option<&str> {
         match &self.kind {
@@ -95,7 +95,7 @@ impl Entry {
         }
     }
 
-    /// The options of its module.
+    /// The options of the module.
     #[must_use]
     pub fn arguments(&self) -> &[String] {
         if let Kind::Module { arguments, .. } = &self.kind { arguments } else { &[] }

@@ -1,40 +1,40 @@
-//! Lines of a PAM file, and their words.
+//! The lines of a PAM file, and their words.
 
-/// What stands between words. A carriage return does not.
+/// The characters between words. A carriage return is not among them.
 const BLANKS: [char; 3] = [' ', '\t', '\n'];
 
-/// What libpam makes of a file.
+/// The lines of a file, as libpam reads them.
 #[derive(Default)]
 pub(crate) struct Lines {
     pub(crate) lines: Vec<Line>,
-    /// With the numbers of the lines that they are in.
+    /// Faults with their line numbers.
     pub(crate) faults: Vec<(usize, Fault)>,
-    /// Whether libpam can read it to the end. It never sees a line behind which it cannot.
+    /// Whether libpam can read the file to its end. It does not see the last line if it cannot.
     pub(crate) is_whole: bool,
 }
 
-/// A line as libpam sees it: it may be several of the file.
+/// A line as libpam sees it, possibly joined from several.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// Where it begins, from 1.
+    /// The number of its first line, from 1.
     pub(crate) number: usize,
-    /// Without its comment.
+    /// Its text without the comment.
     pub(crate) text: String,
 }
 
-/// What makes of a line something else than it looks like.
+/// Why libpam reads a line differently than a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A backslash at its end, by which the line of this number and text is joined to it and lost. None: the file is at its end, and
-    /// libpam takes that for a fault of the whole file.
+    /// A backslash at its end joins the line of this number and text, which is lost. None: no line follows, and libpam rejects the
+    /// whole file.
     Joins(Option<(usize, String)>),
-    /// A carriage return at its end, as files of Windows have it. To libpam it is a part of the last word.
+    /// A carriage return at its end, as in Windows files. To libpam it is a part of the last word.
     CarriageReturn,
-    /// A character that cannot be seen. To libpam it is a part of a word.
+    /// An invisible character. To libpam it is a part of a word.
     Invisible(char),
 }
 
-/// The lines of a file but blank ones and comments.
+/// The lines of a file, without blank ones and comments.
 pub(crate) fn lines(text: &str) -> Lines {
     let mut all = Lines::default();
     let mut open: Option<(Line, usize)> = None;
@@ -51,7 +51,7 @@ pub(crate) fn lines(text: &str) -> Lines {
             let lost = (number, said.trim_end_matches(BLANKS).into());
             all.faults.push((joins, Fault::Joins(Some(lost))));
         }
-        // A comment ends the line, whatever it ends in.
+        // A comment ends the line, even if the comment ends with a backslash.
         match said.trim_end_matches(BLANKS).strip_suffix('\\').filter(|_| comment.is_none()) {
             Some(said) => {
                 line.text.push_str(said);
@@ -69,7 +69,7 @@ pub(crate) fn lines(text: &str) -> Lines {
     all
 }
 
-/// The first character of a line that cannot be seen and is no blank. What is in brackets may have blanks of other scripts.
+/// The first invisible character of a line that libpam does not treat as a blank. Brackets may contain other Unicode blanks.
 fn invisible(said: &str, comment: Option<&str>) -> Option<Fault> {
     let mut is_quoted = false;
     let mut before = ' ';
@@ -82,7 +82,7 @@ fn invisible(said: &str, comment: Option<&str>) -> Option<Fault> {
         before = *char;
         !BLANKS.contains(char) && (char.is_control() || !is_quoted && is_invisible(*char))
     };
-    // All that follows a lone carriage return in a comment looks like a line, and is a part of the comment.
+    // Text after a lone carriage return in a comment looks like a line, but belongs to the comment.
     let commented = comment.unwrap_or_default().trim_end_matches(['\r', ' ', '\t']);
     let stray = said.chars().find(&mut is_stray).or_else(|| commented.chars().find(|char| *char == '\r'))?;
     let is_last =
@@ -90,12 +90,12 @@ fn invisible(said: &str, comment: Option<&str>) -> Option<Fault> {
     Some(if stray == '\r' && is_last { Fault::CarriageReturn } else { Fault::Invisible(stray) })
 }
 
-/// Blanks that are not ASCII, and what has no width.
+/// Whether a character is a blank or has no width.
 pub(crate) fn is_invisible(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
-/// The words of a line: `[...]` is one, without its brackets, and `\]` in it a bracket.
+/// The words of a line. `[...]` is one word, without the brackets; in it, `\]` is a bracket.
 pub(crate) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text.trim_start_matches(BLANKS);
@@ -113,7 +113,7 @@ pub(crate) fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// What stands in front of the closing bracket, and what behind it. Without one, all of the line.
+/// The text before and after the closing bracket. Without one, the whole line.
 fn bracketed(inside: &str) -> (String, &str) {
     let mut word = String::new();
     let mut chars = inside.chars();

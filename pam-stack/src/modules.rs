@@ -1,29 +1,29 @@
-//! What well-known modules can return to `pam_authenticate`, and what they ask for.
+//! The possible results of well-known modules for `pam_authenticate`, and what they ask for.
 
 use crate::Entry;
 
-/// What a module may return, as controls name it.
+/// Possible results of a module, by their names in controls.
 pub type Results = &'static [&'static str];
 
-/// Factors succeed or fail …
+/// The results of a factor.
 const FACTOR: Results =
     &["success", "auth_err", "user_unknown", "authinfo_unavail", "perm_denied", "maxtries"];
-/// … and others may have no opinion.
+/// The results of other modules.
 const ANY: Results =
     &["success", "ignore", "auth_err", "user_unknown", "authinfo_unavail", "perm_denied", "maxtries"];
 
-/// What a module is for.
+/// The role of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Asks for the password, or what stands for it.
+    /// Asks for the password or an equivalent.
     FirstFactor,
-    /// Asks for something, or may: each module that is not known.
+    /// Asks, or may ask, for something else: includes all unknown modules.
     OtherFactor,
     /// Asks for nothing.
     Silent,
 }
 
-/// What the module of a line is for.
+/// The role of an entry's module.
 #[must_use]
 pub fn role(entry: &Entry) -> Role {
     let name = name(entry);
@@ -36,16 +36,16 @@ pub fn role(entry: &Entry) -> Role {
     }
 }
 
-/// All that a module may return to somebody who is not root. What it does depends on nothing here: a path on which the
-/// modules return what they never return together is looked at as well.
+/// All possible results of a module for a user other than root. Modules are independent here: this includes combinations of
+/// results that never occur together.
 #[must_use]
 pub fn results(entry: &Entry) -> Results {
     let has = |option: &str| entry.arguments().iter().any(|argument| argument == option);
     match name(entry) {
         "pam_permit" => &["success"],
-        // Called after a password that was right; who is locked out has no way that matters here.
+        // It runs after a right password; a locked-out user does not matter here.
         "pam_faillock" if has("authsucc") => &["success"],
-        // Root needs no way in.
+        // Root does not matter here.
         "pam_deny" | "pam_rootok" => &["auth_err"],
         "pam_nologin" if has("successok") => &["success", "auth_err"],
         name if WITHOUT_SUCCESS.contains(&name) => &["ignore", "perm_denied"],
@@ -54,7 +54,7 @@ pub fn results(entry: &Entry) -> Results {
     }
 }
 
-/// Whether a factor passes over users who have none. To `pam_unix.so`, `nullok` is an empty password.
+/// Whether a factor ignores users who have not set it up. To `pam_unix.so`, `nullok` means an empty password.
 fn passes_over(entry: &Entry) -> bool {
     let is_set = |argument: &String| {
         argument.starts_with("ignore_")
@@ -63,26 +63,26 @@ fn passes_over(entry: &Entry) -> bool {
     entry.arguments().iter().any(is_set)
 }
 
-/// Whether a module asks for nothing of the user, and is no exception that was made by name, as for a group.
+/// Whether a module asks for nothing and makes no exception by name, such as for a group.
 #[must_use]
 pub fn is_no_exception(entry: &Entry) -> bool {
     ["pam_localuser", "pam_shells", "pam_usertype", "pam_exec"].contains(&name(entry))
 }
 
-/// Whether a factor asks for a code that is typed, and for nothing else with it.
+/// Whether a factor asks for a typed code, and for nothing else.
 #[must_use]
 pub fn is_code(entry: &Entry) -> bool {
     let is_asked_with_password = entry.arguments().iter().any(|argument| argument == "forward_pass");
     ["pam_google_authenticator", "pam_oath"].contains(&name(entry)) && !is_asked_with_password
 }
 
-/// Whether a factor surely asks for something.
+/// Whether a factor always asks for something.
 #[must_use]
 pub fn asks(entry: &Entry) -> bool {
     role(entry) == Role::FirstFactor || is_code(entry)
 }
 
-/// Whether a module may leave what was typed for those after it (`PAM_AUTHTOK`).
+/// Whether a module may leave the user's response for later modules (`PAM_AUTHTOK`).
 #[must_use]
 pub fn may_leave_authtok(entry: &Entry) -> bool {
     let has = |option: &str| entry.arguments().iter().any(|argument| argument == option);
@@ -97,14 +97,14 @@ pub fn may_leave_authtok(entry: &Entry) -> bool {
     is_asking && !has("use_first_pass")
 }
 
-/// Whether a factor takes what another one left in `PAM_AUTHTOK`, and asks for nothing then.
+/// Whether a factor takes an existing `PAM_AUTHTOK`, and then asks for nothing.
 #[must_use]
 pub fn takes_authtok(entry: &Entry) -> bool {
-    // pam_get_authtok(3) asks only where nothing is there.
+    // pam_get_authtok(3) asks only if PAM_AUTHTOK is not set.
     name(entry) == "pam_unix" || entry.arguments().iter().any(|argument| argument.ends_with("_first_pass"))
 }
 
-/// The name of the module, without `.so`; empty where a line has none.
+/// The name of the module without `.so`; empty if the entry has no module.
 #[must_use]
 pub fn name(entry: &Entry) -> &str {
     let module = entry.module().unwrap_or_default();
@@ -138,10 +138,10 @@ const FIRST_FACTORS: [&str; 24] = [
     "pam_winbind",
 ];
 
-/// These of them are answered by no text.
+/// First factors that the user does not answer with a text.
 const WITHOUT_AUTHTOK: [&str; 3] = ["pam_fprintd", "pam_howdy", "pam_sss_gss"];
 
-/// These may ask for the password where nobody has: they want it for something else.
+/// Modules that may ask for the password if no other module has: they need it for another purpose.
 const SILENT_WITH_PASSWORD: [&str; 8] = [
     "pam_ecryptfs",
     "pam_fscrypt",
@@ -153,7 +153,7 @@ const SILENT_WITH_PASSWORD: [&str; 8] = [
     "pam_script",
 ];
 
-/// These ask for nothing, and succeed or fail.
+/// Modules that ask for nothing, and succeed or fail.
 const SILENT: [&str; 37] = [
     "pam_abl",
     "pam_access",
@@ -194,7 +194,7 @@ const SILENT: [&str; 37] = [
     "pam_wheel",
 ];
 
-/// These ask for nothing, and never succeed: what they do well is `PAM_IGNORE`.
+/// Modules that ask for nothing and never return success, but `PAM_IGNORE`.
 const WITHOUT_SUCCESS: [&str; 10] = [
     "pam_cap",
     "pam_echo",

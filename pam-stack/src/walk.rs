@@ -1,34 +1,34 @@
-//! The ways through a stack, as libpam's dispatcher goes them.
+//! The paths through a stack, as libpam's dispatcher takes them.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
 use crate::{Action, Entry, Kind};
 
-/// What libpam thinks so far (its `impression`).
+/// The result so far (libpam's `impression`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Impression {
     #[default]
     Undefined,
     Positive,
-    /// It goes on as if positive, but the result of a module that has failed is the one that counts.
+    /// libpam goes on as if positive, but returns the result of a failed module.
     Tainted,
     Negative,
 }
 
-/// What the result of a module says of the user.
+/// The meaning of a module's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// `success`
     Success,
-    /// Any result but the two others.
+    /// Any other result.
     Failure,
     /// `ignore`
     Ignore,
 }
 
 impl Verdict {
-    /// That of a result, by its name in a control.
+    /// The verdict of a result, by its name in a control.
     #[must_use]
     pub fn of(result: &str) -> Self {
         match result {
@@ -39,39 +39,39 @@ impl Verdict {
     }
 }
 
-/// A position on a way. `F` is what the caller wants to know of what came before: ways with the same facts are one.
+/// A position on a path. `F` is what the caller records about the path: paths with equal facts are merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Step<F> {
-    /// The line that comes next, counted from 0.
+    /// The index of the next entry.
     pub at: usize,
-    /// What has happened on the way.
+    /// The caller's facts about the path.
     pub facts: F,
     impression: Impression,
-    /// The level of the line before.
+    /// The level of the previous entry.
     level: usize,
-    /// The impression with which libpam came into the substacks around, by their level.
+    /// The impressions at the start of the enclosing substacks, by level.
     entered: Vec<Impression>,
 }
 
-/// How a way ends.
+/// The end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct End<F> {
     /// Whether the login succeeds.
     pub is_success: bool,
-    /// What has happened on the way.
+    /// The caller's facts about the path.
     pub facts: F,
 }
 
-/// All that libpam can come to.
+/// All reachable positions.
 pub struct Reached<F> {
-    /// Each end.
+    /// All ends.
     pub ends: HashSet<End<F>>,
-    /// Each position before an end.
+    /// All positions before an end.
     pub steps: HashSet<Step<F>>,
 }
 
-/// Goes all ways from a step on. `results` says what a module may return, and `observe` what the facts are after the line at a
-/// number has led to a verdict.
+/// Takes all paths from a step. `results` returns the possible results of a module, and `observe` the facts after the entry at an
+/// index has a verdict.
 pub fn walk<F: Copy + Eq + Hash>(
     entries: &[Entry],
     from: Step<F>,
@@ -107,7 +107,7 @@ pub fn walk<F: Copy + Eq + Hash>(
 }
 
 impl<F> Step<F> {
-    /// Comes to a line of this level.
+    /// Enters an entry of this level.
     fn enter(&mut self, level: usize) {
         if self.level < level {
             self.entered.resize(level, Impression::Undefined);
@@ -116,7 +116,7 @@ impl<F> Step<F> {
         self.level = level;
     }
 
-    /// After the result of this line.
+    /// The step after this result of an entry.
     fn after(mut self, entries: &[Entry], entry: &Entry, result: &str) -> Self {
         use Impression::{Negative, Positive, Tainted, Undefined};
         let action = entry.control.action(result);
@@ -143,7 +143,7 @@ impl<F> Step<F> {
             }
         }
         if is_over {
-            // The stack, or the substack that the line stands in.
+            // The end of the stack, or of the entry's substack.
             while level_after(entries, self.at).is_some_and(|level| level >= entry.level) {
                 self.at = self.at.saturating_add(1);
             }
@@ -153,7 +153,7 @@ impl<F> Step<F> {
     }
 }
 
-/// The last line that is jumped over, and whether there were too few. A substack is jumped over as one.
+/// The last entry that a jump skips, and whether there are too few. A substack counts as one.
 fn jump(entries: &[Entry], mut at: usize, level: usize, mut lines: usize) -> (usize, bool) {
     while lines > 0 && level_after(entries, at).is_some_and(|next| next >= level) {
         loop {
