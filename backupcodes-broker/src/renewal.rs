@@ -97,10 +97,7 @@ impl Renewal {
         let user = &account.name;
         match put {
             Ok(()) | Err(ReplaceError::Unflushed(_)) => {
-                log(
-                    Level::Notice,
-                    &format!("{user} has renewed their codes: set {} is in place", new.label.set),
-                );
+                log(Level::Notice, &format!("renewal of {user}: set {} is in place", new.label.set));
             }
             Err(_) => {}
         }

@@ -93,12 +93,10 @@ impl Requirement {
 
     const fn remedy(self) -> &'static str {
         match self {
-            Self::PrivateDirectory => "find out who changed it, then: chown root and chmod 0700",
+            Self::PrivateDirectory => "see who changed it, then: chown root and chmod 0700",
             Self::PrivateFile => "do not trust its codes: make a new set with backupcodes-admin generate",
-            Self::PublicDirectory | Self::PublicFile => {
-                "find out who changed it, then: chown root and chmod go-w"
-            }
-            Self::Counter => "find out who changed it, then remove it",
+            Self::PublicDirectory | Self::PublicFile => "see who changed it, then: chown root and chmod go-w",
+            Self::Counter => "see who changed it, then remove it",
             Self::QueuedNotice => "read it, then remove it",
         }
     }
@@ -118,16 +116,16 @@ impl Requirement {
         let found = kind.map_or("part of its path is not a directory", kind_name);
         let remedy = match (kind, self) {
             // An inner directory is created again; the others have a configuration key.
-            (Ok(SFlag::S_IFLNK), _) if name.is_relative() => "find out who made the link, then remove it",
+            (Ok(SFlag::S_IFLNK), _) if name.is_relative() => "see who made the link, then remove it",
             (Ok(SFlag::S_IFLNK), Self::PublicDirectory) => {
                 "set runtime_directory in backupcodes.conf to the target (readlink -f PATH), or replace the link by a directory \
-                and bind-mount the target on it (mount --bind)"
+                 and bind-mount the target on it (mount --bind)"
             }
             (Ok(SFlag::S_IFLNK), _) => {
                 "set directory in backupcodes.conf to the target (readlink -f PATH), or replace the link by a directory \
-                and bind-mount the target on it (mount --bind)"
+                 and bind-mount the target on it (mount --bind)"
             }
-            (Ok(_), _) => "find out who made it, then move it away",
+            (Ok(_), _) => "see who made it, then move it away",
             (Err(_), _) => "find that part (namei -l PATH), or set another path in backupcodes.conf",
         };
         self.refuse_with(path, found.into(), remedy)
@@ -162,7 +160,7 @@ impl Requirement {
         let remedy = match self {
             Self::PrivateFile if is_only_linked => {
                 "its codes are still good: remove its other name (to find it: find / -samefile PATH), and configure backups \
-                to copy sets instead of linking them"
+                 to copy sets instead of linking them"
             }
             _ => self.remedy(),
         };

@@ -38,7 +38,7 @@ pub enum BrokerError {
     /// It does not listen.
     #[error(
         "{path}: no broker ({errno}); a program that is not root, or sees the sets read-only, needs it: \
-systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
+         systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
     )]
     Absent {
         /// The socket.
@@ -73,7 +73,7 @@ systemctl enable --now backupcodes-broker.socket, or run backupcodes-broker"
     /// It uses another directory of sets, and so knows nothing about the sets of this program.
     #[error(
         "{path}: the broker looks for sets in {theirs}, this program in {ours}; expected one directory: give both the same \
-    configuration file (conf= of the module, --config of programs), or set `broker` to the socket of another broker"
+         configuration file (conf= of the module, --config of programs), or set `broker` to the socket of another broker"
     )]
     OtherDirectory {
         /// The socket.

@@ -113,7 +113,7 @@ pub enum ReplaceError {
     /// The set that is to be renamed belongs to another account.
     #[error(
         "{old}: set {set} was made for {user} with uid {uid}; expected {old} with uid {new_uid}, as {new} has; nothing was \
-    done; check both names, and find out what to do with the set: backupcodes-admin doctor"
+         done; check both names, and find out what to do with the set: backupcodes-admin doctor"
     )]
     OfAnother {
         /// The id of the set.
