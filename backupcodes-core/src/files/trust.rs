@@ -116,7 +116,7 @@ impl Requirement {
         let found = kind.map_or("part of its path is not a directory", kind_name);
         let remedy = match (kind, self) {
             // An inner directory is created again; the others have a configuration key.
-            (Ok(SFlag::S_IFLNK), _) if name.is_relative() => "see who made the link, then remove it",
+            (Ok(SFlag::S_IFLNK), _) if name.is_relative() => "see who made it, then remove the link",
             (Ok(SFlag::S_IFLNK), Self::PublicDirectory) => {
                 "set runtime_directory in backupcodes.conf to the target (readlink -f PATH), or replace the link by a directory \
                  and bind-mount the target on it (mount --bind)"

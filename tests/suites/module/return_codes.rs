@@ -265,7 +265,7 @@ fn a_conversation_that_fails_or_comes_back_later_is_told_so() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     refuses(&world, Answer::Fail, pam::CONV_ERR, ERROR, "the application did not ask for the code");
-    refuses(&world, Answer::Again, pam::INCOMPLETE, ERROR, "will come back");
+    refuses(&world, Answer::Again, pam::INCOMPLETE, ERROR, "will call again");
     let mut attempt = world.attempt(&[Answer::Again, (&sheet.codes[0]).into()]);
     attempt.calls = vec!["authenticate".into(), "authenticate".into()];
     assert_eq!(attempt.run().codes, [pam::INCOMPLETE, pam::SUCCESS]);
