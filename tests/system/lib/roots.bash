@@ -22,9 +22,11 @@ declare -A contents=(
 mmdebstrap_options=()
 
 # make_root CONTENTS RELEASE: it is $root. Until this script ends no other one makes it again.
+declare -A has_root=()
 make_root() {
     local name=roots/$2-$1 lock
     root=$target/$name/root
+    [ -z "${has_root[$name]-}" ] || return 0
     mkdir -p "$target/$name"
     exec {lock}>"$target/$name.lock"
     flock "$lock"
@@ -33,6 +35,7 @@ make_root() {
         --essential-hook='echo "postfix postfix/main_mailer_type select Local only" | chroot "$1" debconf-set-selections'
     mkdir -p "$root/mnt/"{build,tests}
     flock --shared "$lock"
+    has_root[$name]=yes
 }
 
 # That of this host.
