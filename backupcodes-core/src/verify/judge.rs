@@ -126,7 +126,7 @@ impl<S: Store + ?Sized> Match<'_, S> {
     /// Spends the code. On return its record is on stable storage.
     ///
     /// # Errors
-    /// A [`SpendError`]: the code must not be accepted, and may be spent all the same.
+    /// A [`SpendError`]: the code must not be accepted, even though it may be spent.
     pub fn spend(self, record: &SpentRecord) -> Result<Accepted, SpendError> {
         self.store.spend(self.user, self.number, &self.hash, record)
     }
