@@ -23,7 +23,6 @@ pub mod bench;
 pub mod broker;
 pub mod chance;
 pub mod condition;
-pub mod control_groups;
 pub mod disk;
 pub mod doctor;
 pub mod libpam;
