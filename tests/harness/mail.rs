@@ -40,7 +40,7 @@ pub struct PostOffice {
 }
 
 impl PostOffice {
-    /// The whole machine, whose server runs. The module starts no delivery.
+    /// The whole machine, whose server runs.
     pub fn new() -> Option<Self> {
         let machine = Machine::new()?;
         let office = Self { machine, server: Server::of_environment() };

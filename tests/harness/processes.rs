@@ -21,7 +21,7 @@ impl World {
         fs::read_dir("/proc").unwrap().filter_map(|entry| look(entry.ok()?)).collect()
     }
 
-    /// Waits until no delivery is at work that was started.
+    /// Waits until neither a delivery nor a sendmail runs, which may outlive a delivery that was killed.
     pub fn wait_until_idle(&self) {
         wait_until("the end of all deliveries", || self.deliveries().is_empty());
     }

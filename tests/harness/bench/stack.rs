@@ -46,10 +46,9 @@ impl Folder {
         let Configured { conf, directory, runtime } = &configured;
         make_private(directory);
         make_private(runtime);
-        // Without `spawn`, which would send a mail for each sample.
         write_private(
             conf,
-            &format!("directory = {directory:?}\nruntime_directory = {runtime:?}\n{settings}[notify]\n"),
+            &format!("directory = {directory:?}\nruntime_directory = {runtime:?}\n{settings}"),
         );
         let module = self.release.join("libpam_backupcodes.so");
         self.service(service, &format!("{} conf={}", module.display(), conf.display()));

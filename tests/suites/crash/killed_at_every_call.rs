@@ -15,16 +15,8 @@ use backupcodes_tests::traced::{Stop, Victim, killed_at, report};
 use backupcodes_tests::{Attempt, Sheet, World, built, me, pam, sandbox_of_root, text};
 use serde_json::{Value, json};
 
-/// Where something is killed, and whether it starts a delivery at its end.
-#[derive(Clone, Copy)]
-struct Form {
-    counts: fn(&Stop) -> bool,
-}
-
-/// A delivery is started only by hand, as where units do it.
-const SHORT: Form = Form { counts: Stop::changes };
-/// A delivery is started as without a configuration: those calls come behind all others.
-const LONG: Form = Form { counts: Stop::does_something };
+/// At which stops something is killed.
+type Counts = fn(&Stop) -> bool;
 
 /// A store with a set, of whose codes the first one is used and not told yet.
 struct Scene {
@@ -44,7 +36,7 @@ impl Scene {
         Some(scene)
     }
 
-    /// The notices of the set are due, no code is used, and nobody starts a delivery.
+    /// The notices of the set are due, and no code is used.
     fn with_addresses(addresses: &[&str]) -> Option<Self> {
         let world = World::new("")?;
         let postbox = Postbox::of(&world);
@@ -69,13 +61,7 @@ impl Scene {
 
     /// Kills `backupcodes-admin` with these arguments at every stop that counts, and looks each time what has become of all.
     /// Where nothing is left to kill, it has ended with this status.
-    fn sweep(
-        &self,
-        arguments: &[&str],
-        counts: fn(&Stop) -> bool,
-        status: i32,
-        look: impl Fn(&Output),
-    ) -> Vec<Stop> {
+    fn sweep(&self, arguments: &[&str], counts: Counts, status: i32, look: impl Fn(&Output)) -> Vec<Stop> {
         let mut killed = Vec::new();
         loop {
             copy(&self.kept, &self.world.store());
@@ -89,7 +75,6 @@ impl Scene {
                 return killed;
             };
             look(&output);
-            self.world.wait_until_idle();
             killed.push(stop);
         }
     }
@@ -144,8 +129,6 @@ impl Scene {
         }
         let output = self.world.admin(arguments);
         assert!(status.contains(&output.status.code().unwrap()), "{output:?}");
-        // What it has started has its turn.
-        self.world.wait_until_idle();
         assert!(self.leftovers().is_empty(), "{:?}", self.leftovers());
         self.world.deliver();
         let handed = self.postbox.handed();
@@ -230,7 +213,7 @@ fn application(setuid: Option<&Path>) -> Command {
 
 /// Kills an attempt with the next code of a set at each stop, after which one of the last codes gets in: so all get their turn
 /// but the one in the middle.
-fn sweep_attempts(form: Form) {
+fn sweep_attempts(counts: Counts) {
     let Some(world) = World::new("") else { return };
     let postbox = Postbox::of(&world);
     let setuid = world.setuid_application();
@@ -243,14 +226,13 @@ fn sweep_attempts(form: Form) {
         for place in 0..15 {
             let (code, other) = (&codes[place], 30 - place);
             let before = hashes(&world.store());
-            world.wait_until_idle();
             remove(&world.path("run"));
             let attempt = serde_json::to_string(&[world.attempt(&[code.into()])]).unwrap();
             let (stop, output) = killed_at(
                 &mut application(setuid.as_deref()),
                 &attempt,
                 Victim::ItsChild,
-                form.counts,
+                counts,
                 killed.len(),
             );
             let Some(stop) = stop else {
@@ -274,7 +256,6 @@ fn sweep_attempts(form: Form) {
             assert_eq!(fs::read_dir(counters).unwrap().count(), 0, "failures that are still counted");
             killed.push(stop);
         }
-        world.wait_until_idle();
         world.deliver();
         let subjects = postbox.subjects();
         for number in uses.into_iter().map(|place| place + 1) {
@@ -294,10 +275,10 @@ fn sweep_attempts(form: Form) {
 const REPLACES: [libc::c_long; 5] =
     [libc::SYS_openat, libc::SYS_fchmod, libc::SYS_write, libc::SYS_fsync, libc::SYS_renameat];
 
-fn sweep_replacing(form: Form) {
+fn sweep_replacing(counts: Counts) {
     let Some(scene) = Scene::new() else { return };
     let generate = ["generate", "--yes", "--format", "json", &me()];
-    let killed = scene.sweep(&generate, form.counts, 0, |output| {
+    let killed = scene.sweep(&generate, counts, 0, |output| {
         let status = scene.world.status();
         if status["set"] == scene.sheet.set {
             scene.assert_old_set_works();
@@ -311,14 +292,14 @@ fn sweep_replacing(form: Form) {
     report("generate", &killed, &REPLACES);
 }
 
-fn sweep_first_generate(form: Form) {
+fn sweep_first_generate(counts: Counts) {
     let Some(scene) = Scene::new() else { return };
     fs::remove_dir_all(scene.world.store()).unwrap();
     fs::create_dir(scene.world.store()).unwrap();
     backupcodes_tests::set_mode(&scene.world.store(), 0o700);
     scene.keep();
     let generate = ["generate", "--yes", "--format", "json", &me()];
-    let killed = scene.sweep(&generate, form.counts, 0, |output| {
+    let killed = scene.sweep(&generate, counts, 0, |output| {
         if let Some(status) = scene.status() {
             scene.assert_new_set_is_shown_and_works(&status, output);
         }
@@ -330,9 +311,9 @@ fn sweep_first_generate(form: Form) {
     report("a first generate", &killed, &calls);
 }
 
-fn sweep_revoke(form: Form) {
+fn sweep_revoke(counts: Counts) {
     let Some(scene) = Scene::new() else { return };
-    let killed = scene.sweep(&["revoke", &me()], form.counts, 0, |_| {
+    let killed = scene.sweep(&["revoke", &me()], counts, 0, |_| {
         match scene.status() {
             Some(_) => scene.assert_old_set_works(),
             None => scene.assert_old_set_is_dead(),
@@ -351,10 +332,10 @@ fn readdressed() -> String {
     format!("Notices about backup codes of {} on ", me())
 }
 
-fn sweep_email(form: Form) {
+fn sweep_email(counts: Counts) {
     let Some(scene) = Scene::new() else { return };
     let email = ["email", &me(), ONE, TWO];
-    let killed = scene.sweep(&email, form.counts, 0, |_| {
+    let killed = scene.sweep(&email, counts, 0, |_| {
         let addresses = &scene.world.status()["email"];
         assert!(addresses == &json!([]) || addresses == &json!([ONE, TWO]), "{addresses}");
         scene.assert_old_set_works();
@@ -365,7 +346,7 @@ fn sweep_email(form: Form) {
 }
 
 /// At each moment its codes work under one of both names at most, and the same command goes on.
-fn sweep_rename(form: Form) {
+fn sweep_rename(counts: Counts) {
     const OTHER: &str = "another-name-of-root";
     if sandbox_of_root().is_none() {
         return;
@@ -380,7 +361,7 @@ fn sweep_rename(form: Form) {
         let attempt = scene.world.attempt(&[(&scene.sheet.codes[place]).into()]);
         Attempt { user: user.into(), ..attempt }.run().codes[0]
     };
-    let killed = scene.sweep(&rename, form.counts, 0, |_| {
+    let killed = scene.sweep(&rename, counts, 0, |_| {
         let before: Vec<_> =
             [&me, OTHER].into_iter().filter(|user| answer(user, 1) == pam::SUCCESS).collect();
         assert!(before.len() < 2, "one code works under both names");
@@ -398,11 +379,11 @@ fn sweep_rename(form: Form) {
 /// What a delivery does, whatever becomes of what it delivers.
 const DELIVERS: [libc::c_long; 4] = [libc::SYS_mkdirat, libc::SYS_openat, libc::SYS_flock, libc::SYS_clone];
 
-fn sweep_notify(form: Form) {
+fn sweep_notify(counts: Counts) {
     let Some(scene) = Scene::new() else { return };
     assert!(scene.world.admin(&["email", &me(), ONE, TWO]).status.success());
     scene.keep();
-    let killed = scene.sweep(&["notify"], form.counts, 0, |_| {
+    let killed = scene.sweep(&["notify"], counts, 0, |_| {
         scene.assert_old_set_works();
         let all = [use_of_code(1), use_of_code(2), readdressed()];
         let told = [told(&all, &[ONE, TWO]), told(&[use_of_code(1), readdressed()], &[&me()])];
@@ -414,12 +395,12 @@ fn sweep_notify(form: Form) {
 }
 
 /// One address cannot be reached now, and the other one never; queued notices and a use are due to both.
-fn sweep_refusals(form: Form) {
+fn sweep_refusals(counts: Counts) {
     const REFUSES: &str = "case $3 in one@*) exit 75 ;; *) exit 67 ;; esac";
     let Some(scene) = Scene::with_addresses(&[ONE, TWO]) else { return };
     scene.use_first_code();
     scene.postbox.before(REFUSES);
-    let killed = scene.sweep(&["notify"], form.counts, 3, |_| {
+    let killed = scene.sweep(&["notify"], counts, 3, |_| {
         scene.assert_old_set_works();
         let before = scene.world.admin(&["notify"]);
         assert_eq!(before.status.code(), Some(3), "{before:?}");
@@ -461,13 +442,13 @@ macro_rules! short_and_long {
     ($sweep:ident, $short:ident, $long:ident) => {
         #[test]
         fn $short() {
-            $sweep(SHORT);
+            $sweep(Stop::changes);
         }
 
         #[test]
         #[ignore = "over a minute: tests/long kills"]
         fn $long() {
-            $sweep(LONG);
+            $sweep(Stop::does_something);
         }
     };
 }
