@@ -218,6 +218,7 @@ impl World {
         let world = Self { folder, service: format!("world-{}-{count}", std::process::id()), sandbox };
         fs::create_dir(world.store()).unwrap();
         set_mode(&world.store(), 0o700);
+        fs::create_dir(world.path("conf.d")).unwrap();
         world.configure(CHEAP);
         world.stack(options);
         Some(world)
@@ -266,7 +267,6 @@ impl World {
 
     /// Writes the section on mail, in a drop-in of the configuration.
     pub fn notify(&self, text: &str) {
-        fs::create_dir_all(self.path("conf.d")).unwrap();
         fs::write(self.path("conf.d/notify.conf"), format!("[notify]\n{text}\n")).unwrap();
     }
 
