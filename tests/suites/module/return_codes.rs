@@ -254,6 +254,7 @@ fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_pro
     set_mode(&world.path("conf"), 0o666);
     unprompted("mode 0666");
     set_mode(&world.path("conf"), 0o644);
+    fs::create_dir_all(world.path("conf.d")).unwrap();
     fs::write(world.path("conf.d/50.conf"), "hash = 7\n").unwrap();
     unprompted("50.conf: hash is not a section");
     fs::remove_file(world.path("conf.d/50.conf")).unwrap();
