@@ -202,7 +202,7 @@ fn what_sendmail_says() {
     let output = world.admin(&["notify"]);
     let lines = text(&output.stderr).lines().count();
     check(&output, [0, lines]);
-    check(&world.admin(&["status", &me()]), [3, 0]);
+    check(&world.admin(&["status", &me()]), [4, 0]);
     json(&world.admin(&["status", "--format", "json"]));
     check(&world.admin(&["status"]), [2, 0]);
     let output = world.admin(&["doctor"]);
