@@ -17,7 +17,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use backupcodes_core::config::{Config, ConfigError, PassedOver};
+use backupcodes_core::config::{Config, ConfigError, IgnoredDropIn};
 
 pub(crate) use self::finding::{Finding, Level};
 use self::stack::WithoutSet;
@@ -88,8 +88,8 @@ fn configurations(
 fn drop_ins(root: &Path, named: Option<&Path>) -> Vec<Finding> {
     let of_stacks = stack::configurations(root).into_keys().map(Some);
     let named: BTreeSet<_> = of_stacks.chain([named.map(Path::to_path_buf)]).collect();
-    let passed_over = named.iter().flat_map(|named| Config::passed_over(named.as_deref()));
-    let finding = |PassedOver { path, found }| {
+    let ignored_drop_ins = named.iter().flat_map(|named| Config::ignored_drop_ins(named.as_deref()));
+    let finding = |IgnoredDropIn { path, found }| {
         Finding::new(
             Level::Warning,
             "drop-in-passed-over",
@@ -98,7 +98,7 @@ fn drop_ins(root: &Path, named: Option<&Path>) -> Vec<Finding> {
             "move it away, or give it a name that does not end in .conf",
         )
     };
-    passed_over.map(finding).collect()
+    ignored_drop_ins.map(finding).collect()
 }
 
 /// What is found in a directory of sets, and who of `people` has none there.

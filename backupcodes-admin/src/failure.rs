@@ -5,7 +5,7 @@ use backupcodes_core::config::ConfigError;
 use backupcodes_core::files::FileError;
 use backupcodes_core::hash::{CreateError, HashError};
 use backupcodes_core::protocol::{BrokerError, CallError, ErrorName};
-use backupcodes_core::set::Stale;
+use backupcodes_core::set::OwnerMismatch;
 use backupcodes_core::store::{ReplaceError, StoreError};
 use nix::errno::Errno;
 use rand::rngs::SysError;
@@ -42,7 +42,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Stale(#[from] Stale),
+    OwnerMismatch(#[from] OwnerMismatch),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -160,7 +160,7 @@ impl Failure {
     /// Of an answer that came when the broker waited for it no longer.
     pub(crate) fn in_time(self) -> Self {
         match self {
-            Self::Broker(BrokerError::Silent { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => {
+            Self::Broker(BrokerError::NoReply { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => {
                 Self::TooLate
             }
             other => other,

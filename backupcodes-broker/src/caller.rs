@@ -11,7 +11,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 pub struct Caller(u32);
 
 /// The user for whom a caller acts.
-pub(crate) enum Target {
+pub(crate) enum RequestedUser {
     /// An account.
     Account(Account),
     /// An unknown user, for whom only root may ask.
@@ -45,10 +45,10 @@ impl Caller {
     ///
     /// # Errors
     /// The user database cannot be read.
-    pub(crate) fn acts_for(self, user: &str) -> Result<Option<Target>, AccountError> {
+    pub(crate) fn acts_for(self, user: &str) -> Result<Option<RequestedUser>, AccountError> {
         Ok(match Account::by_name(user)? {
-            Some(account) if self.is_root() || account.uid == self.0 => Some(Target::Account(account)),
-            None if self.is_root() => Some(Target::Unknown),
+            Some(account) if self.is_root() || account.uid == self.0 => Some(RequestedUser::Account(account)),
+            None if self.is_root() => Some(RequestedUser::Unknown),
             _ => None,
         })
     }

@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use rustix::thread::{Uid, set_thread_res_uid};
 
 use crate::caller::Caller;
-use crate::service::SERVICE;
+use crate::renewal_service::SERVICE;
 
 /// Modules expect the stack of a main thread.
 const STACK: usize = 8 << 20;

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use varlink::{Call, CallTrait, Interface, Reply};
 
-use crate::caller::{Caller, Target};
+use crate::caller::{Caller, RequestedUser};
 use crate::error::{Error, MethodResult};
 use crate::log::log;
 use crate::renewal::Renewal;
@@ -61,8 +61,8 @@ impl Methods {
         // The code is in the memory of this process, which serves no other caller and leaves no core dump.
         let Check { user, directory, answer, service, host, tty } = read(parameters)?;
         let account = match self.acts_for(&user, Some(&directory))? {
-            Target::Account(account) => Some(account),
-            Target::Unknown => None,
+            RequestedUser::Account(account) => Some(account),
+            RequestedUser::Unknown => None,
         };
         let is_root = self.caller.is_root();
         let counted_as = match &account {
@@ -95,7 +95,7 @@ impl Methods {
 
     fn has_set(&self, parameters: Value) -> MethodResult {
         let HasSet { user, directory } = read(parameters)?;
-        let Target::Account(account) = self.acts_for(&user, Some(&directory))? else {
+        let RequestedUser::Account(account) = self.acts_for(&user, Some(&directory))? else {
             return Err(Error::NoSet);
         };
         reply_with(&HasSetReply { has_set: !has_no_set(&self.store(), &account)? })
@@ -131,7 +131,7 @@ impl Methods {
 
     fn verify(&self, parameters: Value) -> MethodResult {
         let Verify { user, directory, answer } = read(parameters)?;
-        let Target::Account(account) = self.acts_for(&user, directory.as_deref())? else {
+        let RequestedUser::Account(account) = self.acts_for(&user, directory.as_deref())? else {
             return Err(Error::NoSet);
         };
         let origin = Origin {
@@ -186,14 +186,14 @@ impl Methods {
     fn account(&self, parameters: Value) -> Result<Account, Error> {
         let OfUser { user, directory } = read(parameters)?;
         match self.acts_for(&user, directory.as_deref())? {
-            Target::Account(account) => Ok(account),
-            Target::Unknown => Err(Error::NoSet),
+            RequestedUser::Account(account) => Ok(account),
+            RequestedUser::Unknown => Err(Error::NoSet),
         }
     }
 
     /// The user of this name, if the caller may act for them and uses the same directory of sets. The broker knows nothing about
     /// other directories, and cannot prove that a user has no set there.
-    fn acts_for(&self, user: &str, directory: Option<&Path>) -> Result<Target, Error> {
+    fn acts_for(&self, user: &str, directory: Option<&Path>) -> Result<RequestedUser, Error> {
         let found = self.caller.acts_for(user)?.ok_or(Error::NotYours)?;
         match directory {
             Some(directory) if directory != self.config.directory => Err(Error::OtherDirectory),
@@ -316,4 +316,75 @@ fn reply_with(reply: &impl Serialize) -> MethodResult {
 fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Error> {
     // Serde's message would repeat the parameters.
     serde_json::from_value(parameters).map_err(|_| Error::Parameters("parameters".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backupcodes_core::protocol::{RenewalStep, Sheet};
+
+    /// The names of the fields between the first pair of parentheses after `start`, sorted.
+    fn described(start: &str) -> Vec<String> {
+        let text = include_str!("org.backupcodes.Broker.varlink");
+        let fields = text.split_once(start).unwrap_or_else(|| panic!("no {start}")).1;
+        let mut depth = 1_i32;
+        let end = fields.find(|c| {
+            depth = depth.saturating_add(i32::from(c == '(')).saturating_sub(i32::from(c == ')'));
+            depth == 0
+        });
+        let mut names: Vec<_> = fields[..end.unwrap()]
+            .split([',', '(', ')'])
+            .filter_map(|field| Some(field.split_once(':')?.0.trim().to_owned()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn written(value: impl Serialize) -> Vec<String> {
+        let Value::Object(fields) = serde_json::to_value(value).unwrap() else { panic!("no object") };
+        fields.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn the_description_of_the_interface_names_the_fields_that_are_sent() {
+        let directory = || Path::new("/d").into();
+        let text = || Some("t".to_owned());
+        let message = || Message { style: Style::TextInfo, text: "t".into() };
+        let sheet = || Sheet { host: "h".into(), set: "s".into(), created: "c".into(), codes: vec![] };
+        let user = OfUser { user: "u".into(), directory: Some(directory()) };
+        let check = Check {
+            user: "u".into(),
+            directory: directory(),
+            answer: "a".into(),
+            service: "s".into(),
+            host: Some("h".into()),
+            tty: Some("t".into()),
+        };
+        let code =
+            CodeStatus { number: 1, state: CodeState::Spent, time: text(), service: text(), source: text() };
+        let status =
+            Status { set: "s".into(), created: "c".into(), total: 1, left: 1, low: true, codes: vec![] };
+        for (start, sent) in [
+            ("method Check(", written(check)),
+            ("method HasSet(", written(HasSet { user: "u".into(), directory: directory() })),
+            ("method HasSet(user: string, directory: string) -> (", written(HasSetReply { has_set: true })),
+            ("method Status(", written(&user)),
+            ("method Renew(", written(&user)),
+            ("method Status(user: string, directory: ?string) -> (", written(status)),
+            ("type Code (", written(code)),
+            ("method Answer(", written(Answer { answers: vec![] })),
+            (
+                "method Answer(answers: []string) -> (",
+                written(RenewalStep { messages: vec![], sheet: Some(sheet()) }),
+            ),
+            ("type Message (", written(message())),
+            ("type Sheet (", written(sheet())),
+            ("method Keep(", written(Nothing {})),
+            ("error Denied (", written(Denied { messages: vec![] })),
+            ("error OtherDirectory (", written(OtherDirectory { directory: "d".into() })),
+            ("error Unavailable (", written(Unavailable { reason: text() })),
+        ] {
+            assert_eq!(sent, described(start), "{start}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ mod interface;
 mod listener;
 mod log;
 mod renewal;
-mod service;
+mod renewal_service;
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;

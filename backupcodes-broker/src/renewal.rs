@@ -8,7 +8,7 @@ use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::mail::notice::{self, Writer};
-use backupcodes_core::new_set::{NewSet, Old};
+use backupcodes_core::new_set::{ExistingSet, NewSet};
 use backupcodes_core::protocol::{RenewalStep, Sheet};
 use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
 use backupcodes_core::throttle::permit::WithPermit;
@@ -20,7 +20,7 @@ use crate::caller::Caller;
 use crate::conversation::{Conversation, Step};
 use crate::error::Error;
 use crate::log::log;
-use crate::service::judge_service;
+use crate::renewal_service::judge_service;
 
 /// The service under which renewals are counted: failed ones may be guesses of passwords, and successful ones send mail.
 const COUNTED_AS: &str = "renewal";
@@ -31,7 +31,7 @@ const LONGEST_ANSWER: usize = 512;
 pub(crate) struct Renewal {
     account: Account,
     /// What existed at the beginning: a set that replaced it since is not replaced.
-    old: Old,
+    old: ExistingSet,
     stage: Stage,
 }
 
@@ -57,7 +57,7 @@ impl Renewal {
         has_room(config)?;
         count(config, &account)?;
         let store = FileStore::new(&config.directory);
-        let old = Old::find(&store, &account)?;
+        let old = ExistingSet::find(&store, &account)?;
         if old.expected() == Expected::Nothing {
             // A renamed account has a set under its old name, and must not get a second one.
             store.prove_no_other_name(&account)?;
@@ -115,7 +115,7 @@ impl Renewal {
     fn advance(
         config: &Config,
         account: Account,
-        old: Old,
+        old: ExistingSet,
         conversation: Conversation,
     ) -> Result<(Self, RenewalStep), Error> {
         let user = &account.name;

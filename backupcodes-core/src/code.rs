@@ -20,9 +20,9 @@ pub const LONGEST_SECRET: usize = 26;
 /// Crockford's base32 digits by value.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Characters around the secret: the number and the check character.
-const FRAME: usize = 2;
-const SHORTEST: usize = SHORTEST_SECRET + FRAME;
-const LONGEST: usize = LONGEST_SECRET + FRAME;
+const NOT_SECRET: usize = 2;
+const SHORTEST: usize = SHORTEST_SECRET + NOT_SECRET;
+const LONGEST: usize = LONGEST_SECRET + NOT_SECRET;
 /// Digits of a number on the sheet.
 const LONGEST_NUMBER: usize = 2;
 /// Characters between two dashes on the sheet.
@@ -51,14 +51,14 @@ impl Code {
         rng: &mut R,
     ) -> Result<Self, R::Error> {
         let secret_length = secret_length.clamp(SHORTEST_SECRET, LONGEST_SECRET);
-        let mut values = Zeroizing::new(vec![0; secret_length.saturating_add(FRAME)]);
+        let mut values = Zeroizing::new(vec![0; secret_length.saturating_add(NOT_SECRET)]);
         if let [first, secret @ .., check] = values.as_mut_slice() {
             rng.try_fill_bytes(secret)?;
             *first = number.get();
             // 256 is a multiple of 32, so the low five bits of a random byte have no bias.
             secret.iter_mut().for_each(|value| *value &= 31);
             let sum = weighted_sum(std::iter::once(*first).chain(secret.iter().copied()));
-            *check = times_alpha(sum) ^ WHOLE;
+            *check = times_alpha(sum) ^ VALID_SUM;
         }
         Ok(Self { number, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
     }
@@ -94,7 +94,8 @@ impl Code {
     /// The code of these digits.
     fn of(values: &[u8]) -> Result<Self, Malformed> {
         let number = values.first().copied().and_then(CodeNumber::new).ok_or(Malformed)?;
-        if !(SHORTEST..=LONGEST).contains(&values.len()) || weighted_sum(values.iter().copied()) != WHOLE {
+        if !(SHORTEST..=LONGEST).contains(&values.len()) || weighted_sum(values.iter().copied()) != VALID_SUM
+        {
             return Err(Malformed);
         }
         Ok(Self { number, text: Zeroizing::new(values.iter().map(|&value| digit(value)).collect()) })
@@ -108,7 +109,7 @@ impl Code {
 
     /// The input of the hash: the canonical digits without dashes.
     #[must_use]
-    pub fn secret(&self) -> &[u8] {
+    pub fn hash_input(&self) -> &[u8] {
         &self.text
     }
 
@@ -135,7 +136,7 @@ fn sheet_number(front: &[u8]) -> Option<u8> {
     }
 }
 
-/// Σ α^(n-1-i)·c_i over GF(32), by Horner's rule. For a whole code it is [`WHOLE`].
+/// Σ α^(n-1-i)·c_i over GF(32), by Horner's rule. For a whole code it is [`VALID_SUM`].
 ///
 /// α is primitive, so all weights of up to 31 characters differ and none is 0. An error e in one character changes the sum
 /// by α^k·e ≠ 0, and a swap of characters a ≠ b by (α^j - α^k)·(a - b) ≠ 0: both are always detected.
@@ -144,7 +145,7 @@ fn weighted_sum(values: impl Iterator<Item = u8>) -> u8 {
 }
 
 /// Not 0, so that an appended 0 is detected as well.
-const WHOLE: u8 = 1;
+const VALID_SUM: u8 = 1;
 
 /// α·`value` in GF(32) with x⁵ + x² + 1, in which α = x is primitive.
 const fn times_alpha(value: u8) -> u8 {
@@ -181,8 +182,8 @@ mod tests {
                 let code = fresh(number, length);
                 let read = Code::parse(code.for_sheet().as_bytes()).ok().unwrap();
                 assert_eq!(read.number().get(), number);
-                assert_eq!(read.secret(), code.secret());
-                assert_eq!(code.secret().len(), length + 2);
+                assert_eq!(read.hash_input(), code.hash_input());
+                assert_eq!(code.hash_input().len(), length + 2);
             }
         }
     }
@@ -196,8 +197,8 @@ mod tests {
 
     #[test]
     fn length_is_kept_within_its_bounds() {
-        assert_eq!(fresh(1, 0).secret().len(), SHORTEST);
-        assert_eq!(fresh(1, 99).secret().len(), LONGEST);
+        assert_eq!(fresh(1, 0).hash_input().len(), SHORTEST);
+        assert_eq!(fresh(1, 99).hash_input().len(), LONGEST);
     }
 
     #[test]
@@ -205,7 +206,7 @@ mod tests {
         // A code with a 1 and a 0, which have lookalike letters.
         let code = loop {
             let code = fresh(1, SHORTEST_SECRET);
-            if code.secret().contains(&b'0') {
+            if code.hash_input().contains(&b'0') {
                 break code;
             }
         };
@@ -220,13 +221,13 @@ mod tests {
             sheet.replace('0', "o").replace('1', "l"),
             format!("  {}  ", *sheet),
         ] {
-            assert_eq!(read(&typed), Some(code.secret().to_vec()), "{typed}");
+            assert_eq!(read(&typed), Some(code.hash_input().to_vec()), "{typed}");
         }
     }
 
     /// The secret of a response that is a code.
     fn read(response: &str) -> Option<Vec<u8>> {
-        Code::parse(response.as_bytes()).ok().map(|code| code.secret().to_vec())
+        Code::parse(response.as_bytes()).ok().map(|code| code.hash_input().to_vec())
     }
 
     #[test]
@@ -278,7 +279,7 @@ mod tests {
         all.push(sheet.chars().map(wide).collect());
         all.push(sheet.to_lowercase().chars().map(wide).collect());
         for typed in all {
-            assert_eq!(read(&typed), Some(code.secret().to_vec()), "{typed:?}");
+            assert_eq!(read(&typed), Some(code.hash_input().to_vec()), "{typed:?}");
         }
     }
 
@@ -305,7 +306,7 @@ mod tests {
                     for typed in [&*sheet, &sheet.replace('-', " "), &sheet.replace('-', "")] {
                         if number < 10 || !front.starts_with('0') {
                             let typed = prefix(number) + typed;
-                            assert_eq!(read(&typed), Some(code.secret().to_vec()), "{typed}");
+                            assert_eq!(read(&typed), Some(code.hash_input().to_vec()), "{typed}");
                         }
                         for other in (0..=99).filter(|&other| other != number) {
                             let typed = prefix(other) + typed;
@@ -324,7 +325,7 @@ mod tests {
     #[test]
     fn every_wrong_character_and_every_swap_of_neighbours_is_detected() {
         for length in [SHORTEST_SECRET, 20, LONGEST_SECRET] {
-            let text = fresh(31, length).secret().to_vec();
+            let text = fresh(31, length).hash_input().to_vec();
             for at in 0..text.len() {
                 for &other in DIGITS.iter().filter(|&&digit| digit != text[at]) {
                     let mut wrong = text.clone();
@@ -343,7 +344,7 @@ mod tests {
     #[test]
     fn everything_else_is_malformed() {
         let code = fresh(1, SHORTEST_SECRET);
-        let text = String::from_utf8(code.secret().to_vec()).unwrap();
+        let text = String::from_utf8(code.hash_input().to_vec()).unwrap();
         let number_zero = [vec![b'0'; SHORTEST - 1], vec![b'1']].concat(); // only the number is wrong
         for wrong in [
             "",
@@ -377,7 +378,7 @@ mod tests {
         }
         // Each of these looks like a digit of the code.
         let code = loop {
-            let code = fresh(1, LONGEST_SECRET).secret().to_vec();
+            let code = fresh(1, LONGEST_SECRET).hash_input().to_vec();
             if b"0ABCEHKMPTX".iter().all(|digit| code.contains(digit)) {
                 break String::from_utf8(code).unwrap();
             }
@@ -395,7 +396,7 @@ mod tests {
     fn secrets_use_every_digit_evenly() {
         let mut seen = [0_u32; 32];
         for _ in 0..2_000 {
-            for &byte in &fresh(1, LONGEST_SECRET).secret()[1..=LONGEST_SECRET] {
+            for &byte in &fresh(1, LONGEST_SECRET).hash_input()[1..=LONGEST_SECRET] {
                 seen[usize::from(value(char::from(byte)).unwrap())] += 1;
             }
         }

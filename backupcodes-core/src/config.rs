@@ -7,7 +7,7 @@
 mod files;
 pub mod module_options;
 
-pub use self::files::PassedOver;
+pub use self::files::IgnoredDropIn;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub struct Config {
     /// Argon2id.
     pub hash: Hash,
     /// Delays after failures.
-    pub throttle: Rules,
+    pub throttle: ThrottleRules,
     /// Mail.
     pub notify: Notify,
 }
@@ -69,7 +69,7 @@ pub struct Hash {
 
 /// `[throttle]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct ThrottleRules {
     /// Failures in a row without a delay.
     pub free: u32,
     /// The delay after the next failure; each further one doubles it. Whole seconds.
@@ -103,7 +103,7 @@ impl Default for Config {
             broker: "/run/backupcodes/broker".into(),
             codes: Codes::default(),
             hash: Hash::default(),
-            throttle: Rules::default(),
+            throttle: ThrottleRules::default(),
             notify: Notify::default(),
         }
     }
@@ -121,7 +121,7 @@ impl Default for Hash {
     }
 }
 
-impl Default for Rules {
+impl Default for ThrottleRules {
     fn default() -> Self {
         Self { free: 5, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(60), most: 0 }
     }
@@ -238,7 +238,7 @@ impl Config {
         within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
         hash.cost.check().map_err(|error| format!("hash: {error}"))?;
         within("hash.concurrent", hash.concurrent, 0, MOST_PERMITS)?;
-        let Rules { first_delay, longest_delay, most, .. } = throttle;
+        let ThrottleRules { first_delay, longest_delay, most, .. } = throttle;
         if first_delay > longest_delay {
             return Err(format!(
                 "throttle.first_delay is {}; expected at most longest_delay, {}",

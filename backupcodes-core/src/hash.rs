@@ -133,7 +133,7 @@ impl CodeHash {
     ) -> Result<Self, CreateError<R::Error>> {
         let mut salt = [0; SALT];
         rng.try_fill_bytes(&mut salt).map_err(CreateError::Random)?;
-        Ok(Self { cost, salt, tag: run(code.secret(), cost, &salt, memory)? })
+        Ok(Self { cost, salt, tag: run(code.hash_input(), cost, &salt, memory)? })
     }
 
     /// A hash that matches no code, so that an attempt without a hash to compare costs the same.
@@ -227,8 +227,8 @@ mod tests {
         let cost = Cost::new(64, 2, 2).unwrap();
         let hash = CodeHash::create(&code, cost, &mut SysRng, &mut memory).unwrap();
         let read = CodeHash::parse(&hash.phc()).unwrap();
-        assert!(read.matches(code.secret(), &mut memory).unwrap());
-        assert!(!read.matches(self::code().secret(), &mut memory).unwrap());
+        assert!(read.matches(code.hash_input(), &mut memory).unwrap());
+        assert!(!read.matches(self::code().hash_input(), &mut memory).unwrap());
         assert_ne!(hash.phc(), CodeHash::create(&code, cost, &mut SysRng, &mut memory).unwrap().phc());
     }
 
@@ -239,7 +239,7 @@ mod tests {
         for bit in 0..TAG * 8 {
             let mut other = hash.clone();
             other.tag[bit / 8] ^= 1 << (bit % 8);
-            assert!(!other.matches(code.secret(), &mut memory).unwrap());
+            assert!(!other.matches(code.hash_input(), &mut memory).unwrap());
         }
     }
 

@@ -102,9 +102,9 @@ impl<S: Store> PreparedSet<'_, S> {
 }
 
 /// What a new set of an account would replace.
-pub struct Old(Result<CodeSet, Expected<'static>>);
+pub struct ExistingSet(Result<CodeSet, Expected<'static>>);
 
-impl Old {
+impl ExistingSet {
     /// Reads what the store holds for the account.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Old {
     /// The set whose codes a new one would end for good: the account's own, or one that an interrupted rename, which can still
     /// be completed, left under its name.
     #[must_use]
-    pub fn at_stake(&self, account: &Account) -> Option<&CodeSet> {
+    pub fn set_that_would_end(&self, account: &Account) -> Option<&CodeSet> {
         self.0.as_ref().ok().filter(|set| set.label.uid == account.uid)
     }
 

@@ -1,5 +1,5 @@
-//! The parameters and replies of the varlink interface `org.backupcodes.Broker`. The interface description in the broker
-//! explains the methods.
+//! The parameters and replies of the varlink interface `org.backupcodes.Broker`.
+#![expect(missing_docs, reason = "the description of the interface, in the broker, explains each of them")]
 
 mod client;
 
@@ -20,33 +20,24 @@ pub const LARGEST: usize = 16 << 10;
 /// Parameters of `HasSet`.
 #[derive(Serialize, Deserialize)]
 pub struct HasSet<'a> {
-    /// The account, or an unknown user.
     pub user: Cow<'a, str>,
-    /// The directory of the sets in the caller's configuration.
     pub directory: Cow<'a, Path>,
 }
 
 /// Reply of `HasSet`.
 #[derive(Serialize, Deserialize)]
 pub struct HasSetReply {
-    /// `false` is proof that the user has no set.
     pub has_set: bool,
 }
 
 /// Parameters of `Check`.
 #[derive(Serialize, Deserialize)]
 pub struct Check<'a> {
-    /// As in [`HasSet`].
     pub user: Cow<'a, str>,
-    /// As in [`HasSet`].
     pub directory: Cow<'a, Path>,
-    /// What the user typed.
     pub answer: Cow<'a, str>,
-    /// The PAM service.
     pub service: Cow<'a, str>,
-    /// The remote host, ignored unless the caller is root.
     pub host: Option<Cow<'a, str>>,
-    /// The terminal.
     pub tty: Option<Cow<'a, str>>,
 }
 
@@ -54,10 +45,8 @@ pub struct Check<'a> {
 #[derive(Serialize, Deserialize)]
 pub struct CheckReply {
     verdict: Verdict,
-    /// The number of an accepted code.
     #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<u8>,
-    /// How many codes are left.
     #[serde(skip_serializing_if = "Option::is_none")]
     left: Option<usize>,
 }
@@ -66,13 +55,9 @@ pub struct CheckReply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The code is spent, and the login may be accepted.
     Accepted,
-    /// The response is not accepted.
     Refused,
-    /// The user database has no such account.
     UserUnknown,
-    /// Nothing is known; the broker's log has the reason.
     Unavailable,
 }
 
@@ -90,7 +75,6 @@ impl CheckReply {
         Self { verdict, number: None, left: None }
     }
 
-    /// The proof that the broker has spent a code.
     ///
     /// # Errors
     /// Any other verdict. An acceptance without a code counts as [`Verdict::Unavailable`].
@@ -106,43 +90,30 @@ impl CheckReply {
 /// Parameters of `Status` and `Renew`.
 #[derive(Serialize, Deserialize)]
 pub struct OfUser<'a> {
-    /// The account.
     pub user: Cow<'a, str>,
-    /// As in [`HasSet`].
     pub directory: Option<Cow<'a, Path>>,
 }
 
 /// Reply of `Status`.
 #[derive(Serialize, Deserialize)]
 pub struct Status {
-    /// The id of the set.
     pub set: String,
-    /// When it was made, as RFC 3339.
     pub created: String,
-    /// How many codes it had when it was made.
     pub total: usize,
-    /// How many codes are left.
     pub left: usize,
-    /// Whether few are left, by the broker's configuration.
     pub low: bool,
-    /// All codes of the set.
     pub codes: Vec<CodeStatus>,
 }
 
 /// The status of one code.
 #[derive(Serialize, Deserialize)]
 pub struct CodeStatus {
-    /// Its number.
     pub number: u8,
-    /// Whether it can be used.
     pub state: CodeState,
-    /// When it was spent, as RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
-    /// The PAM service of that login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// The source of that login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
@@ -151,31 +122,23 @@ pub struct CodeStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CodeState {
-    /// It can be used.
     Unspent,
-    /// It is used up.
     Spent,
-    /// Its entry is damaged and counts as spent.
     Damaged,
 }
 
 /// Parameters of `Verify`.
 #[derive(Serialize, Deserialize)]
 pub struct Verify<'a> {
-    /// The account.
     pub user: Cow<'a, str>,
-    /// As in [`HasSet`].
     pub directory: Option<Cow<'a, Path>>,
-    /// What the user typed.
     pub answer: Cow<'a, str>,
 }
 
 /// Reply of `Verify`.
 #[derive(Serialize, Deserialize)]
 pub struct VerifyReply {
-    /// Whether the code would be accepted.
     pub accepted: bool,
-    /// After too many failures: until when any code is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
@@ -183,16 +146,13 @@ pub struct VerifyReply {
 /// Parameters of `Answer`.
 #[derive(Serialize, Deserialize)]
 pub struct Answer<'a> {
-    /// One answer for each prompt of the last messages, in their order.
     pub answers: Vec<Cow<'a, str>>,
 }
 
 /// Reply of `Renew` and `Answer`.
 #[derive(Serialize, Deserialize)]
 pub struct RenewalStep {
-    /// The messages of PAM modules.
     pub messages: Vec<Message>,
-    /// The new set, once PAM has accepted the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sheet: Option<Sheet>,
 }
@@ -200,9 +160,7 @@ pub struct RenewalStep {
 /// A message of a PAM module.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
-    /// Its style.
     pub style: Style,
-    /// Its text.
     pub text: String,
 }
 
@@ -218,26 +176,18 @@ impl Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Style {
-    /// A prompt with a hidden answer.
     PromptEchoOff,
-    /// A prompt with a visible answer.
     PromptEchoOn,
-    /// A text.
     TextInfo,
-    /// An error.
     ErrorMsg,
 }
 
 /// A new set, to be shown once.
 #[derive(Serialize, Deserialize)]
 pub struct Sheet {
-    /// The name of the machine that accepts its codes.
     pub host: String,
-    /// The id of the set.
     pub set: String,
-    /// When it was made, as RFC 3339.
     pub created: String,
-    /// Its codes as printed on the sheet, in the order of their numbers.
     pub codes: Vec<String>,
 }
 
@@ -248,21 +198,13 @@ pub struct Nothing {}
 /// The errors of the interface. `Debug` prints their names as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum ErrorName {
-    /// The account has no set.
     NoSet,
-    /// The caller may not act for this account.
     NotYours,
-    /// The broker uses another directory of sets.
     OtherDirectory,
-    /// Nothing is known.
     Unavailable,
-    /// PAM refused the renewal.
     Denied,
-    /// The call does not fit the state of the renewal.
     OutOfTurn,
-    /// The set was replaced after the renewal began.
     Changed,
-    /// The new set is in place, but a power cut may restore the old one.
     Unflushed,
 }
 
@@ -285,20 +227,17 @@ impl ErrorName {
 /// Parameters of [`ErrorName::OtherDirectory`].
 #[derive(Serialize, Deserialize)]
 pub struct OtherDirectory {
-    /// The broker's directory.
     pub directory: String,
 }
 
 /// Parameters of [`ErrorName::Denied`].
 #[derive(Serialize, Deserialize)]
 pub struct Denied {
-    /// PAM's last messages.
     pub messages: Vec<Message>,
 }
 
 /// Parameters of [`ErrorName::Unavailable`].
 #[derive(Serialize, Deserialize)]
 pub struct Unavailable {
-    /// The reason, if the caller is root.
     pub reason: Option<String>,
 }

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub use self::label::{Label, Stale};
+pub use self::label::{Label, OwnerMismatch};
 pub use self::spent_record::{Mail, SpentRecord};
 use crate::code::CodeNumber;
 use crate::hash::{CodeHash, Cost};
@@ -133,7 +133,7 @@ impl CodeSet {
     ///
     /// # Errors
     /// It is not a set.
-    pub(crate) fn readdress(text: &str, email: &[String]) -> Result<String, BadSet> {
+    pub(crate) fn change_addresses(text: &str, email: &[String]) -> Result<String, BadSet> {
         with_value(text, "email", &quoted_list(email)).map(|text| for_another_file(&text))
     }
 
@@ -337,22 +337,24 @@ mod tests {
     fn other_addresses_change_nothing_else() {
         let record = SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
-        let text = file().replacen(&hash, &record.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
+        let text =
+            file().replacen(&hash, &record.padded_to(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
         let inode = text.replace(&digits(NOT_KNOWN), &digits(77));
-        assert_eq!(CodeSet::readdress(&inode, &["alice@example.org".into()]).unwrap(), text);
+        assert_eq!(CodeSet::change_addresses(&inode, &["alice@example.org".into()]).unwrap(), text);
         let silent = text.replace(&format!("durable = \"{}\"\n", digits(NOT_KNOWN)), "");
         assert_eq!(CodeSet::rename(&silent, "alice").unwrap(), text);
         let email = ["b@example.org".into(), "\"c\"@ex\u{e4}mple.org".into()];
-        let new = CodeSet::readdress(&text, &email).unwrap();
+        let new = CodeSet::change_addresses(&text, &email).unwrap();
         assert_eq!(CodeSet::parse(&new).unwrap().label.email, email);
-        assert_eq!(CodeSet::readdress(&new, &["alice@example.org".into()]).unwrap(), text);
+        assert_eq!(CodeSet::change_addresses(&new, &["alice@example.org".into()]).unwrap(), text);
     }
 
     #[test]
     fn a_spent_and_a_damaged_entry_leave_the_others_alone() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let record = SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
-        let text = file().replacen(&hash, &record.over(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
+        let text =
+            file().replacen(&hash, &record.padded_to(97), 1).replacen(&hash, &format!("{:97}", "x"), 1);
         let set = CodeSet::parse(&text).unwrap();
         assert!(
             matches!(&set.entry(CodeNumber::new(1).unwrap()).unwrap().state, State::Spent(read) if *read == record)
@@ -366,7 +368,7 @@ mod tests {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let record = SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
         let other = SpentRecord::new("2026-11-25T07:12:45Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
-        let text = file().replacen(&hash, &record.over(97), 1);
+        let text = file().replacen(&hash, &record.padded_to(97), 1);
         let mut set = CodeSet::parse(&text).unwrap();
         let [first, second] = [1, 2].map(|number| CodeNumber::new(number).unwrap());
         assert_eq!(set.due().collect::<Vec<_>>(), [(first, &record)]);

@@ -20,7 +20,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
-use crate::config::{Config, MOST_COUNTED, Rules};
+use crate::config::{Config, MOST_COUNTED, ThrottleRules};
 use crate::files::FileError;
 use crate::files::directory::Directory;
 use crate::files::lock::{Deadline, PATIENCE};
@@ -40,11 +40,11 @@ const FOLDER: &str = "throttle";
 /// The counters of failures.
 pub struct Throttle {
     runtime: PathBuf,
-    rules: Rules,
+    rules: ThrottleRules,
 }
 
 /// An attempt that was counted. Unless it is refused, others see it as one without a verdict until it is dropped.
-pub struct Counted {
+pub struct CountedAttempt {
     /// Failures in a row before it.
     pub before: u32,
     /// Until when any response is refused.
@@ -69,9 +69,9 @@ pub struct Throttled {
 }
 
 /// The users with counters, at one moment.
-pub struct CountedUsers(HashSet<String>);
+pub struct UsersWithCounters(HashSet<String>);
 
-impl CountedUsers {
+impl UsersWithCounters {
     /// Whether this user has a counter, and so may have to wait.
     #[must_use]
     pub fn has(&self, user: &str) -> bool {
@@ -91,16 +91,16 @@ impl Throttle {
     ///
     /// # Errors
     /// The attempt cannot be counted, so its response must not be examined.
-    pub fn count(&self, counter: Counter<'_>, now: SystemTime) -> Result<Counted, FileError> {
+    pub fn count(&self, counter: Counter<'_>, now: SystemTime) -> Result<CountedAttempt, FileError> {
         match self.count_one(counter, now) {
             Err(error) if error.is_full() && self.rules.most == 0 => {
-                Ok(Counted { before: 0, refused: None, file: Err(error), in_flight: None })
+                Ok(CountedAttempt { before: 0, refused: None, file: Err(error), in_flight: None })
             }
             counted => counted,
         }
     }
 
-    fn count_one(&self, counter: Counter<'_>, now: SystemTime) -> Result<Counted, FileError> {
+    fn count_one(&self, counter: Counter<'_>, now: SystemTime) -> Result<CountedAttempt, FileError> {
         let deadline = Deadline::after(PATIENCE);
         loop {
             let folder =
@@ -113,14 +113,19 @@ impl Throttle {
                 // The counter is full: only its time changes.
                 futimens(&fd, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW).map_err(failed)?;
                 let refused = self.rules.wait(seen, changed(&stat), now);
-                return Ok(Counted { before: seen, refused, file: Ok((folder, name)), in_flight: None });
+                return Ok(CountedAttempt {
+                    before: seen,
+                    refused,
+                    file: Ok((folder, name)),
+                    in_flight: None,
+                });
             };
             let (in_flight, counted) = InFlight::count(fd, short).map_err(failed)?;
             // If others were counted since the stat, the last failure is now.
             let last = if counted == seen { changed(&stat) } else { now };
             if let Some((before, refused)) = self.verdict(&in_flight, counted, last, now, deadline) {
                 let in_flight = Some(in_flight).filter(|_| refused.is_none());
-                return Ok(Counted { before, refused, file: Ok((folder, name)), in_flight });
+                return Ok(CountedAttempt { before, refused, file: Ok((folder, name)), in_flight });
             }
         }
     }
@@ -188,7 +193,7 @@ impl Throttle {
         let Some(folder) = self.find(user)? else { return Ok(Vec::new()) };
         let mut throttled = Vec::new();
         for name in folder.names()? {
-            let found = folder.find_file(&name, OFlag::O_RDONLY, Requirement::Counter)?;
+            let found = folder.find_file(&name, OFlag::O_RDONLY, Requirement::PrivateStamp)?;
             // Cleared after the directory was listed.
             let Some((_, stat)) = found else { continue };
             let failures = count_of(&stat);
@@ -204,9 +209,9 @@ impl Throttle {
     ///
     /// # Errors
     /// They cannot be read or trusted.
-    pub fn counted(&self) -> Result<CountedUsers, FileError> {
+    pub fn counted(&self) -> Result<UsersWithCounters, FileError> {
         let names = self.find_all()?.map_or_else(|| Ok(Vec::new()), |all| all.names())?;
-        Ok(CountedUsers(names.into_iter().collect()))
+        Ok(UsersWithCounters(names.into_iter().collect()))
     }
 
     /// The directory of a user's counters, if it exists.
@@ -221,7 +226,7 @@ impl Throttle {
     }
 }
 
-impl Counted {
+impl CountedAttempt {
     /// Clears the failures of this service and source, after a success.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ mod judge;
 
 use std::fmt::Display;
 
-pub use self::judge::{Match, Refusal, Request, has_no_set, judge};
+pub use self::judge::{MatchedCode, Refusal, Request, has_no_set, judge};
 use crate::account::Account;
 use crate::clock;
 use crate::config::Config;
@@ -14,7 +14,7 @@ use crate::origin::Origin;
 use crate::set::SpentRecord;
 use crate::store::{Accepted, FileStore, StoreError};
 use crate::throttle::permit::WithPermit;
-use crate::throttle::{Counted, Throttle};
+use crate::throttle::{CountedAttempt, Throttle};
 
 /// The user of an attempt and its origin.
 pub struct Login<'a> {
@@ -133,7 +133,7 @@ impl Login<'_> {
     }
 
     /// Counts the attempt under the shield, so that a file size limit of the caller cannot prevent it.
-    fn count(&self, process: &dyn Process) -> Result<Counted, Refusal> {
+    fn count(&self, process: &dyn Process) -> Result<CountedAttempt, Refusal> {
         let throttle = Throttle::new(self.config);
         let counted = shielded(process, || throttle.count(self.origin.counter(), clock::precise()))
             .map_err(Refusal::Uncounted)?
@@ -147,8 +147,8 @@ impl Login<'_> {
     /// A failed spend has the outcome of a wrong code: a user who can make it fail must not learn that the code was right.
     fn spend(
         &self,
-        found: Match<'_, FileStore>,
-        counted: &Counted,
+        found: MatchedCode<'_, FileStore>,
+        counted: &CountedAttempt,
         process: &dyn Process,
     ) -> Result<Accepted, Denial> {
         let Self { origin, .. } = self;

@@ -15,16 +15,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backupcodes_core::clock;
-use backupcodes_core::config::{Config, Rules};
-use backupcodes_core::throttle::{Counted, Counter, Throttle, Wait};
+use backupcodes_core::config::{Config, ThrottleRules};
+use backupcodes_core::throttle::{CountedAttempt, Counter, Throttle, Wait};
 use proptest::prelude::*;
 
 const COUNTER: Counter<'static> = Counter { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
 
-struct World(tempfile::TempDir, Throttle, Rules);
+struct World(tempfile::TempDir, Throttle, ThrottleRules);
 
 impl World {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: ThrottleRules) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let runtime_directory = folder.path().join("run");
         let config = Config { runtime_directory, throttle: rules.clone(), ..Config::default() };
@@ -33,7 +33,7 @@ impl World {
         world
     }
 
-    fn count(&self, now: SystemTime) -> Counted {
+    fn count(&self, now: SystemTime) -> CountedAttempt {
         self.1.count(COUNTER, now).unwrap()
     }
 
@@ -81,9 +81,9 @@ fn lengths() -> impl Strategy<Value = u64> {
     ]
 }
 
-fn rules() -> impl Strategy<Value = Rules> {
+fn rules() -> impl Strategy<Value = ThrottleRules> {
     let delays = prop_oneof![Just((1, 60)), (0..1000_u32, 0..1000_u32), any::<(u32, u32)>()];
-    (0..10_u32, delays).prop_map(|(free, (first, longest))| Rules {
+    (0..10_u32, delays).prop_map(|(free, (first, longest))| ThrottleRules {
         free,
         first_delay: Duration::from_secs(first.min(longest).into()),
         longest_delay: Duration::from_secs(longest.into()),
@@ -116,7 +116,7 @@ proptest! {
     fn no_clock_opens_a_closed_counter(
         rules in rules(), most in 1..200_u32, length in lengths(), last in times(), jumped in times(),
     ) {
-        let world = World::new(Rules { most, ..rules });
+        let world = World::new(ThrottleRules { most, ..rules });
         world.counter(length, last);
         prop_assert_eq!(world.count(jumped).refused == Some(Wait::Unlock), length >= most.into());
     }
@@ -164,7 +164,7 @@ fn anything_else_instead_of_a_counter_or_directory_is_refused_and_unchanged() {
     ];
     for depth in 0..4 {
         for (what, put) in put {
-            let world = World::new(Rules { free: 0, ..Rules::default() });
+            let world = World::new(ThrottleRules { free: 0, ..ThrottleRules::default() });
             let place = world.file().ancestors().nth(depth).unwrap().to_owned();
             // The expected kind.
             if what == if depth == 0 { "a file" } else { "a directory" } {

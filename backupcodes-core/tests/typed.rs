@@ -15,7 +15,7 @@ use rand::rngs::SysRng;
 
 /// The secret of a response that is a code.
 fn read(response: &str) -> Option<Vec<u8>> {
-    Code::parse(response.as_bytes()).ok().map(|code| code.secret().to_vec())
+    Code::parse(response.as_bytes()).ok().map(|code| code.hash_input().to_vec())
 }
 
 /// One of the many forms of a pasted response.

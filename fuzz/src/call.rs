@@ -7,7 +7,7 @@ use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{Cost, HeapMemory};
 use backupcodes_core::mail::notice::Writer;
-use backupcodes_core::new_set::{NewSet, Old};
+use backupcodes_core::new_set::{ExistingSet, NewSet};
 use backupcodes_core::protocol::LARGEST;
 use backupcodes_core::store::FileStore;
 use nix::syslog::{LogMask, Severity, setlogmask};
@@ -116,7 +116,7 @@ impl Owner {
         let account = Account::by_name(name).unwrap().unwrap();
         let store = FileStore::new(&config.directory);
         let new = NewSet::make(config, 1, &account, Vec::new(), &mut HeapMemory::default()).ok().unwrap();
-        let old = Old::find(&store, &account).unwrap();
+        let old = ExistingSet::find(&store, &account).unwrap();
         let writer = Writer::of_this_host(config, "host");
         new.prepare(&store, &account, old.expected()).unwrap().put_in_place(&writer).unwrap();
         let file = fs::read(config.directory.join(format!("{name}.toml"))).unwrap();

@@ -32,7 +32,7 @@ pub fn set(text: &[u8]) -> bool {
                 State::Unspent(hash) => {
                     let record =
                         SpentRecord::new("2026-11-25T07:12:44Z".parse().unwrap(), 0, "sshd", "192.0.2.7");
-                    let text = record.over(hash.phc().len());
+                    let text = record.padded_to(hash.phc().len());
                     let spent = store.spend("alice", number, hash, &record).unwrap();
                     assert_eq!(spent.left() + 1, set.left());
                     let after = fs::read(&path).unwrap();
@@ -41,7 +41,7 @@ pub fn set(text: &[u8]) -> bool {
                     if !was_spent {
                         assert!(matches!(
                             store.spend("alice", number, hash, &record),
-                            Err(SpendError::Taken)
+                            Err(SpendError::NoLongerUnspent)
                         ));
                     }
                     (file, was_spent) = (after, true);
@@ -60,15 +60,15 @@ pub fn set(text: &[u8]) -> bool {
             set = read;
         }
         if was_spent {
-            readdress(&store, set, text.len());
+            change_addresses(&store, set, text.len());
         }
         was_spent
     })
 }
 
-fn readdress(store: &FileStore, mut set: CodeSet, length: usize) {
+fn change_addresses(store: &FileStore, mut set: CodeSet, length: usize) {
     let email = ["b@example.org".to_owned(), "\"c d\"@ex\u{e4}mple.org".to_owned()];
-    if store.readdress("alice", &email, |_| vec![]).is_err() {
+    if store.change_addresses("alice", &email, |_| vec![]).is_err() {
         assert!(length > 60 * 1024, "new addresses are accepted if they fit");
         return;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use backupcodes_core::clock;
-use backupcodes_core::config::{Config, Rules};
+use backupcodes_core::config::{Config, ThrottleRules};
 use backupcodes_core::throttle::{Counter, Throttle, Wait};
 use nix::sys::stat::Mode;
 
@@ -64,7 +64,7 @@ pub fn throttle(bytes: &[u8]) -> bool {
         let runtime = folder.path().join("run");
         let _ = fs::remove_dir_all(&runtime);
         let outside = folder.write("outside", b"as it was");
-        let rules = Rules {
+        let rules = ThrottleRules {
             free: input.free.into(),
             first_delay: Duration::from_secs(input.first_delay.min(input.longest_delay).into()),
             longest_delay: Duration::from_secs(input.longest_delay.into()),
@@ -104,7 +104,7 @@ pub fn throttle(bytes: &[u8]) -> bool {
 }
 
 /// Counts one attempt, and returns whether it was refused.
-fn count(throttle: &Throttle, counter: Counter<'_>, clock: &Clock, rules: &Rules) -> bool {
+fn count(throttle: &Throttle, counter: Counter<'_>, clock: &Clock, rules: &ThrottleRules) -> bool {
     let Ok(counted) = throttle.count(counter, clock.time(clock::precise())) else { return false };
     match &counted.refused {
         Some(Wait::Unlock) => assert!(rules.most > 0 && counted.before >= rules.most),
@@ -117,7 +117,7 @@ fn count(throttle: &Throttle, counter: Counter<'_>, clock: &Clock, rules: &Rules
 }
 
 /// An attempt after the longest delay is examined.
-fn waits_no_longer(throttle: &Throttle, counter: Counter<'_>, rules: &Rules) {
+fn waits_no_longer(throttle: &Throttle, counter: Counter<'_>, rules: &ThrottleRules) {
     let longest = rules.longest_delay;
     if throttle.count(counter, clock::precise()).is_err() {
         return;

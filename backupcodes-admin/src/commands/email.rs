@@ -30,7 +30,7 @@ pub(crate) fn run(
     let host = notice::host_name();
     let writer = Writer::of_this_host(config, &host);
     if !addresses.is_empty() {
-        readdress(config, &store, &writer, user, addresses)?;
+        change_addresses(config, &store, &writer, user, addresses)?;
     }
     let Some(set) = store.read(user)? else {
         output::complain(&without_set(user));
@@ -48,7 +48,7 @@ pub(crate) fn run(
     Ok(Outcome::Done)
 }
 
-fn readdress(
+fn change_addresses(
     config: &Config,
     store: &FileStore,
     writer: &Writer<'_>,
@@ -75,7 +75,7 @@ fn readdress(
         }
         notices
     };
-    if store.readdress(user, addresses, notices)? {
+    if store.change_addresses(user, addresses, notices)? {
         outbox.send_on(&waiting, &new_ones)?;
         outbox.forget_refusal(user)?;
         // Where that fails, they go out in a day.

@@ -14,7 +14,7 @@ use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CreateError, HeapMemory};
 use backupcodes_core::mail::notice::{self, Writer};
-use backupcodes_core::new_set::{NewSet, Old};
+use backupcodes_core::new_set::{ExistingSet, NewSet};
 use backupcodes_core::set::Label;
 use backupcodes_core::store::{FileStore, ReplaceError, Store, StoreError};
 use rand::rngs::SysError;
@@ -94,7 +94,7 @@ impl Default for Ended {
 /// A user who is to get a set.
 struct Planned {
     account: Account,
-    old: Old,
+    old: ExistingSet,
 }
 
 /// A set that is not in place yet.
@@ -198,7 +198,7 @@ impl Plan<'_, '_> {
         if !self.seen.insert(account.name.clone()) {
             return Ok(None);
         }
-        let old = Old::find(&self.run.store, &account)?;
+        let old = ExistingSet::find(&self.run.store, &account)?;
         let is_missing = old.own(&account).is_none();
         Ok((is_missing || !self.run.arguments.missing).then_some(Planned { account, old }))
     }
@@ -219,11 +219,12 @@ impl Run<'_> {
     }
 
     fn must_ask(&self, planned: &Planned) -> bool {
-        !self.arguments.yes && planned.old.at_stake(&planned.account).is_some_and(|set| set.left() > 0)
+        !self.arguments.yes
+            && planned.old.set_that_would_end(&planned.account).is_some_and(|set| set.left() > 0)
     }
 
     fn may_replace(&self, planned: &Planned) -> Result<bool, Failure> {
-        let Some(set) = planned.old.at_stake(&planned.account) else { return Ok(true) };
+        let Some(set) = planned.old.set_that_would_end(&planned.account) else { return Ok(true) };
         let (left, Label { user, set, .. }) = (set.left(), &set.label);
         if !terminal::is_there() {
             return Err(Failure::WouldReplace { user: user.clone(), set: set.clone(), left });
@@ -257,7 +258,7 @@ impl Put<'_, '_> {
         if self.run.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn put(&mut self, account: &Account, old: &Old, new: &NewSet) -> Result<(), Failure> {
+    fn put(&mut self, account: &Account, old: &ExistingSet, new: &NewSet) -> Result<(), Failure> {
         let (run, host) = (self.run, self.sheets.host.clone());
         let writer = Writer::of_this_host(run.config, &host);
         let user = || account.name.clone();

@@ -17,7 +17,7 @@ use backupcodes_core::mail::outbox::{Refusal, Waiting};
 use backupcodes_core::set::SpentRecord;
 use backupcodes_core::set::{CodeSet, State};
 use backupcodes_core::store::{FileStore, Store, StoreError};
-use backupcodes_core::throttle::{CountedUsers, Throttle, Throttled};
+use backupcodes_core::throttle::{Throttle, Throttled, UsersWithCounters};
 
 use crate::accounts::{name_of_set, without_set};
 use crate::cli::{self, Status};
@@ -169,7 +169,7 @@ struct Reader {
 /// What is listed once for all users: looks at each of them would take most of the time.
 struct Known {
     waiting: BTreeMap<String, Waiting>,
-    counted: Option<CountedUsers>,
+    counted: Option<UsersWithCounters>,
 }
 
 /// What a look has found. No set and no failure: there is none.

@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, SFlag, makedev};
 use toml::de::DeTable;
 
 use super::{Config, ConfigError};
-use crate::files::trust::{self, CAREFUL, Requirement};
+use crate::files::trust::{self, OPEN_FLAGS, Requirement};
 use crate::toml_value::one_line;
 
 /// The distribution's file, then the administrator's.
@@ -22,7 +22,7 @@ const SYSTEM: [&str; 2] = ["usr/lib/backupcodes/backupcodes.conf", "etc/security
 
 /// An entry among the drop-ins that has a drop-in's name but is not a regular file, and so is not read.
 #[derive(Debug, PartialEq, Eq)]
-pub struct PassedOver {
+pub struct IgnoredDropIn {
     /// Its path.
     pub path: PathBuf,
     /// What it is, such as "a directory".
@@ -40,14 +40,16 @@ impl Config {
 
     /// The entries that [`Config::load`] ignores silently.
     #[must_use]
-    pub fn passed_over(named: Option<&Path>) -> Vec<PassedOver> {
+    pub fn ignored_drop_ins(named: Option<&Path>) -> Vec<IgnoredDropIn> {
         let system = || SYSTEM.iter().map(|file| Path::new("/").join(file)).collect();
         let files: Vec<PathBuf> = named.map_or_else(system, |named| vec![named.into()]);
         let drop_ins = files.iter().flat_map(|file| drop_ins(file).unwrap_or_default());
         let others = drop_ins.filter_map(|path| Some((not_a_file(&path)?, path)));
         let others = others.filter(|(metadata, _)| !is_null_device(metadata));
         let kind = |metadata: &Metadata| SFlag::from_bits_truncate(metadata.mode() & SFlag::S_IFMT.bits());
-        others.map(|(metadata, path)| PassedOver { path, found: trust::kind_name(kind(&metadata)) }).collect()
+        others
+            .map(|(metadata, path)| IgnoredDropIn { path, found: trust::kind_name(kind(&metadata)) })
+            .collect()
     }
 
     /// The configuration of the system whose root directory is `root`.
@@ -100,7 +102,7 @@ impl Layers {
         }
         let unreadable = |errno| unreadable(path, errno);
         let bad = |reason| ConfigError::Bad { path: path.into(), reason };
-        let fd = open(path, CAREFUL, Mode::empty()).map_err(unreadable)?;
+        let fd = open(path, OPEN_FLAGS, Mode::empty()).map_err(unreadable)?;
         Requirement::PublicFile.judge(path, &fd)?;
         let bytes = trust::read(fd.as_fd()).map_err(unreadable)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| bad(error.to_string()))?;
@@ -181,7 +183,7 @@ fn is_null_device(metadata: &Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Rules;
+    use crate::config::ThrottleRules;
     use crate::hash::Cost;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -279,7 +281,7 @@ mod tests {
         assert_eq!(config.directory, Path::new("/a"));
         assert_eq!(
             config.throttle,
-            Rules {
+            ThrottleRules {
                 free: 0,
                 first_delay: Duration::from_secs(2),
                 longest_delay: Duration::from_secs(2),
@@ -375,7 +377,7 @@ mod tests {
         // The lock of Emacs is a dangling link.
         put(&root, &format!("{FOLDER}/.#50-site.conf"), "root@host.4711:1764");
         put(&root, &format!("{FOLDER}/masked.conf"), "/dev/null");
-        assert_eq!(Config::passed_over(Some(&file)), []);
+        assert_eq!(Config::ignored_drop_ins(Some(&file)), []);
         let others = [
             ("a.conf", "a directory", "a directory"),
             ("b.conf", "a FIFO", "a FIFO"),
@@ -389,8 +391,8 @@ mod tests {
             assert_eq!(Config::of_file(&file).unwrap().codes.count, 4, "{name}");
         }
         let path = |name| root.0.path().join(FOLDER).join(name);
-        let others = others.map(|(name, _, found)| PassedOver { path: path(name), found });
-        assert_eq!(Config::passed_over(Some(&file)), others);
+        let others = others.map(|(name, _, found)| IgnoredDropIn { path: path(name), found });
+        assert_eq!(Config::ignored_drop_ins(Some(&file)), others);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rustix::fs::RawDir;
 use crate::files::FileError;
 use crate::files::lock::{Deadline, Locked, lock};
 use crate::files::stat::{Stat, errno, stat_in};
-use crate::files::trust::{self, CAREFUL, Requirement};
+use crate::files::trust::{self, OPEN_FLAGS, Requirement};
 
 /// The mode of new files.
 const FILE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
@@ -81,7 +81,7 @@ impl Directory {
         path: &Path,
         kind: Requirement,
     ) -> Result<Option<Self>, FileError> {
-        let flags = CAREFUL | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let flags = OPEN_FLAGS | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         // With a slash at its end, a link would be followed in spite of O_NOFOLLOW.
         let name: PathBuf = name.components().collect();
         let fd = match openat(&parent, &name, flags, Mode::empty()) {
@@ -171,7 +171,7 @@ impl Directory {
     /// # Errors
     /// The error of the system call.
     pub(crate) fn file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-        openat(&self.fd, name, flags | CAREFUL | OFlag::O_NOFOLLOW, Mode::empty())
+        openat(&self.fd, name, flags | OPEN_FLAGS | OFlag::O_NOFOLLOW, Mode::empty())
     }
 
     /// Opens a file in this directory, without judging it, and creates a missing one with mode 0600, regardless of the umask.
@@ -179,7 +179,7 @@ impl Directory {
     /// # Errors
     /// The error of the system call.
     pub(crate) fn make_file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlag::O_CREAT | CAREFUL | OFlag::O_NOFOLLOW;
+        let flags = flags | OFlag::O_CREAT | OPEN_FLAGS | OFlag::O_NOFOLLOW;
         let fd = openat(&self.fd, name, flags, FILE)?;
         fchmod(&fd, FILE).map(|()| fd)
     }
@@ -202,7 +202,7 @@ impl Directory {
     /// The directory cannot be read.
     pub(crate) fn names(&self) -> Result<Vec<String>, FileError> {
         let failed = FileError::system(&self.path, "list");
-        let flags = CAREFUL | OFlag::O_DIRECTORY;
+        let flags = OPEN_FLAGS | OFlag::O_DIRECTORY;
         let fd = openat(&self.fd, ".", flags, Mode::empty()).map_err(&failed)?;
         let mut names = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 4096];
@@ -222,7 +222,7 @@ impl Directory {
     /// # Errors
     /// Another process holds it past the deadline.
     pub(crate) fn lock(&self, deadline: Deadline) -> Result<Locked, FileError> {
-        let flags = CAREFUL | OFlag::O_DIRECTORY;
+        let flags = OPEN_FLAGS | OFlag::O_DIRECTORY;
         lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
     }
 

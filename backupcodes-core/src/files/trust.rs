@@ -17,7 +17,7 @@ use crate::visible::is_hidden;
 pub(crate) const LARGEST: usize = 64 * 1024;
 
 /// Do not wait for the other end of a FIFO, acquire no controlling terminal, and close on exec.
-pub(crate) const CAREFUL: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+pub(crate) const OPEN_FLAGS: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
 /// A file or directory that must not be used in its present state.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,7 @@ pub struct Untrusted {
     /// `PATH` stands for the path.
     remedy: &'static str,
     /// The only fault is a second name: the content is good, and must not be discarded.
-    pub(crate) is_only_linked: bool,
+    pub(crate) has_only_another_link: bool,
 }
 
 impl Untrusted {
@@ -75,7 +75,7 @@ pub(crate) enum Requirement {
     /// A regular file that only its owner may write.
     PublicFile,
     /// A private file of which only length and time matter.
-    Counter,
+    PrivateStamp,
 }
 
 impl Requirement {
@@ -87,7 +87,7 @@ impl Requirement {
             }
             Self::PublicFile => "a regular file of at most 64 KiB, owned by root and writable by no one else",
             Self::PublicDirectory => "a directory owned by root and writable by no one else",
-            Self::Counter => "a regular file owned by root with one link and mode 0600",
+            Self::PrivateStamp => "a regular file owned by root with one link and mode 0600",
         }
     }
 
@@ -96,7 +96,7 @@ impl Requirement {
             Self::PrivateDirectory => "see who changed it, then: chown root and chmod 0700",
             Self::PrivateFile => "do not trust its codes: make a new set with backupcodes-admin generate",
             Self::PublicDirectory | Self::PublicFile => "see who changed it, then: chown root and chmod go-w",
-            Self::Counter => "see who changed it, then remove it",
+            Self::PrivateStamp => "see who changed it, then remove it",
             Self::QueuedNotice => "read it, then remove it",
         }
     }
@@ -106,7 +106,13 @@ impl Requirement {
     }
 
     fn refuse_with(self, path: &Path, found: String, remedy: &'static str) -> Untrusted {
-        Untrusted { path: path.into(), found, expected: self.expected(), remedy, is_only_linked: false }
+        Untrusted {
+            path: path.into(),
+            found,
+            expected: self.expected(),
+            remedy,
+            has_only_another_link: false,
+        }
     }
 
     /// The error for `name` in `parent`, which cannot be opened as a directory.
@@ -140,7 +146,7 @@ impl Requirement {
         let (wanted, forbidden) = match self {
             Self::PrivateDirectory => (SFlag::S_IFDIR, 0o077),
             Self::PublicDirectory => (SFlag::S_IFDIR, 0o022),
-            Self::PrivateFile | Self::QueuedNotice | Self::Counter => (SFlag::S_IFREG, 0o077),
+            Self::PrivateFile | Self::QueuedNotice | Self::PrivateStamp => (SFlag::S_IFREG, 0o077),
             Self::PublicFile => (SFlag::S_IFREG, 0o022),
         };
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
@@ -156,9 +162,9 @@ impl Requirement {
             return Ok(stat);
         }
         // Only root could add the name. A copy could be lost in a power cut, and spent codes would return.
-        let is_only_linked = matches!(self, Self::PrivateFile) && all_else;
+        let has_only_another_link = matches!(self, Self::PrivateFile) && all_else;
         let remedy = match self {
-            Self::PrivateFile if is_only_linked => {
+            Self::PrivateFile if has_only_another_link => {
                 "its codes are still good: remove its other name (to find it: find / -samefile PATH), and configure backups \
                  to copy sets instead of linking them"
             }
@@ -172,7 +178,7 @@ impl Requirement {
             stat.st_nlink,
             stat.st_size
         );
-        Err(Untrusted { is_only_linked, ..self.refuse_with(path, found, remedy) })
+        Err(Untrusted { has_only_another_link, ..self.refuse_with(path, found, remedy) })
     }
 }
 

@@ -35,7 +35,7 @@ impl DeliveryLock {
     /// The runtime directory cannot be used.
     pub fn acquire(runtime: &Path) -> Result<Option<Self>, FileError> {
         let directory = Directory::runtime(runtime)?.inner(FOLDER)?;
-        let (file, _) = directory.find_or_make_file(NAME, OFlag::O_RDWR, Requirement::Counter)?;
+        let (file, _) = directory.find_or_make_file(NAME, OFlag::O_RDWR, Requirement::PrivateStamp)?;
         let locked = try_lock(file).map_err(FileError::system(&directory.path_of(NAME), "lock"))?;
         Ok(locked.ok().map(|locked| Self { directory, _locked: locked }))
     }
@@ -53,7 +53,9 @@ impl DeliveryLock {
     pub fn note_day(&self) {
         let now = precise().duration_since(UNIX_EPOCH).map_or(TimeSpec::UTIME_NOW, TimeSpec::from_duration);
         // Without it the next delivery tries them again.
-        if let Ok((file, _)) = self.directory.find_or_make_file(DAILY, OFlag::O_RDWR, Requirement::Counter) {
+        if let Ok((file, _)) =
+            self.directory.find_or_make_file(DAILY, OFlag::O_RDWR, Requirement::PrivateStamp)
+        {
             let _ = futimens(&file, &now, &now);
         }
     }

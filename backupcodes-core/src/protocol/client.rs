@@ -56,7 +56,7 @@ pub enum BrokerError {
     },
     /// It does not answer.
     #[error("{path}: the broker does not answer ({errno}); see its log: journalctl -u backupcodes-broker")]
-    Silent {
+    NoReply {
         /// The socket.
         path: ShownPath,
         /// The error of the system call.
@@ -64,7 +64,7 @@ pub enum BrokerError {
     },
     /// Its message is not a valid reply.
     #[error("{path}: not an answer of the broker ({reason}); install the same version of both")]
-    Garbled {
+    InvalidReply {
         /// The socket.
         path: ShownPath,
         /// What is wrong with the message.
@@ -196,9 +196,9 @@ impl Broker {
         // Reserved in full, so that growing leaves no copy in memory.
         let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
         let call = Call { method: format!("{INTERFACE}.{method}"), parameters };
-        serde_json::to_writer(&mut *message, &call).map_err(|error| self.garbled(&error))?;
+        serde_json::to_writer(&mut *message, &call).map_err(|error| self.invalid_reply(&error))?;
         let reply = self.exchange(message, patience)?;
-        Ok(parameters_of(&reply).map_err(|error| self.garbled(&error))?)
+        Ok(parameters_of(&reply).map_err(|error| self.invalid_reply(&error))?)
     }
 
     /// Sends a message and waits for a reply that is no error.
@@ -210,7 +210,7 @@ impl Broker {
         message.push(0);
         self.send(&message, patience)?;
         let reply = self.receive(patience)?;
-        let ErrorOf { error } = serde_json::from_slice(&reply).map_err(|error| self.garbled(&error))?;
+        let ErrorOf { error } = serde_json::from_slice(&reply).map_err(|error| self.invalid_reply(&error))?;
         match error {
             None => Ok(reply),
             Some(error) => Err(self.replied(error, reply)),
@@ -238,7 +238,7 @@ impl Broker {
                 Ok(sent) => message = message.get(sent..).unwrap_or_default(),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, deadline)?,
-                Err(errno) => return Err(self.silent(errno)),
+                Err(errno) => return Err(self.no_reply(errno)),
             }
         }
         Ok(())
@@ -255,17 +255,17 @@ impl Broker {
             }
             let mut piece = Zeroizing::new([0; 4096]);
             match recv(self.socket.as_raw_fd(), piece.as_mut_slice(), MsgFlags::empty()) {
-                Ok(0) => return Err(self.silent(Errno::ECONNRESET)),
+                Ok(0) => return Err(self.no_reply(Errno::ECONNRESET)),
                 Ok(length) if self.rest.len().saturating_add(length) <= LARGEST => {
                     // Reserved in full, so that growing leaves no copy in memory.
                     let room = LARGEST.saturating_sub(self.rest.len());
                     self.rest.reserve_exact(room);
                     self.rest.extend_from_slice(piece.get(..length).unwrap_or_default());
                 }
-                Ok(_) => return Err(self.garbled(&format_args!("more than {LARGEST} bytes"))),
+                Ok(_) => return Err(self.invalid_reply(&format_args!("more than {LARGEST} bytes"))),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => self.wait(PollFlags::POLLIN, deadline)?,
-                Err(errno) => return Err(self.silent(errno)),
+                Err(errno) => return Err(self.no_reply(errno)),
             }
         }
     }
@@ -274,17 +274,17 @@ impl Broker {
         let left = deadline.left();
         let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(self.socket.as_fd(), what)], timeout) {
-            Ok(0) if left.is_zero() => Err(self.silent(Errno::ETIMEDOUT)),
+            Ok(0) if left.is_zero() => Err(self.no_reply(Errno::ETIMEDOUT)),
             Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(self.silent(errno)),
+            Err(errno) => Err(self.no_reply(errno)),
         }
     }
 
-    fn silent(&self, errno: Errno) -> BrokerError {
-        BrokerError::Silent { path: self.path.as_path().into(), errno }
+    fn no_reply(&self, errno: Errno) -> BrokerError {
+        BrokerError::NoReply { path: self.path.as_path().into(), errno }
     }
 
-    fn garbled(&self, reason: &dyn std::fmt::Display) -> BrokerError {
-        BrokerError::Garbled { path: self.path.as_path().into(), reason: shown(&reason.to_string()) }
+    fn invalid_reply(&self, reason: &dyn std::fmt::Display) -> BrokerError {
+        BrokerError::InvalidReply { path: self.path.as_path().into(), reason: shown(&reason.to_string()) }
     }
 }

@@ -39,20 +39,20 @@ impl Label {
     /// Whether the set is this account's, by name and uid.
     ///
     /// # Errors
-    /// [`Stale`].
-    pub fn judge_owner(&self, account: &Account) -> Result<(), Stale> {
+    /// [`OwnerMismatch`].
+    pub fn judge_owner(&self, account: &Account) -> Result<(), OwnerMismatch> {
         if (&self.user, self.uid) == (&account.name, account.uid) {
             return Ok(());
         }
         let Self { set, user, uid, .. } = self.clone();
-        Err(Stale { set, user, uid, account: account.clone() })
+        Err(OwnerMismatch { set, user, uid, account: account.clone() })
     }
 }
 
 /// The set was made for another account than the one that has the name now.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.explanation())]
-pub struct Stale {
+pub struct OwnerMismatch {
     /// The id of the set.
     pub set: String,
     /// The user in the set.
@@ -63,7 +63,7 @@ pub struct Stale {
     pub account: Account,
 }
 
-impl Stale {
+impl OwnerMismatch {
     /// The error in three parts.
     #[must_use]
     pub fn explanation(&self) -> Explanation {

@@ -59,7 +59,7 @@ impl SpentRecord {
     /// The text that is written over a hash of `width` bytes, with a cut that shows in a service or source that is too long.
     /// It ends with a space, as no hash does, so that the end of a hash behind a torn record is not taken for its source.
     #[must_use]
-    pub fn over(&self, width: usize) -> String {
+    pub fn padded_to(&self, width: usize) -> String {
         let Self { time, mail, fails, service, source } = self;
         let mut text = format!("spent {time} mail={} fails={fails} ", mail.word());
         // But the space between both, and the one at the end.
@@ -71,7 +71,7 @@ impl SpentRecord {
         format!("{text:width$}")
     }
 
-    /// Reads a record, in exactly the form that [`SpentRecord::over`] writes.
+    /// Reads a record, in exactly the form that [`SpentRecord::padded_to`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_ascii_whitespace();
@@ -87,7 +87,7 @@ impl SpentRecord {
             source: words.next()?.into(),
         };
         // Whatever was overlooked above shows here: a torn record is no record.
-        (record.over(text.len()) == text).then_some(record)
+        (record.padded_to(text.len()) == text).then_some(record)
     }
 }
 
@@ -109,30 +109,30 @@ mod tests {
     #[test]
     fn a_mark_has_the_width_of_the_hash_and_reads_back() {
         let record = record("sshd", "192.0.2.7");
-        let text = record.over(97);
+        let text = record.padded_to(97);
         assert!(text.starts_with("spent 2026-11-25T07:12:44Z mail=due fails=0 sshd 192.0.2.7 "), "{text}");
         assert_eq!(text.len(), 97);
         assert_eq!(SpentRecord::parse(&text), Some(record.clone()));
         let notified = SpentRecord { mail: Mail::Ok, ..record };
         let word = [&text[..SpentRecord::WORD], Mail::Ok.word(), &text[SpentRecord::WORD + 3..]].concat();
-        assert_eq!(notified.over(97), word, "only its word changes");
+        assert_eq!(notified.padded_to(97), word, "only its word changes");
         assert_eq!(SpentRecord::parse(&word), Some(notified));
     }
 
     #[test]
     fn what_the_network_says_cannot_leave_its_place() {
-        let text = record("ss\"hd\n\\", "évil \u{1b}[2J host\0").over(97);
+        let text = record("ss\"hd\n\\", "évil \u{1b}[2J host\0").padded_to(97);
         assert!(text.contains(" ss?hd?? ?vil???2J?host? "), "{text}");
         assert!(SpentRecord::parse(&text).is_some());
-        assert!(SpentRecord::parse(&record("", "").over(93)).is_some());
+        assert!(SpentRecord::parse(&record("", "").padded_to(93)).is_some());
     }
 
     /// As it reads back.
     fn again(fails: u32, service: &str, source: &str) -> SpentRecord {
-        let text = SpentRecord { fails: fails.min(FAILS), ..record(service, source) }.over(93);
+        let text = SpentRecord { fails: fails.min(FAILS), ..record(service, source) }.padded_to(93);
         assert!(text.len() == 93 && text.ends_with(' '), "{text:?}");
         let record = SpentRecord::parse(&text).expect(&text);
-        assert_eq!(record.over(93), text);
+        assert_eq!(record.padded_to(93), text);
         record
     }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_torn_mark_is_neither_mark_nor_hash() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
-        let record = record("sshd", "192.0.2.7").over(hash.len());
+        let record = record("sshd", "192.0.2.7").padded_to(hash.len());
         for cut in 1..hash.len() {
             for torn in [[&record[..cut], &hash[cut..]].concat(), [&hash[..cut], &record[cut..]].concat()] {
                 assert!(CodeHash::parse(&torn).is_none(), "{torn}");
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_not_written_so_is_no_mark() {
-        let text = record("sshd", "192.0.2.7").over(97);
+        let text = record("sshd", "192.0.2.7").padded_to(97);
         for bad in [
             text.replace("spent", "Spent"),
             text.replace("mail=due", "mail=no "),

@@ -3,7 +3,7 @@
 use crate::account::Account;
 use crate::explanation::Explanation;
 use crate::files::{FileError, ShownPath};
-use crate::set::{BadSet, Stale};
+use crate::set::{BadSet, OwnerMismatch};
 
 /// A set cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum StoreError {
     },
     /// The set belongs to another account.
     #[error(transparent)]
-    Stale(#[from] Stale),
+    OwnerMismatch(#[from] OwnerMismatch),
     /// The account has no set, but its uid has one under another name.
     #[error("{}", self.explanation())]
     OtherName {
@@ -45,7 +45,7 @@ impl StoreError {
                 format!("not a set of codes: {reason}; expected what backupcodes-admin generate writes"),
                 "make a new set with it",
             ),
-            Self::Stale(stale) => stale.explanation(),
+            Self::OwnerMismatch(stale) => stale.explanation(),
             Self::OtherName { set, user, account: Account { name, uid } } => Explanation::new(
                 name,
                 format!("no set, but {user} with the same uid {uid} has set {set}; expected one name"),
@@ -62,7 +62,7 @@ impl StoreError {
     #[must_use]
     pub const fn can_be_replaced(&self) -> bool {
         match self {
-            Self::File(FileError::Untrusted(untrusted)) => !untrusted.is_only_linked,
+            Self::File(FileError::Untrusted(untrusted)) => !untrusted.has_only_another_link,
             Self::Corrupt { .. } => true,
             _ => false,
         }
@@ -74,7 +74,7 @@ impl StoreError {
 pub enum SpendError {
     /// The entry is no longer the hash that matched: another attempt spent the code, or the set was replaced.
     #[error("another login took the code, or the set was replaced, at the same moment")]
-    Taken,
+    NoLongerUnspent,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

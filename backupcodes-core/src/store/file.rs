@@ -6,11 +6,11 @@
 //! file, with a code that was spent in the new one. A set therefore records whether its name is durable; if it is not, the
 //! next spend flushes the directory first.
 
-mod names;
 mod rename;
 mod replace;
 mod set_file;
 mod spend;
+mod uid_index;
 
 use std::path::PathBuf;
 
@@ -62,7 +62,7 @@ impl FileStore {
     /// # Errors
     /// Nothing is known.
     pub fn is_listed(&self, label: &Label) -> Result<bool, StoreError> {
-        let names = names::of_uid(&self.open()?, label.uid)?;
+        let names = uid_index::of_uid(&self.open()?, label.uid)?;
         Ok(names.contains(&label.user))
     }
 
@@ -98,7 +98,7 @@ impl Store for FileStore {
 
     fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError> {
         let directory = self.open()?;
-        for user in names::of_uid(&directory, account.uid)? {
+        for user in uid_index::of_uid(&directory, account.uid)? {
             let other = if user == account.name { None } else { set_file::read_in(&directory, &user)? };
             if let Some(set) = other.filter(|set| set.label.uid == account.uid) {
                 return Err(StoreError::OtherName { set: set.label.set, user, account: account.clone() });
@@ -172,7 +172,7 @@ mod tests {
         assert!(!store.mark_notified("alice", number, &record).unwrap(), "it is unspent");
         store.spend("alice", number, &CodeHash::decoy(Cost::DEFAULT), &record).unwrap();
         let again = store.spend("alice", number, &CodeHash::decoy(Cost::DEFAULT), &record);
-        assert!(matches!(again, Err(SpendError::Taken)));
+        assert!(matches!(again, Err(SpendError::NoLongerUnspent)));
         let due = || store.read("alice").unwrap().unwrap().due().count();
         assert_eq!(due(), 1);
         assert!(store.mark_notified("alice", number, &record).unwrap());
@@ -193,7 +193,7 @@ mod tests {
         assert!(!CodeSet::parse(&text).unwrap().is_durable(NO_INODE_HAS_THIS));
         replace(&store, "alice", Expected::Nothing, Some(&text)).unwrap();
         assert!(is_durable());
-        assert!(store.readdress("alice", &label.email, |_| vec![]).unwrap());
+        assert!(store.change_addresses("alice", &label.email, |_| vec![]).unwrap());
         assert!(is_durable());
         // A restored backup or an editor does this.
         std::fs::copy(&file, directory.path().join("copy")).unwrap();

@@ -76,7 +76,7 @@ pub(super) fn open_counter(
     let name = format!("{}@{source}", escaped(counter.service, SERVICE));
     // A read lock needs a readable file.
     let flags = OFlag::O_RDWR | OFlag::O_APPEND;
-    if let Some((fd, stat)) = folder.find_file(&name, flags, Requirement::Counter)? {
+    if let Some((fd, stat)) = folder.find_file(&name, flags, Requirement::PrivateStamp)? {
         return Ok(CounterFile { fd, stat, name });
     }
     let name = if make_room(folder, may_evict)? {
@@ -86,7 +86,7 @@ pub(super) fn open_counter(
     } else {
         SHARED.into()
     };
-    let (fd, stat) = folder.find_or_make_file(&name, flags, Requirement::Counter)?;
+    let (fd, stat) = folder.find_or_make_file(&name, flags, Requirement::PrivateStamp)?;
     Ok(CounterFile { fd, stat, name })
 }
 

@@ -4,13 +4,17 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-const RULES: Rules =
-    Rules { free: 3, first_delay: Duration::from_secs(2), longest_delay: Duration::from_secs(15), most: 0 };
+const RULES: ThrottleRules = ThrottleRules {
+    free: 3,
+    first_delay: Duration::from_secs(2),
+    longest_delay: Duration::from_secs(15),
+    most: 0,
+};
 const ALICE: Counter<'static> = Counter { user: Some("alice"), service: "sshd", source: Some("192.0.2.7") };
 
 struct World(tempfile::TempDir, Throttle);
 
-fn world(rules: Rules) -> World {
+fn world(rules: ThrottleRules) -> World {
     let folder = tempfile::tempdir().unwrap();
     let throttle = Throttle { runtime: folder.path().join("run"), rules };
     World(folder, throttle)
@@ -65,7 +69,7 @@ fn each_failure_after_the_free_ones_doubles_the_delay() {
 
 #[test]
 fn a_counter_closes_after_the_most_failures_until_it_is_cleared() {
-    let world = world(Rules { free: 1, first_delay: Duration::ZERO, most: 4, ..RULES });
+    let world = world(ThrottleRules { free: 1, first_delay: Duration::ZERO, most: 4, ..RULES });
     for before in 0..4 {
         assert_eq!(world.fail(ALICE, AT_ONCE), (before, false));
     }
@@ -81,7 +85,7 @@ fn a_counter_closes_after_the_most_failures_until_it_is_cleared() {
 
 #[test]
 fn if_counters_close_many_sources_have_no_more_attempts_than_66_counters() {
-    let world = world(Rules { free: 1000, first_delay: Duration::ZERO, most: 4, ..RULES });
+    let world = world(ThrottleRules { free: 1000, first_delay: Duration::ZERO, most: 4, ..RULES });
     let attempts = |source, after| {
         let counter = Counter { source, ..ALICE };
         (0..6).filter(|_| !world.fail(counter, after).1).count()
@@ -96,7 +100,7 @@ fn if_counters_close_many_sources_have_no_more_attempts_than_66_counters() {
 
 #[test]
 fn each_user_service_and_source_has_its_own_counter() {
-    let world = world(Rules { free: 0, ..RULES });
+    let world = world(ThrottleRules { free: 0, ..RULES });
     let counters = [
         ALICE,
         Counter { user: Some("bob"), ..ALICE },
@@ -234,7 +238,7 @@ fn if_all_counters_refuse_a_new_one_evicts_the_one_with_the_fewest_failures() {
 
 #[test]
 fn if_counters_close_further_sources_share_one_and_the_console_has_its_own() {
-    let world = world(Rules { most: 3, ..RULES });
+    let world = world(ThrottleRules { most: 3, ..RULES });
     for at in 0..64 {
         let source = format!("2001:db8::{at:x}");
         (0..4).for_each(|_| _ = world.fail(Counter { source: Some(&source), ..ALICE }, AT_ONCE));

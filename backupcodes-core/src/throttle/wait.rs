@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Time;
-use crate::config::Rules;
+use crate::config::ThrottleRules;
 
 /// The end of a delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl std::fmt::Display for Wait {
     }
 }
 
-impl Rules {
+impl ThrottleRules {
     /// The delay of an attempt after `before` failures, the last one at `last`. `None`: the response is examined.
     pub(super) fn wait(&self, before: u32, last: SystemTime, now: SystemTime) -> Option<Wait> {
         if self.most > 0 && before >= self.most {
@@ -52,8 +52,8 @@ mod tests {
 
     #[test]
     fn delays_are_bounded_for_all_numbers() {
-        let wait = |rules: Rules, before| rules.wait(before, UNIX_EPOCH, UNIX_EPOCH);
-        let rules = Rules {
+        let wait = |rules: ThrottleRules, before| rules.wait(before, UNIX_EPOCH, UNIX_EPOCH);
+        let rules = ThrottleRules {
             free: 0,
             first_delay: Duration::from_secs(1),
             longest_delay: Duration::from_secs(u32::MAX.into()),
@@ -62,9 +62,9 @@ mod tests {
         for before in [1, 2, 30, 31, 32, 33, 4096, u32::MAX] {
             assert!(matches!(wait(rules.clone(), before), Some(Wait::Until(_))), "{before}");
         }
-        let never = Rules { first_delay: Duration::ZERO, ..rules };
+        let never = ThrottleRules { first_delay: Duration::ZERO, ..rules };
         assert!([0, 31, 32, u32::MAX].iter().all(|&before| wait(never.clone(), before).is_none()));
-        let first = Rules {
+        let first = ThrottleRules {
             free: 0,
             first_delay: Duration::from_secs(2),
             longest_delay: Duration::from_secs(15),

@@ -1,7 +1,7 @@
 //! The only path from a response to a verdict.
 //!
 //! Every prompted attempt costs one Argon2id run, outside the lock; the verdict is returned only after the spent record is on
-//! stable storage. [`judge`] hashes and compares; only a [`Match`] can be spent.
+//! stable storage. [`judge`] hashes and compares; only a [`MatchedCode`] can be spent.
 
 use crate::account::Account;
 use crate::code::{Code, CodeNumber, Malformed};
@@ -60,7 +60,7 @@ pub enum Refusal {
 }
 
 /// A code that matched. It is accepted only once it is spent.
-pub struct Match<'a, S: ?Sized> {
+pub struct MatchedCode<'a, S: ?Sized> {
     store: &'a S,
     user: &'a str,
     number: CodeNumber,
@@ -77,7 +77,7 @@ pub fn judge<'a, S: Store + ?Sized, T>(
     request: Request<'a>,
     count: impl FnOnce() -> Result<T, Refusal>,
     memory: &mut dyn Memory,
-) -> Result<(Match<'a, S>, T), Refusal> {
+) -> Result<(MatchedCode<'a, S>, T), Refusal> {
     let code = Code::parse(request.response);
     let counted = code.as_ref().map_err(|Malformed| Refusal::Malformed).and_then(|code| Ok((code, count()?)));
     let found = own_set(store, request.account);
@@ -85,12 +85,12 @@ pub fn judge<'a, S: Store + ?Sized, T>(
     let target = found.and_then(|(user, set)| {
         let (code, counted) = counted?;
         let number = code.number();
-        Ok((Match { store, user, number, hash: unspent(&set, number)? }, counted))
+        Ok((MatchedCode { store, user, number, hash: unspent(&set, number)? }, counted))
     });
     let decoy = CodeHash::decoy(cost);
     let hash = target.as_ref().map_or(&decoy, |(target, _)| &target.hash);
     // This error precedes all others: a failed run must reveal nothing about the account.
-    let equal = hash.matches(code.as_ref().map_or(NO_SECRET, Code::secret), memory)?;
+    let equal = hash.matches(code.as_ref().map_or(NO_SECRET, Code::hash_input), memory)?;
     let (target, counted) = target?;
     if equal { Ok((target, counted)) } else { Err(Refusal::Wrong(target.number)) }
 }
@@ -116,7 +116,7 @@ fn own_or_proven_none(
     store.read(&account.name)
 }
 
-impl<S: Store + ?Sized> Match<'_, S> {
+impl<S: Store + ?Sized> MatchedCode<'_, S> {
     /// The number of the code.
     #[must_use]
     pub const fn number(&self) -> CodeNumber {
@@ -242,7 +242,7 @@ mod tests {
         assert!(
             matches!(verdict, Err(Refusal::Spent(number, read)) if number.get() == 2 && read == record())
         );
-        assert!(world.attempt(Some(&world.account), world.codes[0].secret()).0.is_ok());
+        assert!(world.attempt(Some(&world.account), world.codes[0].hash_input()).0.is_ok());
     }
 
     #[test]
@@ -263,14 +263,14 @@ mod tests {
             (account, spent.as_bytes(), set_cost, |r| matches!(r, Refusal::Spent(..))),
             (account, pasted.as_bytes(), set_cost, |r| matches!(r, Refusal::Spent(..))),
             (account, another_number.as_bytes(), set_cost, |r| matches!(r, Refusal::Malformed)),
-            (account, other.secret(), set_cost, |r| matches!(r, Refusal::Wrong(_))),
-            (account, no_number.secret(), set_cost, |r| matches!(r, Refusal::NoSuchNumber(_))),
+            (account, other.hash_input(), set_cost, |r| matches!(r, Refusal::Wrong(_))),
+            (account, no_number.hash_input(), set_cost, |r| matches!(r, Refusal::NoSuchNumber(_))),
             (account, b"", set_cost, |r| matches!(r, Refusal::Malformed)),
             (account, &[0xff; 511], set_cost, |r| matches!(r, Refusal::Malformed)),
             (Some(&stranger), right.as_bytes(), 24, |r| matches!(r, Refusal::NoSet)),
             (None, right.as_bytes(), 24, |r| matches!(r, Refusal::NoUser)),
             (Some(&recreated), right.as_bytes(), 24, |r| {
-                matches!(r, Refusal::Store(StoreError::Stale { .. }))
+                matches!(r, Refusal::Store(StoreError::OwnerMismatch { .. }))
             }),
         ];
         for (account, response, cost, check) in rows {
@@ -291,7 +291,7 @@ mod tests {
         let old = store.read("alice").unwrap().unwrap().label.set;
         let (found, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         world.renew(Expected::Set(&old));
-        assert!(matches!(found.spend(&record()), Err(SpendError::Taken)));
+        assert!(matches!(found.spend(&record()), Err(SpendError::NoLongerUnspent)));
         assert_eq!(store.read("alice").unwrap().unwrap().left(), 3);
     }
 
@@ -351,7 +351,7 @@ mod tests {
         let (first, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         let (second, ()) = judge(&store, request, || Ok(()), &mut HeapMemory::default()).unwrap();
         assert!(first.spend(&record()).is_ok());
-        assert!(matches!(second.spend(&record()), Err(SpendError::Taken)));
+        assert!(matches!(second.spend(&record()), Err(SpendError::NoLongerUnspent)));
     }
 
     #[test]
@@ -388,8 +388,11 @@ mod tests {
             }
         }
         let world = World::new();
-        let request =
-            Request { account: Some(&world.account), response: world.codes[0].secret(), cost: Cost::DEFAULT };
+        let request = Request {
+            account: Some(&world.account),
+            response: world.codes[0].hash_input(),
+            cost: Cost::DEFAULT,
+        };
         assert!(matches!(judge(&world.store(), request, || Ok(()), &mut None), Err(Refusal::Hash(_))));
     }
 }

@@ -135,7 +135,7 @@ impl World {
         write(&self.path(), &file, None);
         self.set_counter(scene);
         let spent = owner.codes.iter().zip(&scene.uses).filter(|(_, used)| used.is_some());
-        let mut spent: Vec<Vec<u8>> = spent.map(|(code, _)| code.secret().to_vec()).collect();
+        let mut spent: Vec<Vec<u8>> = spent.map(|(code, _)| code.hash_input().to_vec()).collect();
         let before_all = spent.len();
         for answer in &scene.answers {
             let answer = self.typed(answer);
@@ -145,8 +145,8 @@ impl World {
                 continue;
             };
             let code = Code::parse(&answer).ok().unwrap();
-            assert!(!spent.iter().any(|secret| secret == code.secret()), "a spent code was accepted");
-            spent.push(code.secret().to_vec());
+            assert!(!spent.iter().any(|secret| secret == code.hash_input()), "a spent code was accepted");
+            spent.push(code.hash_input().to_vec());
             let account = scene.account(self);
             let names = CodeSet::parse(std::str::from_utf8(&before).unwrap()).ok().unwrap().label;
             assert_eq!((names.user, names.uid), (account.name, account.uid));
@@ -154,7 +154,7 @@ impl World {
             let after = fs::read(self.path()).unwrap();
             let named = known_by_name(before, &after, &self.path());
             assert!(
-                is_marked(&named, &after, hash, &record.over(hash.len())),
+                is_marked(&named, &after, hash, &record.padded_to(hash.len())),
                 "more than a hash has changed"
             );
             let set = CodeSet::parse(std::str::from_utf8(&after).unwrap()).ok().unwrap();
@@ -197,7 +197,10 @@ impl World {
     fn hash_of(&self, code: &Code) -> Option<&str> {
         let known =
             [&self.alice, &self.bob].into_iter().flat_map(|owner| owner.codes.iter().zip(&owner.hashes));
-        known.into_iter().find(|(known, _)| known.secret() == code.secret()).map(|(_, hash)| hash.as_str())
+        known
+            .into_iter()
+            .find(|(known, _)| known.hash_input() == code.hash_input())
+            .map(|(_, hash)| hash.as_str())
     }
 
     fn set_counter(&self, scene: &Scene) {
@@ -250,7 +253,7 @@ impl Owner {
         used.fold(self.file.clone(), |file, (hash, mail)| {
             let time = "2026-11-25T07:12:44Z".parse().unwrap();
             let record = SpentRecord { mail, ..SpentRecord::new(time, 0, "sshd", "192.0.2.7") };
-            file.replace(hash, &record.over(hash.len()))
+            file.replace(hash, &record.padded_to(hash.len()))
         })
     }
 }

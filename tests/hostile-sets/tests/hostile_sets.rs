@@ -141,7 +141,8 @@ fn a_mark_torn_at_any_byte_leaves_nothing_that_takes_its_code() {
     let mut looks = 0;
     for (at, hash) in world.alice.hashes.iter().enumerate() {
         for (time, fails, service, source) in MARKS {
-            let record = SpentRecord::new(time.parse().unwrap(), fails, service, source).over(hash.len());
+            let record =
+                SpentRecord::new(time.parse().unwrap(), fails, service, source).padded_to(hash.len());
             let place = world.alice.file(&[None; CODES]).find(hash.as_str()).unwrap();
             for cut in 0..=hash.len() {
                 let (begun, ended) = (&record[..cut], &record[cut..]);
@@ -186,7 +187,7 @@ fn a_torn_entry_of_any_width_reads_as_damaged() {
         let hash = CodeHash::decoy(Cost::new(memory, passes, lanes).unwrap()).phc();
         for (time, fails, service, source) in MARKS {
             let record = SpentRecord::new(time.parse().unwrap(), fails, service, source);
-            let due = record.over(hash.len());
+            let due = record.padded_to(hash.len());
             assert_eq!(due.len(), hash.len());
             for cut in 1..hash.len() {
                 for torn in [[&due[..cut], &hash[cut..]].concat(), [&hash[..cut], &due[cut..]].concat()] {
@@ -194,7 +195,7 @@ fn a_torn_entry_of_any_width_reads_as_damaged() {
                 }
             }
             assert!(matches!(state(&due), State::Spent(_)) && matches!(state(&hash), State::Unspent(_)));
-            let notified = SpentRecord { mail: Mail::Ok, ..record.clone() }.over(hash.len());
+            let notified = SpentRecord { mail: Mail::Ok, ..record.clone() }.padded_to(hash.len());
             for cut in 0..=due.len() {
                 for torn in
                     [[&due[..cut], &notified[cut..]].concat(), [&notified[..cut], &due[cut..]].concat()]
@@ -225,7 +226,7 @@ proptest! {
         let width = CodeHash::decoy(Cost::new(memory, 1, 1).unwrap()).phc().len();
         let mail = if is_due { Mail::Due } else { Mail::Ok };
         let record = SpentRecord { mail, ..SpentRecord::new(now.into(), fails, &service, &source) };
-        let text = record.over(width);
+        let text = record.padded_to(width);
         prop_assert_eq!(text.len(), width);
         let State::Spent(read) = state(&text) else { return Err(TestCaseError::fail(text)) };
         prop_assert_eq!((read.time, read.mail, read.fails), (record.time, mail, fails.min(9999)));

@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::replace::{NEW, make_durable};
 use super::set_file::{name_of, parse_new};
-use super::{FileStore, names};
+use super::{FileStore, uid_index};
 use crate::account::Account;
 use crate::files::FileError;
 use crate::files::directory::NewFile;
@@ -46,7 +46,7 @@ impl FileStore {
             (Some(file), None) => {
                 let file = file.lock(deadline)?;
                 judge_before_rename(&file.read()?, old, account)?;
-                names::add(&directory, uid, new)?;
+                uid_index::add(&directory, uid, new)?;
                 directory.rename(&name_of(old), &name_of(new))?;
                 directory.flush()?;
                 directory
@@ -58,7 +58,7 @@ impl FileStore {
         let set = file.read()?;
         if set.label.user == new {
             // The rename is complete, but a crash may have left the old name listed.
-            names::remove(&directory, set.label.uid, old)?;
+            uid_index::remove(&directory, set.label.uid, old)?;
             return Ok(None);
         }
         judge_before_rename(&set, old, account)?;
@@ -66,9 +66,9 @@ impl FileStore {
         let text = CodeSet::rename(&file.text()?, new).map_err(bad)?;
         parse_new(&text).map_err(bad)?;
         let renamed = NewFile::write(&directory, NEW, &text)?;
-        names::add(&directory, uid, new)?;
+        uid_index::add(&directory, uid, new)?;
         renamed.rename(&name_of(new))?;
-        names::remove(&directory, uid, old)?;
+        uid_index::remove(&directory, uid, old)?;
         make_durable(&directory, new)?;
         Ok(Some(set.label.set))
     }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use nix::sys::stat::SFlag;
 
 use super::set_file::{SetFile, name_of, parse_new};
-use super::{FileStore, names};
+use super::{FileStore, uid_index};
 use crate::files::directory::{Directory, NewFile};
 use crate::files::lock::{Deadline, Locked, PATIENCE};
 use crate::files::trust::Requirement;
@@ -23,7 +23,7 @@ pub struct Replacement<'a> {
     user: String,
     directory: Directory,
     _locked: Locked,
-    old: Old,
+    old: ExistingFile,
     /// The uid of the new set; `None` removes the old one.
     uid: Option<u32>,
 }
@@ -38,7 +38,7 @@ impl<'a> Replacement<'a> {
         let deadline = Deadline::after(PATIENCE);
         let directory = store.open()?;
         let locked = directory.lock(deadline)?;
-        let old = Old::find(&directory, user, deadline)?;
+        let old = ExistingFile::find(&directory, user, deadline)?;
         if old.seen() != expected {
             return Err(ReplaceError::Changed { user: user.into() });
         }
@@ -67,7 +67,7 @@ impl Prepared for Replacement<'_> {
         let outbox = store.outbox();
         let queued = outbox.put(&notices(last.as_ref()))?;
         // This comes before the set: every set must be listed under its uid.
-        uid.map_or(Ok(()), |uid| names::add(directory, uid, user)).inspect_err(|_| queued.withdraw())?;
+        uid.map_or(Ok(()), |uid| uid_index::add(directory, uid, user)).inspect_err(|_| queued.withdraw())?;
         let changed = match uid {
             Some(_) => directory.rename(NEW, &name_of(user)),
             None => directory.remove(&name_of(user)),
@@ -75,7 +75,7 @@ impl Prepared for Replacement<'_> {
         changed.inspect_err(|_| queued.withdraw())?;
         if let Some(last) = last.map(|last| last.label.uid).filter(|last| Some(*last) != *uid) {
             // A name that stays listed does no harm: it has no set.
-            let _ = names::remove(directory, last, user);
+            let _ = uid_index::remove(directory, last, user);
         }
         make_durable(directory, user)
     }
@@ -94,7 +94,7 @@ impl FileStore {
     ///
     /// # Errors
     /// [`ReplaceError`]: the set is unchanged, unless the error says otherwise.
-    pub fn readdress(
+    pub fn change_addresses(
         &self,
         user: &str,
         email: &[String],
@@ -107,14 +107,14 @@ impl FileStore {
         // From here on, no code is spent in the old file.
         let file = file.lock(deadline)?;
         let bad = |reason| ReplaceError::Unreadable(reason, user.into());
-        let text = CodeSet::readdress(&file.text()?, email).map_err(bad)?;
+        let text = CodeSet::change_addresses(&file.text()?, email).map_err(bad)?;
         parse_new(&text).map_err(bad)?;
         let new = NewFile::write(&directory, NEW, &text)?;
         let outbox = self.outbox();
         let set = file.read()?;
         let queued = outbox.put(&notices(&set))?;
         // A set from a backup may be unlisted.
-        names::add(&directory, set.label.uid, user).inspect_err(|_| queued.withdraw())?;
+        uid_index::add(&directory, set.label.uid, user).inspect_err(|_| queued.withdraw())?;
         new.rename(&name_of(user)).inspect_err(|_| queued.withdraw())?;
         make_durable(&directory, user)?;
         Ok(true)
@@ -132,14 +132,14 @@ pub(super) fn make_durable(directory: &Directory, user: &str) -> Result<(), Repl
 }
 
 /// What the directory holds under the user's name.
-struct Old {
+struct ExistingFile {
     /// A file that can be locked, with any content.
     file: Option<SetFile<OwnedFd>>,
     set: Option<String>,
     exists: bool,
 }
 
-impl Old {
+impl ExistingFile {
     /// A file that is not a usable set may be replaced. A directory, or a file that cannot be examined, may not.
     fn find(directory: &Directory, user: &str, deadline: Deadline) -> Result<Self, StoreError> {
         let file = match directory.find(user, deadline).map_err(StoreError::from) {

@@ -19,19 +19,19 @@ impl FileStore {
         let deadline = Deadline::after(PATIENCE);
         loop {
             let directory = self.open()?;
-            let file = directory.find(user, deadline)?.ok_or(SpendError::Taken)?.lock(deadline)?;
+            let file = directory.find(user, deadline)?.ok_or(SpendError::NoLongerUnspent)?.lock(deadline)?;
             if !file.is_still_named_in(&directory)? {
                 deadline.pause(&file.path)?;
                 continue;
             }
             let mut set = file.read()?;
-            let start = set.spend(number, hash, record).ok_or(SpendError::Taken)?;
+            let start = set.spend(number, hash, record).ok_or(SpendError::NoLongerUnspent)?;
             // While this process holds the lock, no other file gets the name.
             if !set.is_durable(file.stat.st_ino) {
                 directory.flush()?;
                 file.record_durable(&directory, &set);
             }
-            file.overwrite(&directory, start, &record.over(hash.phc().len()))?;
+            file.overwrite(&directory, start, &record.padded_to(hash.phc().len()))?;
             return Ok(Accepted { number, left: set.left(), set: Some(set.label.set) });
         }
     }
