@@ -4,7 +4,7 @@
 //! the user's [`set`], [`hash`] runs Argon2id once under a hash permit, and the store spends the code before the verdict is
 //! returned. [`mail`] notifies the user afterwards. [`protocol`] is for programs that must ask the broker for all this.
 //!
-//! Dependencies point down: `files` knows nothing of sets, a set nothing of its store, and a store nothing of logins.
+//! Dependencies point down: `files` knows no set, a set knows no store, and a store knows no login.
 #![forbid(unsafe_code)]
 
 pub mod account;
