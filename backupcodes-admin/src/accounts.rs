@@ -25,18 +25,18 @@ pub(crate) struct Unlisted(String);
 
 /// From here on uids are people's, where /etc/login.defs says nothing else: login.defs(5).
 const UID_MIN: u32 = 1000;
-/// The user of nobody's files.
+/// The user `nobody`.
 const NOBODY: u32 = 65_534;
 const LOGIN_DEFS: &str = "/etc/login.defs";
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 
-/// The account of a user who must exist.
+/// The account of a user, which must exist.
 pub(crate) fn account(user: &str) -> Result<Account, Failure> {
     Account::by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })
 }
 
-/// The name that a user's set has: the one that was typed, where a file has it, and else the one that the database has for that.
-/// Both may have a set, as `alice` and `alice@example.org` after a change of the directory service. The account may be gone.
+/// The name of a user's set: the name that was typed if a file has it, else the name that the database has for it. Both may have
+/// a set, such as `alice` and `alice@example.org` after a change of the directory service. The account may be gone.
 pub(crate) fn name_of_set(store: &FileStore, user: &str) -> Result<String, Failure> {
     if !matches!(store.read(user), Ok(None)) {
         return Ok(user.into());
@@ -47,7 +47,7 @@ pub(crate) fn name_of_set(store: &FileStore, user: &str) -> Result<String, Failu
 /// That a user has no set, and what to do about it.
 pub(crate) fn without_set(user: &str) -> String {
     match Account::by_name(user) {
-        Ok(None) => format!("{user} has no backup codes, and no account: see that the name is right"),
+        Ok(None) => format!("{user} has no backup codes and no account: check the name"),
         _ => format!("{user} has no backup codes; to make some: backupcodes-admin generate {user}"),
     }
 }
@@ -57,10 +57,10 @@ pub(crate) struct Accounts(BTreeMap<String, Entry>);
 
 impl Accounts {
     pub(crate) fn list() -> Self {
-        // What is not listed is asked for.
+        // `find` asks for accounts that are not listed.
         let mut accounts = BTreeMap::new();
         for entry in entries().unwrap_or_default() {
-            // Of two of one name the first is the one that logs in.
+            // Of two accounts of one name the first logs in.
             accounts.entry(entry.name.clone()).or_insert(entry);
         }
         Self(accounts)
@@ -121,7 +121,7 @@ impl Entry {
     }
 }
 
-/// Whether all accounts are in files of this host: those of a directory service that cannot be reached look like none.
+/// Whether all accounts are in files of this host. Accounts of a directory service that cannot be reached seem not to exist.
 pub(crate) fn are_all_local() -> bool {
     std::fs::read_to_string(NSSWITCH).is_ok_and(|text| is_local(&text))
 }

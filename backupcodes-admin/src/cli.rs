@@ -37,14 +37,14 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Generate(Generate),
     Status(Status),
-    /// Says whether a code would be accepted, spending nothing
+    /// Checks a code without spending it
     #[command(after_help = "\
 Examples:
   backupcodes-admin verify alice           asks for the code
   backupcodes-admin verify alice <FILE     reads it from there
 
-It is refused (exit status 1) where it is wrong, mistyped, used or damaged, and
-where there is no set; being throttled is not looked at: see status.")]
+A code is refused (exit status 1) if it is wrong, mistyped, used or damaged, or
+if there is no set. verify does not check for throttling: see status.")]
     Verify {
         #[arg(value_name = "USER", value_hint = ValueHint::Username)]
         user: String,
@@ -59,28 +59,28 @@ Examples:
     Email {
         #[arg(value_name = "USER", value_hint = ValueHint::Username)]
         user: String,
-        /// Where notices go from now on; none: only shows it
+        /// Where notices go from now on; none: show the addresses
         #[arg(value_name = "ADDRESS", value_parser = address, value_hint = ValueHint::EmailAddress)]
         addresses: Vec<String>,
         #[command(flatten)]
         format: Format,
     },
-    /// Gives the codes of an account that was renamed to its new name
+    /// Gives the codes of a renamed account to its new name
     #[command(after_help = "\
 Example: backupcodes-admin rename alice alicia   after usermod -l alicia alice
 
-The account must have the uid that the codes were made for.")]
+The account must still have the uid that the codes were made for.")]
     Rename {
-        /// The name that the account had
+        /// The old name of the account
         #[arg(value_name = "OLD", value_hint = ValueHint::Username)]
         old: String,
-        /// The name that it has now
+        /// The new name of the account
         #[arg(value_name = "NEW", value_hint = ValueHint::Username)]
         new: String,
         #[command(flatten)]
         format: Format,
     },
-    /// Removes a user's set: none of its codes works any more
+    /// Removes a user's set and ends all of its codes
     #[command(after_help = "Example: backupcodes-admin revoke alice   alice's sheet was lost")]
     Revoke {
         #[arg(value_name = "USER", value_hint = ValueHint::Username)]
@@ -88,8 +88,8 @@ The account must have the uid that the codes were made for.")]
         #[command(flatten)]
         format: Format,
     },
-    /// Forgets a user's wrong codes: there is nothing to wait for
-    #[command(after_help = "Example: backupcodes-admin unlock alice   alice need not wait any longer")]
+    /// Removes a user's counters of wrong codes: the wait ends
+    #[command(after_help = "Example: backupcodes-admin unlock alice   ends alice's wait")]
     Unlock {
         #[arg(value_name = "USER", value_hint = ValueHint::Username)]
         user: String,
@@ -97,8 +97,8 @@ The account must have the uid that the codes were made for.")]
         format: Format,
     },
     Purge(Purge),
-    /// Hands over to sendmail what is due; by hand it does no harm
-    #[command(after_help = "Example: backupcodes-admin notify   mails what is due")]
+    /// Delivers the notices that are due, with sendmail
+    #[command(after_help = "Example: backupcodes-admin notify   delivers what is due now")]
     Notify,
     Doctor(Doctor),
     /// Prints a completion script for a shell
@@ -128,10 +128,10 @@ pub(crate) struct Generate {
     /// All members of a group
     #[arg(long, value_name = "NAME")]
     pub(crate) group: Vec<String>,
-    /// All accounts that people log in with, and root
+    /// All accounts of people, and root
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only accounts that have no set
+    /// Only accounts without a set
     #[arg(long)]
     pub(crate) missing: bool,
     /// Replace sets that have unspent codes without asking
@@ -155,7 +155,7 @@ pub(crate) struct Generate {
     print: Option<Option<String>>,
 }
 
-/// Shows what is left of sets, and where codes were used
+/// Shows how many codes are left, and where codes were used
 #[derive(Args)]
 #[group(skip)]
 #[command(after_help = "\
@@ -164,7 +164,7 @@ Examples:
   backupcodes-admin status --low               who needs a new sheet soon?
   backupcodes-admin status --unused-since 2025-01-01 --format csv")]
 pub(crate) struct Status {
-    /// Only these users, in detail; none: a table of all sets
+    /// These users in detail; none: a table of all sets
     #[arg(value_name = "USER", value_hint = ValueHint::Username)]
     pub(crate) users: Vec<String>,
     /// Only sets with few codes left (codes.low), or none
@@ -184,7 +184,7 @@ pub(crate) struct Status {
     pub(crate) format: Report,
 }
 
-/// Removes sets whose account is gone
+/// Removes sets without an account
 #[derive(Args)]
 #[group(skip)]
 #[command(after_help = "\
@@ -192,8 +192,8 @@ Examples:
   backupcodes-admin purge          shows them, and asks
   backupcodes-admin purge --yes    for cron
 
-With --yes it does nothing where more than half of all sets would go, or where
-accounts are not all in files of this host: they may be out of reach.")]
+With --yes it removes nothing if more than half of all sets have no account, or
+if some accounts are not in files of this host: they may be out of reach.")]
 pub(crate) struct Purge {
     /// Do not ask
     #[arg(long)]
@@ -202,7 +202,7 @@ pub(crate) struct Purge {
     pub(crate) format: Format,
 }
 
-/// Looks for all that can be wrong on this host
+/// Looks for faults on this host
 #[derive(Args)]
 #[group(skip)]
 #[command(after_help = "\
@@ -210,7 +210,7 @@ Examples:
   backupcodes-admin doctor
   backupcodes-admin doctor --format json
 
-Exit status 1 where an error was found; warnings and notes leave it at 0.")]
+Exit status 1 if an error was found; warnings and notes leave it at 0.")]
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) format: Format,
@@ -245,7 +245,7 @@ impl Cli {
 }
 
 impl Generate {
-    /// Where sheets go. What cannot be together is wrong usage, which ends the program.
+    /// Where sheets go. Options that exclude each other are wrong usage, which ends the program.
     pub(crate) fn destination(&self) -> Destination {
         let wrong =
             |what: &str| output::refuse(PROGRAM, &Cli::command().error(ErrorKind::ArgumentConflict, what));
@@ -255,7 +255,7 @@ impl Generate {
                 Destination::Directory(directory.clone(), self.format)
             }
             (Layout::Json | Layout::Csv, Some(_), _) => {
-                wrong("--output writes sheets: --format text or html; csv and json go to standard output")
+                wrong("--output writes text or html; csv and json go to standard output")
             }
             (Layout::Text, None, Some(printer)) => Destination::Printer(printer.clone()),
             (_, None, Some(_)) => wrong("--print prints --format text"),
@@ -267,7 +267,7 @@ fn address(text: &str) -> Result<String, &'static str> {
     address::check(text).map(|()| text.into())
 }
 
-/// The begin of a day in the time zone of this host.
+/// The start of a day in the time zone of this host.
 fn day(text: &str) -> Result<Time, String> {
     let date: Date = text.parse().map_err(|_| "expected a day, such as 2026-01-31")?;
     let begin = date.to_zoned_datetime(TimeZone::system()).map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
-//! Hands over to sendmail what is due.
+//! Delivers the notices that are due, with sendmail.
 //!
-//! A notice is done with only after sendmail has taken it: a crash between both sends it once more, never not at all. One
-//! run of sendmail has one recipient, so that an address that is refused holds up no other.
+//! A notice is marked or removed only after sendmail has taken it: after a crash in between it is sent twice, never not at all. Each run
+//! of sendmail has one recipient, so that an address that is refused holds up no other.
 
 mod log;
 mod sendmail;
@@ -18,10 +18,10 @@ use backupcodes_core::mail::outbox::{QueuedNotice, Refusal};
 use backupcodes_core::set::{CodeSet, Label, SpentRecord};
 use backupcodes_core::store::{FileStore, Store, StoreError};
 
-use self::sendmail::Handed;
+use self::sendmail::Sent;
 use crate::terminal;
 
-/// Delivers until nothing is left that was not tried. How much could not be delivered, or looked for.
+/// Delivers until nothing is left that was not tried. How many notices were not delivered or could not be read.
 ///
 /// What was not delivered stays due. On its first day each delivery tries it again; later one a day does, and whoever sits at a
 /// terminal.
@@ -46,12 +46,12 @@ pub(crate) fn run(config: &Config) -> usize {
                 delivery.tries_old = lock.is_new_day() || terminal::is_there();
                 delivery.lock = Some(lock);
             }
-            // Whoever has it looks once more when it has let go.
+            // The delivery that has it checks for new notices after it releases it.
             Ok(None) => break,
-            Err(error) => log::warning(&format!("notices may go out twice: {error}")),
+            Err(error) => log::warning(&format!("notices may be sent twice: {error}")),
         }
         delivery.round();
-        // Who came meanwhile relies on this look, and would not look itself.
+        // A delivery that found the lock taken relies on this check.
         if delivery.lock.take().is_none() || !delivery.has_news() {
             break;
         }
@@ -80,7 +80,7 @@ enum Due {
     Queued(String),
     /// A use: user, set and number of the code.
     Use(String, String, u8),
-    /// Something that cannot be looked at.
+    /// Something that cannot be read.
     Unreadable(String),
 }
 
@@ -143,7 +143,7 @@ impl Delivery<'_> {
 
     fn unreadable<T: Default>(&mut self, what: &str, error: &dyn Display) -> T {
         if self.tried.insert(Due::Unreadable(what.into())) {
-            self.fail(&format!("notices may be due that cannot be read: {error}"));
+            self.fail(&format!("some notices cannot be read: {error}"));
         }
         T::default()
     }
@@ -158,17 +158,17 @@ impl Delivery<'_> {
         if !self.is_in_time(notice.time) {
             return;
         }
-        let is_done = match self.hand_over(&notice) {
-            Handed::Over => true,
-            Handed::Refused(_) => !self.is_used(&notice.user, &notice.to),
-            Handed::Later(_) | Handed::Hung(_) => false,
+        let is_done = match self.send(&notice) {
+            Sent::Taken => true,
+            Sent::Refused(_) => !self.is_used(&notice.user, &notice.to),
+            Sent::Later(_) | Sent::Hung(_) => false,
         };
         if let Some(error) = is_done.then(|| outbox.remove(name).err()).flatten() {
-            self.fail(&format!("a notice about {} will go out once more: {error}", notice.user));
+            self.fail(&format!("a notice about {} will be sent again: {error}", notice.user));
         }
     }
 
-    /// Whether notices of this user go to this address, as far as is known.
+    /// Whether notices of this user go to this address. Without a set that is not known.
     fn is_used(&self, user: &str, to: &String) -> bool {
         match self.store.read(user) {
             Ok(Some(set)) => self.writer.recipients(user, &set.label.email).contains(to),
@@ -179,46 +179,46 @@ impl Delivery<'_> {
     fn deliver_use(&mut self, user: &str, set: &CodeSet, number: CodeNumber, record: &SpentRecord) {
         let mut notices = self.writer.of_use(set, number, record);
         let total = notices.len();
-        notices.retain(|notice| !matches!(self.hand_over(notice), Handed::Over));
+        notices.retain(|notice| !matches!(self.send(notice), Sent::Taken));
         if notices.len() == total {
             return;
         }
-        // Those who have got it are not told again: only the others' notices wait.
+        // Only the notices that were not delivered wait in the outbox.
         let queued = self.store.outbox().put(&notices).map(|posted| posted.names());
         let marked = queued.map_err(StoreError::from).and_then(|names| {
-            // They were tried.
+            // This run has tried them.
             self.tried.extend(names.into_iter().map(Due::Queued));
             self.store.mark_notified(user, number, record)
         });
         if let Err(error) = marked {
-            self.fail(&format!("the notice of code {number} of {user} will go out once more: {error}"));
+            self.fail(&format!("the notice of code {number} of {user} will be sent again: {error}"));
         }
     }
 
-    fn hand_over(&mut self, notice: &QueuedNotice) -> Handed {
+    fn send(&mut self, notice: &QueuedNotice) -> Sent {
         let QueuedNotice { user, to, message, .. } = notice;
         let outbox = self.store.outbox();
         let handed = if self.hung.contains(to) {
-            Handed::Later("sendmail hung for the same address before".into())
+            Sent::Later("sendmail hung for this address before".into())
         } else {
-            sendmail::hand_over(&self.config.notify.sendmail, to, message)
+            sendmail::send(&self.config.notify.sendmail, to, message)
         };
         match &handed {
-            Handed::Over => {
-                log::info(&format!("a notice about the codes of {user} is handed over for {to}"));
+            Sent::Taken => {
+                log::info(&format!("a notice about the codes of {user} is delivered to {to}"));
                 if outbox.refusal(user).is_ok_and(|refusal| refusal.is_some_and(|refusal| refusal.to == *to))
                 {
-                    // It is told again with the next one.
+                    // The next notice to this address tells of any new refusal.
                     let _ = outbox.forget_refusal(user);
                 }
             }
-            Handed::Later(said) | Handed::Hung(said) => {
-                if let Handed::Hung(_) = handed {
+            Sent::Later(said) | Sent::Hung(said) => {
+                if let Sent::Hung(_) = handed {
                     self.hung.insert(to.clone());
                 }
                 self.fail(&format!("a notice about the codes of {user} for {to} stays due: {said}"));
             }
-            Handed::Refused(said) => {
+            Sent::Refused(said) => {
                 self.fail(&format!(
                     "a notice about the codes of {user} for {to} is refused and stays due; for another address: \
                      backupcodes-admin email {user} ADDRESS: {said}"
@@ -226,7 +226,7 @@ impl Delivery<'_> {
                 let refusal = Refusal { time: clock::now(), to: to.clone(), said: said.clone() };
                 let noted = if self.is_used(user, to) { outbox.note_refusal(user, &refusal) } else { Ok(()) };
                 if let Err(error) = noted {
-                    log::warning(&format!("status cannot tell of that: {error}"));
+                    log::warning(&format!("status cannot show the refusal: {error}"));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! `doctor`: looks for all that can be wrong on this host, and says how to mend it. It changes nothing.
+//! What `doctor` checks on this host. It changes nothing.
 
 mod broker;
 mod disk;
@@ -56,7 +56,7 @@ pub(crate) fn findings(named: Option<&Path>, config: Result<Config, ConfigError>
     findings.extend(configs.get(&None).map(mail::check).unwrap_or_default());
     findings.extend(of_the_host(root, &without_set));
     findings.sort_by_key(|finding| finding.level);
-    // What stops several looks is told of once.
+    // A fault that several checks find is told once.
     findings.dedup_by(|one, other| one.to_string() == other.to_string());
     findings
 }
@@ -84,7 +84,7 @@ fn configurations(
     configs
 }
 
-/// What stands among the drop-ins of those configurations, and is not read.
+/// Files among the drop-ins of those configurations that are not read.
 fn drop_ins(root: &Path, named: Option<&Path>) -> Vec<Finding> {
     let of_stacks = stack::configurations(root).into_keys().map(Some);
     let named: BTreeSet<_> = of_stacks.chain([named.map(Path::to_path_buf)]).collect();
@@ -94,8 +94,8 @@ fn drop_ins(root: &Path, named: Option<&Path>) -> Vec<Finding> {
             Level::Warning,
             "drop-in-passed-over",
             path.display().to_string(),
-            format!("{found}, which is passed over; expected a regular file"),
-            "move it away, or give it a name that does not end in .conf",
+            format!("{found}, which is not read; expected a regular file"),
+            "move it away, or rename it so that it does not end in .conf",
         )
     };
     ignored_drop_ins.map(finding).collect()
@@ -104,7 +104,7 @@ fn drop_ins(root: &Path, named: Option<&Path>) -> Vec<Finding> {
 /// What is found in a directory of sets, and who of `people` has none there.
 fn of_sets(config: &Config, people: &[String]) -> (Vec<Finding>, Vec<String>) {
     let (mut findings, with_set) = sets::check(config);
-    // A directory that is not in order proves nothing of anybody.
+    // A directory that cannot be used proves nothing about any user.
     let Some(with_set) = with_set else { return (findings, Vec::new()) };
     findings.extend(disk::check(&config.directory, &with_set));
     (findings, people.iter().filter(|name| !with_set.contains(*name)).cloned().collect())
@@ -121,7 +121,7 @@ fn of_the_host(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
     findings
 }
 
-/// A file of the host that somebody wrote by hand. What is no file, or has no end, is none.
+/// A file of the host that somebody wrote by hand. Other kinds of files are errors, and a long one is cut.
 ///
 /// # Errors
 /// The system's.

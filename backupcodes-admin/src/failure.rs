@@ -17,12 +17,12 @@ use crate::accounts::Unlisted;
 pub(crate) enum Outcome {
     /// Exit status 0.
     Done,
-    /// The answer is no: exit status 1.
+    /// A negative result: exit status 1.
     No,
 }
 
 impl Outcome {
-    /// No, if one of both is.
+    /// No, if one of both is no.
     pub(crate) fn and(self, other: Self) -> Self {
         if self == Self::Done { other } else { self }
     }
@@ -31,13 +31,13 @@ impl Outcome {
 /// Why a command could not do its work: exit status 3.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("the process cannot be kept out of core dumps ({0}); it does not go on with codes in memory")]
+    #[error("core dumps cannot be turned off ({0}); the program stops before it reads a code")]
     Dumpable(Errno),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
     Accounts(#[from] AccountError),
-    #[error("{user}: no such user in the user database; see that the name is right: getent passwd {user}")]
+    #[error("{user}: no such user in the user database; check the name: getent passwd {user}")]
     NoUser { user: String },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -47,112 +47,111 @@ pub(crate) enum Failure {
     File(#[from] FileError),
     #[error(transparent)]
     Replace(#[from] ReplaceError),
-    #[error("the sheet cannot be printed ({error}); the old set of {user} is as it was")]
+    #[error("the sheet cannot be printed ({error}); the old set of {user} is unchanged")]
     NotShown { user: String, error: std::io::Error },
     #[error("{user}: no code of set {set} works: {why}")]
     OfNobody { user: String, set: String, why: String },
     #[error(
-        "{user} has {left} unspent codes (set {set}), which a new set makes worthless; nothing was done; \
-         to replace them without being asked: --yes"
+        "{user} has {left} unspent codes (set {set}), and a new set ends them; nothing was done; to replace them without a question: \
+         --yes"
     )]
     WouldReplace { user: String, set: String, left: usize },
-    #[error("the new set of {user} could not be put in place ({error}); {sheet} IS WORTHLESS, throw it away")]
+    #[error("the new set of {user} was not saved ({error}); {sheet} IS WORTHLESS, throw it away")]
     SheetIsDead { user: String, error: Box<ReplaceError>, sheet: String },
-    #[error("{group}: no such group in the user database; see that the name is right: getent group {group}")]
+    #[error("{group}: no such group in the user database; check the name: getent group {group}")]
     NoGroup { group: String },
-    #[error("the user database cannot be asked for a group ({0}); see nsswitch.conf(5)")]
+    #[error("the user database does not answer for groups ({0}); see nsswitch.conf(5)")]
     Groups(Errno),
-    #[error("the {0}; give names, or a line each on standard input: -")]
+    #[error("the {0}; give names as arguments, or one a line on standard input: -")]
     Unlisted(#[from] Unlisted),
     #[error(
-        "{path}: {found}; expected a directory that nobody else can write; name another, or one that is not there yet",
+        "{path}: {found}; expected a directory that nobody else can write; name another, or one that does not exist yet",
         path = .path.display()
     )]
     Sheets { path: std::path::PathBuf, found: String },
     #[error(
-        "{count} of {total} sets have no account any more: {names}; nothing was done; to remove them without being asked: --yes"
+        "{count} of {total} sets have no account: {names}; nothing was done; to remove them without a question: --yes"
     )]
     WouldPurge { count: usize, total: usize, names: String },
     #[error(
-        "{count} of {total} sets have no account any more: {names}; that is more than half, and the user database may be out of \
-         reach; nothing was done; where they are gone indeed, do it without --yes, or for each: backupcodes-admin revoke USER"
+        "{count} of {total} sets have no account: {names}; that is more than half, and the user database may be out of reach; \
+         nothing was done; if the accounts are gone, run it without --yes, or for each: backupcodes-admin revoke USER"
     )]
     TooManyGone { count: usize, total: usize, names: String },
     #[error(
-        "{count} of {total} sets have no account any more: {names}; accounts here may be of a directory service (passwd in \
-         /etc/nsswitch.conf), and where it cannot be reached, it looks like this; nothing was done; where they are gone indeed, do \
-         it without --yes, or for each: backupcodes-admin revoke USER"
+        "{count} of {total} sets have no account: {names}; accounts may come from a directory service (passwd in \
+         /etc/nsswitch.conf) that cannot be reached now; nothing was done; if the accounts are gone, run it without --yes, or for \
+         each: backupcodes-admin revoke USER"
     )]
     NotAllLocal { count: usize, total: usize, names: String },
     #[error(
-        "standard output leads nowhere, and a sheet is shown once; give it a place, or write files: --output DIR"
+        "standard output is /dev/null, and a sheet is shown once; send it elsewhere, or write files: --output DIR"
     )]
     Nowhere,
     #[error(
-        "standard output is a file that others can read (mode {0:04o}), and codes are written to it; begin with `umask 077`, or \
-         write files: --output DIR"
+        "standard output is a file that others can read (mode {0:04o}); run `umask 077` first, or write files: --output DIR"
     )]
     OpenFile(u32),
     #[error("signals cannot be handled ({0})")]
     Signals(std::io::Error),
     #[error(
-        "stopped {after}: {over} of {total} users are over with, the others as they were; {go_on}",
-        after = .last.as_ref().map_or_else(|| "before the first new set".into(), |last| format!("behind {last}"))
+        "stopped {after}: {over} of {total} users are done, the others are unchanged; {go_on}",
+        after = .last.as_ref().map_or_else(|| "before the first new set".into(), |last| format!("after {last}"))
     )]
     Interrupted { over: usize, total: usize, last: Option<String>, go_on: String },
     #[error(transparent)]
     Hash(#[from] HashError),
-    #[error("no random bytes from the kernel ({0}); no codes can be made")]
+    #[error("the kernel gives no random bytes ({0}); no codes can be made")]
     Random(SysError),
-    #[error("the user database does not say who this is ({0}); expected an account for this uid: id")]
+    #[error("the user database has no account for this uid ({0}); check it: id")]
     Whoami(Errno),
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error(
-        "the broker cannot do it now ({0}); its log says more to the administrator of this host: journalctl -t backupcodes-broker"
+        "the broker failed ({0}); the administrator finds more in its log: journalctl -t backupcodes-broker"
     )]
     Refused(String),
     #[error(
-        "the broker cannot go on ({0}); your codes are as they were, but for one that was asked for and typed; its log says \
-         more to the administrator of this host: journalctl -t backupcodes-broker"
+        "the renewal failed ({0}); your codes are unchanged, except for a code that you typed; the administrator finds more in the \
+         broker's log: journalctl -t backupcodes-broker"
     )]
     Broken(String),
-    #[error("not an answer of the broker ({0}); are backupcodes and broker of one version?")]
-    Garbled(String),
     #[error(
-        "the sheet cannot be printed ({0}); your codes are as they were, but for one that was asked for and typed"
+        "the broker's reply cannot be read ({0}); check that backupcodes and the broker have the same version"
     )]
+    Garbled(String),
+    #[error("the sheet cannot be printed ({0}); your codes are unchanged, except for a code that you typed")]
     NotRenewed(std::io::Error),
     #[error(
-        "the broker waits no longer: there are five minutes for each answer; nothing is renewed, but a code that was typed may be \
-         used up; to begin anew: backupcodes renew"
+        "the broker waited five minutes for your response and stopped; nothing is renewed, but a code that you typed may be used \
+         up; to start again: backupcodes renew"
     )]
     TooLate,
     #[error(
-        "the new set could not be put in place (the broker says {0}); THE SHEET ABOVE IS WORTHLESS, throw it away; your \
-         other codes are as they were, and the broker's log says more to the administrator of this host"
+        "the new set was not saved (the broker says {0}); THE SHEET ABOVE IS WORTHLESS, throw it away; your other codes are \
+         unchanged, and the administrator finds more in the broker's log"
     )]
     NotKept(String),
     #[error(
-        "somebody else has changed your set meanwhile; THE SHEET ABOVE IS WORTHLESS, throw it away, and see: backupcodes status"
+        "your set was changed in the meantime; THE SHEET ABOVE IS WORTHLESS, throw it away, and look: backupcodes status"
     )]
     Overtaken,
     #[error(
-        "the new set is in place, but a power cut may bring the old one back: keep both sheets, and do it again; the broker's \
-         log says more to the administrator of this host"
+        "the new set is saved, but a power cut may bring the old one back: keep both sheets, and renew again; the administrator \
+         finds more in the broker's log"
     )]
     Unflushed,
     #[error(
         "{failure}; KEEP BOTH SHEETS: the one above works if backupcodes status shows set {set}, else the old one does"
     )]
     Unsure { set: String, failure: Box<Self> },
-    #[error("the answer cannot be read ({0}); type it at a terminal, or give it on standard input")]
+    #[error("the response cannot be read ({0}); type it at a terminal, or give it on standard input")]
     Input(std::io::Error),
-    #[error("the result cannot be written ({0}); see that there is room and a reader for standard output")]
+    #[error("the result cannot be written ({0}); check that standard output has room and a reader")]
     Output(std::io::Error),
-    #[error("{0} notices could not be delivered, or looked for, as told above")]
+    #[error("{0} notices were not delivered or could not be read, see above")]
     Undelivered(usize),
-    #[error("{failed} of {total} users failed, as told above; the others are done")]
+    #[error("{failed} of {total} users failed, see above; the others are done")]
     Some { failed: usize, total: usize },
 }
 

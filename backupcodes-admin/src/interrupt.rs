@@ -1,4 +1,4 @@
-//! Ctrl-C, and what else politely asks a program to end, as something to look at between two users.
+//! Ctrl-C and other signals that ask a program to end, checked between two users.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -20,7 +20,7 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// From here on, signals only leave a sign, but those that were to be ignored, as by nohup(1).
+    /// From here on signals are only noted, except those that are ignored, as by nohup(1).
     ///
     /// # Errors
     /// They cannot be handled.
@@ -32,7 +32,7 @@ impl Interrupt {
         let (wake, sign) = UnixStream::pair()?;
         let came = Arc::<AtomicBool>::default();
         for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)) {
-            // Who asks a second time does not wait for what this one is in the middle of, such as a reader that stands still.
+            // A second signal ends the program at once, even if a reader of its output hangs.
             flag::register_conditional_shutdown(signal, 128_i32.saturating_add(signal), Arc::clone(&came))?;
             flag::register(signal, Arc::clone(&came))?;
             pipe::register(signal, sign.try_clone()?)?;

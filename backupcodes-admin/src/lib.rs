@@ -1,5 +1,5 @@
-//! `backupcodes-admin`: makes, shows, checks and revokes the backup codes of this host's users; and `backupcodes`, by which
-//! users do that with their own.
+//! `backupcodes-admin`: makes, shows, checks and revokes the backup codes of this host's users; and `backupcodes`, the command for
+//! users.
 #![forbid(unsafe_code)]
 
 mod accounts;
@@ -22,7 +22,7 @@ mod workers;
 
 use std::process::ExitCode;
 
-/// In front of complaints.
+/// The start of complaints.
 const PROGRAM: &str = "backupcodes-admin";
 
 /// `backupcodes-admin`, with the arguments of this process.

@@ -1,5 +1,5 @@
-//! A set under another name than its user's: a copy, or a file that somebody has renamed. Nobody logs in with it: the name leads to
-//! it, and the user in it is another one. Whoever gives a copy the first name again makes its spent codes good.
+//! A set under another name than its user's: a copy, or a file that somebody renamed. Nobody can log in with it, because the user in it
+//! differs from its name. A copy that gets the right name back makes spent codes valid again.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use backupcodes_core::set::Label;
 
 pub(crate) struct Misfiled {
     pub(crate) file: String,
-    /// Whether somebody is locked out by it.
+    /// Whether it locks somebody out.
     pub(crate) is_error: bool,
     pub(crate) message: String,
     pub(crate) remedy: String,
@@ -24,24 +24,24 @@ impl Misfiled {
         let is_only_one = !own.exists();
         let (file, own) = (file.display().to_string(), own.display());
         let beside = if is_only_one { String::new() } else { format!(", beside {own}") };
-        let found = format!("the set {set} of {user} under the name of {name}{beside}");
-        // The database may have another name for this one: then nobody logs in by it.
+        let found = format!("set {set} of {user} under the name {name}{beside}");
+        // The database may have another name for this one: then nobody logs in with it.
         let account = account.filter(|account| account.name == name);
         let consequence = match account {
-            Some(_) => format!("{name} is refused with every code"),
-            None => "nobody can use it, and its notices go out".into(),
+            Some(_) => format!("every code of {name} is refused"),
+            None => "nobody can use it, and its notices are delivered".into(),
         };
         let has_owner = || {
             Account::by_name(user)
                 .is_ok_and(|owner| owner.is_some_and(|owner| label.judge_owner(&owner).is_ok()))
         };
         let remedy = match account {
-            // As a rename leaves it that was cut short.
+            // As an interrupted rename leaves it.
             Some(account) if is_only_one && account.uid == *uid => {
                 format!("backupcodes-admin rename {user} {name}")
             }
             _ if is_only_one && has_owner() => format!(
-                "to use it again, if no login was made since: mv -n '{file}' '{own}'; else: backupcodes-admin generate {user}"
+                "if nobody has logged in since, move it back: mv -n '{file}' '{own}'; else: backupcodes-admin generate {user}"
             ),
             Some(_) => format!("backupcodes-admin generate {name}"),
             None => format!("rm '{file}'"),

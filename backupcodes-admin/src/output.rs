@@ -1,5 +1,5 @@
-//! Standard output and standard error: the door that all goes through, so that no name from outside commands a terminal or
-//! forges a line. Lines come one by one, since nobody can tell later where one was meant to end.
+//! Standard output and standard error. All text passes through here, so that no name from outside controls a terminal or forges a
+//! line. Lines come one by one, because nobody can tell later where a line was meant to end.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ pub(crate) fn exit(program: &str, result: Result<Outcome, Failure>) -> ExitCode 
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
         Err(failure) => {
-            // Who has read enough, as head(1), need not be told so.
+            // A reader that has read enough, such as head(1), needs no complaint.
             if !matches!(&failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
                 complain_as(program, &failure);
             }
@@ -78,7 +78,7 @@ pub(crate) fn complain_as(program: &str, what: &dyn Display) {
     tell(&shown(&format!("{program}: {what}")));
 }
 
-/// Several lines on standard error, for the eyes alone: standard output may lead to a printer.
+/// Several lines on standard error: standard output may lead to a printer.
 pub(crate) fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "{}", lines(text));
 }
@@ -175,7 +175,7 @@ pub(crate) fn write_row<'a, W: Write>(
     Ok(rows.write_record(None::<&[u8]>)?)
 }
 
-/// Writes, and sees that it has arrived.
+/// Writes and flushes.
 pub(crate) fn write(what: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     what(&mut out)?;

@@ -1,4 +1,4 @@
-//! Whose a set is by now: the account that it was made for may have another name or uid, or be gone.
+//! The owner of a set: the account that it was made for may have another name or uid by now, or be gone.
 
 use backupcodes_core::account::{Account, AccountError};
 use backupcodes_core::set::Label;
@@ -28,7 +28,7 @@ impl Owner {
         if let Some(account) = accounts.find(name)?.filter(is_own) {
             return Ok(Self::Lives(account));
         }
-        // What logs in is what the database says of this one name.
+        // A login uses what the database says of this one name.
         Ok(match Account::by_name(name)? {
             named if is_misfiled => Self::Misfiled(named),
             Some(account) if is_own(&account) => Self::Lives(account),
@@ -50,17 +50,17 @@ pub(crate) fn what_became_of(store: &FileStore, user: &str, uid: u32, now: &Acco
     let Account { name, uid: other } = now;
     if *other == uid && has_own_set(store, now) {
         format!(
-            "its uid {uid} is {name}'s, who has a set of their own; to remove this one: backupcodes-admin revoke {user}"
+            "its uid {uid} belongs to {name}, who has another set; to remove this one: backupcodes-admin revoke {user}"
         )
     } else if *other == uid {
         format!(
-            "its uid {uid} is {name}'s; if {user} was renamed: backupcodes-admin rename {user} {name}; \
-             if {name} is somebody else: backupcodes-admin revoke {user}"
+            "its uid {uid} belongs to {name}; if {user} was renamed: backupcodes-admin rename {user} {name}; \
+             if {name} is another person: backupcodes-admin revoke {user}"
         )
     } else {
         format!(
             "it was made for uid {uid}, and the account has uid {other}; \
-             new codes: backupcodes-admin generate {user}, none: backupcodes-admin revoke {user}"
+             for new codes: backupcodes-admin generate {user}; for none: backupcodes-admin revoke {user}"
         )
     }
 }

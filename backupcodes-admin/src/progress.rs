@@ -1,4 +1,4 @@
-//! How far a long run has come, on a terminal and nowhere else.
+//! The progress of a long run, shown only on a terminal.
 
 use std::io::{IsTerminal, stderr};
 
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// Of a run over so many users; there is nothing to see of a single one.
+    /// Of a run over so many users; a single one needs no progress.
     pub(crate) fn over(users: usize) -> Self {
         if users < 2 || !stderr().is_terminal() {
             return Self(ProgressBar::hidden());

@@ -1,4 +1,4 @@
-//! Whether the place of the sets forgets at the next boot: then a code works again that was spent.
+//! Whether the storage of the sets loses data at the next boot: then a spent code works again.
 
 use std::fmt;
 use std::fs;
@@ -9,7 +9,7 @@ use nix::sys::stat::{major, minor};
 
 use crate::mounts::{Mount, unescaped};
 
-/// Storage that is no place for sets. The text says which it is.
+/// Storage that is not fit for sets. The text describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Storage {
     /// What is written there is lost at the next boot, or may be.
@@ -22,13 +22,10 @@ impl fmt::Display for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Forgets(what) => {
-                write!(f, "{what}: then sets are missing, or codes that were used work again")
+                write!(f, "{what}: then sets are missing, or used codes work again")
             }
             Self::Unknown(what) => {
-                write!(
-                    f,
-                    "{what}: if that is lost at a boot, sets are missing, or codes that were used work again"
-                )
+                write!(f, "{what}: if that is lost at a boot, sets are missing, or used codes work again")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Questions to whoever sits at the terminal.
+//! Questions at the terminal.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::interrupt::Interrupt;
 use crate::output::lines;
 
-/// Whether there is somebody to ask.
+/// Whether standard input is a terminal.
 pub(crate) fn is_there() -> bool {
     io::stdin().is_terminal()
 }

@@ -1,4 +1,4 @@
-//! `backupcodes`: what users do with their own codes. The broker does it for them; this shows and asks.
+//! `backupcodes`: the command for users. It asks the broker, and shows and asks what the broker says.
 
 use std::fmt::Display;
 use std::io;
@@ -25,7 +25,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Line;
 use crate::{output, sheet, terminal};
 
-/// In front of complaints.
+/// The start of complaints.
 const PROGRAM: &str = "backupcodes";
 /// How long an answer of the broker's is waited for: PAM makes whoever typed a wrong password wait, and ten hashes take time
 /// on a slow host.
@@ -48,11 +48,11 @@ struct Cli {
 
 #[derive(Clone, Copy, Subcommand)]
 enum Command {
-    /// Shows how many codes are left, and where the others were used.
+    /// Shows how many codes are left, and where codes were used.
     Status,
-    /// Makes a new set and shows its codes, once. The old set stops working. Asks for what the host wants to know first.
+    /// Makes a new set and shows its codes, once. The old set stops working. You have to authenticate first.
     Renew,
-    /// Reads a code and says whether it would be accepted, spending nothing.
+    /// Checks a code without spending it.
     Verify,
     /// Prints a completion script, for packages.
     #[command(hide = true)]
@@ -123,7 +123,7 @@ impl Session {
                 output::print("The code would be accepted.\n").map(|()| Outcome::Done)
             }
             Ok(VerifyReply { refused: Some(wait), .. }) => {
-                output::print(&format!("Too many answers were wrong: any code is refused {wait}.\n"))
+                output::print(&format!("Too many codes were wrong: any code is refused {wait}.\n"))
                     .map(|()| Outcome::No)
             }
             Ok(_) => output::print("The code would be refused.\n").map(|()| Outcome::No),
@@ -157,7 +157,7 @@ impl Session {
         // Now that the user has the sheet, and not before, its set replaces the old one.
         match self.call::<_, Nothing>("Keep", &Nothing {}) {
             Ok(Nothing {}) => {
-                output::tell("These codes work from now on, and those of an older sheet do not.");
+                output::tell("These codes work from now on. The codes of older sheets no longer work.");
                 Ok(Outcome::Done)
             }
             Err(CallError::Broker(error)) => {
@@ -208,7 +208,7 @@ fn converse(message: &Message) -> io::Result<Option<Zeroizing<String>>> {
     }
 }
 
-/// Ctrl-C is a key like others while nothing is shown.
+/// Ctrl-C sends no signal while the terminal does not show what is typed.
 fn unless_interrupted(answer: Zeroizing<String>) -> io::Result<Option<Zeroizing<String>>> {
     if answer.contains('\u{3}') { Err(io::ErrorKind::Interrupted.into()) } else { Ok(Some(answer)) }
 }
@@ -223,10 +223,7 @@ fn denied(error: CallError) -> Result<Outcome, Failure> {
         CallError::Replied { .. } => {}
     }
     messages.iter().for_each(|message| output::tell(&message.text));
-    output::complain_as(
-        PROGRAM,
-        &"refused; your codes are as they were, but for one that was asked for and typed",
-    );
+    output::complain_as(PROGRAM, &"refused; your codes are unchanged, except for a code that you typed");
     Ok(Outcome::No)
 }
 

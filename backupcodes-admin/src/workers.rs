@@ -10,7 +10,7 @@ use std::thread::{available_parallelism, scope};
 /// What comes next.
 pub(crate) enum Next<J> {
     Job(J),
-    /// Nothing, until all results are in that are on their way.
+    /// Nothing, until all pending results are in.
     Pause,
     End,
 }
@@ -53,7 +53,7 @@ pub(crate) fn in_order<J: Send, R: Send, S: Default>(
                     Next::End => is_over = true,
                 }
             }
-            // Only a worker that panicked gives none; the scope hands that on.
+            // Only a worker that panicked gives none; the scope panics then.
             let Some(Ok(result)) = coming.pop_front().map(|receiver| receiver.recv()) else { return };
             if take(result).is_break() {
                 queue.is_over.store(true, Ordering::Relaxed);
@@ -63,7 +63,7 @@ pub(crate) fn in_order<J: Send, R: Send, S: Default>(
     });
 }
 
-/// The same with a slice of `items` a job, where what is done with a single one is small beside the handing over.
+/// The same with a slice of `items` a job, for work that takes little time for each item.
 pub(crate) fn slices_in_order<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&[T]) -> R + Sync,
@@ -74,7 +74,7 @@ pub(crate) fn slices_in_order<T: Sync, R: Send>(
     in_order(|| jobs.next().map_or(Next::End, Next::Job), |_: &mut (), items| work(items), take);
 }
 
-/// Jobs, each with the place for its result.
+/// Jobs, each with the channel for its result.
 struct Queue<J, R> {
     jobs: Mutex<Receiver<(J, SyncSender<R>)>>,
     /// Nobody waits for results any more.
@@ -88,7 +88,7 @@ fn worker<J, R, S: Default>(queue: &Queue<J, R>, work: &(impl Fn(&mut S, J) -> R
         if queue.is_over.load(Ordering::Relaxed) {
             return;
         }
-        // Nobody waits for it any more after an early end.
+        // After an early end nobody waits for it.
         let _ = result.send(work(&mut state, job));
     }
 }

@@ -1,4 +1,4 @@
-//! `doctor`: shows what is wrong on this host, and how to mend it.
+//! `doctor`: shows the faults of this host, and how to fix them.
 
 use crate::cli::{Cli, Doctor, Style};
 use crate::doctor::{Finding, Level, findings};

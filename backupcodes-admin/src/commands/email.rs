@@ -57,7 +57,7 @@ fn change_addresses(
 ) -> Result<(), Failure> {
     let told = writer.recipients(user, addresses);
     let outbox = store.outbox();
-    // An address that refuses notices and is used no longer: what waits for it goes to the new ones.
+    // What waits for an address that refused notices and that the user no longer has goes to the new ones.
     let refused = outbox.refusal(user)?.map(|refusal| refusal.to).filter(|to| !told.contains(to));
     let waiting = refused.as_ref().map_or(Ok(Vec::new()), |to| outbox.names_to(user, to))?;
     let mut new_ones = told.clone();

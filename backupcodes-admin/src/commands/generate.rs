@@ -73,15 +73,15 @@ struct Run<'a> {
     ended: RefCell<Ended>,
 }
 
-/// How it went so far.
+/// The results so far.
 struct Ended {
     failed: Vec<Failure>,
     outcome: Outcome,
-    /// Users that are over with, in whatever way.
+    /// Users that are done, with a set or without.
     over: usize,
     /// Who got a set last.
     last: Option<String>,
-    /// Nobody reads on what is shown: no set is worth making any more.
+    /// Nobody reads what is shown: further sets would be lost.
     is_cut_off: bool,
 }
 
@@ -112,7 +112,7 @@ impl Run<'_> {
         }
     }
 
-    /// That the set of a name which no account has any more stands beside the new one, and what to do.
+    /// That an old set of the same uid exists, under a name without an account, and what to do.
     fn superseded(&self, account: &Account) -> Option<String> {
         let Err(StoreError::OtherName { user, .. }) = self.store.prove_no_other_name(account) else {
             return None;
@@ -121,8 +121,8 @@ impl Run<'_> {
         let new = &account.name;
         (!lives).then(|| {
             format!(
-                "{new} has a new set, and {user} has a set of the same uid; if the account was renamed, it is not needed: \
-                 backupcodes-admin revoke {user}; to keep that one instead: backupcodes-admin revoke {new}, then: \
+                "{new} has a new set, and {user} has a set of the same uid; if the account was renamed, remove the old set: \
+                 backupcodes-admin revoke {user}; to keep the old set instead: backupcodes-admin revoke {new}, then: \
                  backupcodes-admin rename {user} {new}"
             )
         })
@@ -132,7 +132,7 @@ impl Run<'_> {
         self.interrupt.came() || self.ended.borrow().is_cut_off
     }
 
-    /// A user is over with.
+    /// A user is done.
     fn end(&self, how: Result<Outcome, Failure>) {
         let mut ended = self.ended.borrow_mut();
         match how {
@@ -151,11 +151,11 @@ fn make(config: &Config, email: &[String], count: u8, planned: Planned, memory: 
     Made { planned, new }
 }
 
-/// Who comes next.
+/// Which user comes next.
 struct Plan<'a, 'b> {
     run: &'a Run<'b>,
     users: std::vec::IntoIter<String>,
-    /// Accounts that had their turn: a second sheet would kill the first.
+    /// Accounts that came before: a second sheet would end the first.
     seen: BTreeSet<String>,
     /// Somebody has to be asked whether this one's codes may be replaced.
     unasked: Option<Planned>,
@@ -171,7 +171,7 @@ impl Plan<'_, '_> {
                 match self.run.may_replace(&planned) {
                     Ok(true) => return Next::Job(planned),
                     Ok(false) => self.run.end(Ok(Outcome::No)),
-                    // Not over with, but the run is.
+                    // The user is not done, but the run is.
                     Err(Failure::Input(error)) if error.kind() == io::ErrorKind::Interrupted => {
                         return Next::End;
                     }
@@ -205,16 +205,16 @@ impl Plan<'_, '_> {
 }
 
 impl Run<'_> {
-    /// What to do behind `last`.
+    /// What to do after `last`.
     fn go_on(&self, asked: &[String], last: Option<&str>) -> String {
         let next = last.map_or(Some(0), |last| asked.iter().position(|user| user == last)?.checked_add(1));
         match next.and_then(|next| asked.get(next)) {
             // Those who had no set have none yet.
-            _ if self.arguments.missing => "to go on, the same command".into(),
+            _ if self.arguments.missing => "to continue, run the same command again".into(),
             Some(next) => format!(
-                "to go on, name the users from {next} on (--missing passes over who has a set, old or new)"
+                "to continue, name the users from {next} on (--missing skips users with a set, old or new)"
             ),
-            None => "to go on, name the others".into(),
+            None => "to continue, name the others".into(),
         }
     }
 
@@ -229,9 +229,8 @@ impl Run<'_> {
         if !terminal::is_there() {
             return Err(Failure::WouldReplace { user: user.clone(), set: set.clone(), left });
         }
-        let question = format!(
-            "{user} has {left} unspent codes (set {set}). A new set makes them worthless. Replace them?"
-        );
+        let question =
+            format!("{user} has {left} unspent codes (set {set}). A new set ends them. Replace them?");
         self.progress.beside(|| terminal::agrees(&question, &self.interrupt)).map_err(Failure::Input)
     }
 }

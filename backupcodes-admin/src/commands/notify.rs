@@ -1,4 +1,4 @@
-//! `notify`: hands over to sendmail what is due.
+//! `notify`: delivers the notices that are due.
 
 use backupcodes_core::config::Config;
 

@@ -1,4 +1,4 @@
-//! `purge`: removes sets whose account is gone. One that has another name or uid by now is not gone: it is told of, and kept.
+//! `purge`: removes sets without an account. A set whose account has another name or uid is kept and named.
 
 use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
@@ -21,7 +21,7 @@ struct Json<'a> {
     kept: &'a [Kept],
 }
 
-/// A set that is nobody's at the moment, and what to do about it.
+/// A set that no account can use, and what to do about it.
 #[derive(Serialize)]
 struct Kept {
     user: String,
@@ -30,11 +30,11 @@ struct Kept {
 
 /// What to do with a set.
 enum Fate {
-    /// It is somebody's.
+    /// Its account uses it.
     InUse,
-    /// It is nobody's, for this reason, and stays.
+    /// No account can use it, for this reason, and it stays.
     Kept(String),
-    /// It goes: this is its id.
+    /// It is removed: this is its id.
     Purged(String),
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
     let writer = Writer::of_this_host(config, &host);
     let mut purged = Vec::new();
     for (user, set) in gone {
-        // Whoever the letters of uses are for may still have the address.
+        // The addresses for notices of uses may still be read.
         let letters = |last: Option<&_>| last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
         match store.prepare(&user, Expected::Set(&set), None).and_then(|prepared| prepared.commit(letters)) {
             Ok(()) => {
@@ -71,7 +71,7 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
     }
     match arguments.format.style {
         Style::Json => output::print_json(&Json { purged: &purged, kept: &kept })?,
-        Style::Text if purged.is_empty() => output::print("no set is without its account\n")?,
+        Style::Text if purged.is_empty() => output::print("every set has its account\n")?,
         Style::Text => {
             purged.iter().try_for_each(|user| output::print(&format!("{user}: the set is removed\n")))?;
         }
@@ -116,6 +116,6 @@ fn agreed(arguments: &Purge, gone: &[(String, String)], total: usize) -> Result<
     if !terminal::is_there() {
         return Err(Failure::WouldPurge { count, total, names });
     }
-    let question = format!("{count} of {total} sets have no account any more: {names}. Remove them?");
+    let question = format!("{count} of {total} sets have no account: {names}. Remove them?");
     terminal::agrees(&question, &Interrupt::watch()?).map_err(Failure::Input)
 }

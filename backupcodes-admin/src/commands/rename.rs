@@ -33,14 +33,14 @@ pub(crate) fn run(config: &Config, old: &str, new: &str, format: Style) -> Resul
             output::print_json(&Json { user, was: old, set: set.as_deref(), renamed: set.is_some() })?;
         }
         (Style::Text, Some(set)) => {
-            output::print(&format!("{user}: set {set} is {user}'s now, and no longer {old}'s\n"))?;
+            output::print(&format!("{user}: set {set} belongs to {user} now, not to {old}\n"))?;
         }
         (Style::Text, None) => output::print(&match store.read(user)? {
             Some(set) if old == user => format!("{user} has set {}: nothing to do\n", set.label.set),
             Some(set) => {
                 format!("{old} has no backup codes; {user} has set {}: nothing to do\n", set.label.set)
             }
-            None => format!("{old} has no backup codes, nor has {user}\n"),
+            None => format!("neither {old} nor {user} has backup codes\n"),
         })?,
     }
     Ok(if set.is_some() { Outcome::Done } else { Outcome::No })

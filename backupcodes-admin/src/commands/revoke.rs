@@ -28,7 +28,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
     let old = match store.read(user) {
         Ok(None) => None,
         Ok(Some(set)) => Some((set.left(), Some(set.label.set))),
-        // What is no set goes as well.
+        // A file that is no set is removed as well.
         Err(error) if error.can_be_replaced() => Some((0, None)),
         Err(error) => return Err(error.into()),
     };
@@ -43,7 +43,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
         };
         store.prepare(user, expected, None)?.commit(letters)?;
     }
-    // They would wait for whoever has the name next.
+    // The next account of that name would have to wait.
     if let Some(complaint) = forget(config, user) {
         output::complain(&complaint);
     }
@@ -52,7 +52,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
         (Style::Json, _) => output::print_json(&Json { user, set, revoked: old.is_some() })?,
         (Style::Text, Some((left, _))) => {
             let which = set.map_or_else(|| "the unusable file".into(), |set| format!("set {set}"));
-            output::print(&format!("{user}: {which} is removed, {left} unspent codes with it\n"))?;
+            output::print(&format!("{user}: {which} is removed, with {left} unspent codes\n"))?;
         }
         (Style::Text, None) => output::print(&format!("{user} has no backup codes\n"))?,
     }

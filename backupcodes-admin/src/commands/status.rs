@@ -65,10 +65,10 @@ fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
         output::complain(&if users.is_empty() {
             "there are no sets; to make some: backupcodes-admin generate USER"
         } else {
-            "no set is such; all of them: backupcodes-admin status"
+            "no set matches; to show all: backupcodes-admin status"
         });
     }
-    // Where the sets cannot be read either, that is said already.
+    // If the sets cannot be read either, the complaint about them is enough.
     if failed.is_empty() {
         failed.extend(unknown);
     }
@@ -103,7 +103,7 @@ fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
         }
     }
     report.end().map_err(Failure::Output)?;
-    // Where the sets cannot be read either, that is said already.
+    // If the sets cannot be read either, the complaint about them is enough.
     if failed.is_empty() {
         failed.extend(unknown);
     }
@@ -120,7 +120,7 @@ pub(crate) struct Shown {
     low: usize,
 }
 
-/// What did not go out.
+/// Notices that were not delivered.
 struct Notices {
     due: usize,
     refusal: Option<Refusal>,
@@ -136,7 +136,7 @@ impl Shown {
         marks.max_by_key(|record| record.time)
     }
 
-    /// Whose it is, for people: a copy beside a set must not be taken for it.
+    /// Its name for people, which tells a copy from the set.
     fn name(&self) -> String {
         let (place, user) = (&self.place, &self.set.label.user);
         if place == user { place.clone() } else { format!("{place} (of {user})") }
@@ -166,7 +166,7 @@ struct Reader {
     low: usize,
 }
 
-/// What is listed once for all users: looks at each of them would take most of the time.
+/// What is listed once for all users: one look for each of them would take most of the time.
 struct Known {
     waiting: BTreeMap<String, Waiting>,
     counted: Option<UsersWithCounters>,
@@ -184,7 +184,7 @@ impl Reader {
         Self { store, throttle: Throttle::new(config), low: config.codes.low }
     }
 
-    /// What is known beforehand, and why something is not.
+    /// What is known before the sets are read, and why something is not.
     fn known(&self) -> (Known, Vec<Failure>) {
         let mut failures = Vec::new();
         let waiting = self.store.outbox().waiting().unwrap_or_else(|error| {

@@ -15,10 +15,10 @@ struct Json<'a> {
     cleared: usize,
 }
 
-/// Forgets the failures of a user whose set has changed, which is done all the same where that fails: what to say then.
+/// Forgets the failures of a user whose set has changed. The change stays if that fails; this is the complaint then.
 pub(crate) fn forget(config: &Config, user: &str) -> Option<String> {
     let error = Throttle::new(config).clear(user).err()?;
-    Some(format!("the failures of {user} are still counted: {error}; then: backupcodes-admin unlock {user}"))
+    Some(format!("the failures of {user} still count: {error}; then: backupcodes-admin unlock {user}"))
 }
 
 pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
@@ -27,7 +27,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
     match format {
         Style::Json => output::print_json(&Json { user, cleared })?,
         Style::Text => {
-            output::print(&format!("{user}: counts of failures that are forgotten: {cleared}\n"))?;
+            output::print(&format!("{user}: counters of failures removed: {cleared}\n"))?;
         }
     }
     Ok(Outcome::Done)

@@ -1,4 +1,4 @@
-//! The log, since nobody may sit at standard error.
+//! The log: nobody may read standard error.
 
 use backupcodes_core::visible::shown;
 use nix::syslog::{Facility, Priority, Severity, syslog};
@@ -20,6 +20,6 @@ pub(super) fn error(line: &str) {
 }
 
 fn write(severity: Severity, line: &str) {
-    // A log that is not there keeps no notice back.
+    // A missing log holds up no notice.
     let _ = syslog(Priority::new(severity, Facility::LOG_AUTH), &shown(line));
 }

@@ -28,24 +28,24 @@ const TEMPORARY: i32 = 75;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What became of a message.
-pub(super) enum Handed {
-    /// sendmail has it, and answers for it from here on.
-    Over,
-    /// Not now: why.
+pub(super) enum Sent {
+    /// sendmail has taken it.
+    Taken,
+    /// sendmail could not take it now, for this reason.
     Later(String),
-    /// Not now: it was ended, since it did not end by itself.
+    /// sendmail did not end by itself, and was ended.
     Hung(String),
-    /// sendmail will not have it: how it ended and what it said.
+    /// sendmail refused it: how it ended and what it said.
     Refused(String),
 }
 
 /// Gives `message` to sendmail for `to`.
-pub(super) fn hand_over(sendmail: &[String], to: &str, message: &str) -> Handed {
+pub(super) fn send(sendmail: &[String], to: &str, message: &str) -> Sent {
     let (ended, said) = match run(sendmail, to, message) {
         Ok(result) => result,
         Err(error) => {
             let program = sendmail.first().map_or("", String::as_str);
-            return Handed::Later(format!(
+            return Sent::Later(format!(
                 "{program} cannot be run ({error}); expected a mail server's sendmail; see [notify] in \
                  backupcodes.conf"
             ));
@@ -53,16 +53,16 @@ pub(super) fn hand_over(sendmail: &[String], to: &str, message: &str) -> Handed 
     };
     let said = if said.is_empty() { "it said nothing".into() } else { format!("it said: {said}") };
     match ended {
-        None => Handed::Hung(format!("sendmail was ended after {} s; {said}", PATIENCE.as_secs())),
+        None => Sent::Hung(format!("sendmail was ended after {} s; {said}", PATIENCE.as_secs())),
         Some(status) => match status.code() {
-            Some(0) => Handed::Over,
+            Some(0) => Sent::Taken,
             Some(TEMPORARY) => {
-                Handed::Later(format!("sendmail cannot take it now (exit status {TEMPORARY}); {said}"))
+                Sent::Later(format!("sendmail cannot take it now (exit status {TEMPORARY}); {said}"))
             }
-            Some(code) => Handed::Refused(format!("exit status {code} of sendmail; {said}")),
+            Some(code) => Sent::Refused(format!("exit status {code} of sendmail; {said}")),
             None => {
                 let signal = status.signal().unwrap_or_default();
-                Handed::Later(format!("sendmail was ended by signal {signal}; {said}"))
+                Sent::Later(format!("sendmail was ended by signal {signal}; {said}"))
             }
         },
     }

@@ -1,4 +1,4 @@
-//! Whether the broker is there for programs that do not run as root.
+//! Whether non-root programs find the broker.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ pub(super) fn check(service: &str, socket: &Path) -> Option<Finding> {
     let is_socket = socket.metadata().is_ok_and(|file| file.file_type().is_socket());
     (!is_socket).then(|| {
         let message = format!(
-            "the program does not run as root, and there is no broker at {}: no code is accepted there",
+            "the program does not run as root, and no broker listens at {}: it accepts no code",
             socket.display()
         );
         let remedy = "systemctl enable --now backupcodes-broker.socket";

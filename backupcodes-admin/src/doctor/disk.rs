@@ -1,5 +1,4 @@
-//! The file system of the sets: whether a code can be spent where no byte is free, whether a lock means something, and whether
-//! what was written is there after the next boot.
+//! The file system of the sets: whether a code can be spent on a full disk, whether locks work, and whether data survives a boot.
 
 mod btrfs;
 
@@ -13,7 +12,7 @@ use crate::storage::{self, Storage};
 
 /// `users` have sets in the directory.
 pub(super) fn check(directory: &Path, users: &BTreeSet<String>) -> Vec<Finding> {
-    // What cannot be looked at is told of by those who open it.
+    // The check that opens it tells of the error.
     let Ok(disk) = statfs(directory) else { return Vec::new() };
     let mut findings = match disk.filesystem_type() {
         BTRFS_SUPER_MAGIC => btrfs::check(directory, users, &btrfs::said),
@@ -37,7 +36,7 @@ const SMB2: FsType = FsType(0xfe53_4d42_u32 as _);
 const CIFS: FsType = FsType(0xff53_4d42_u32 as _);
 
 fn judge(directory: &Path, kind: FsType) -> Option<Finding> {
-    let elsewhere = "keep room free, or put the directory on ext4 or xfs";
+    let elsewhere = "keep space free, or move the directory to ext4 or xfs";
     match kind {
         ZFS => Some(full_disk_denies(directory, "ZFS", elsewhere)),
         F2FS => Some(full_disk_denies(directory, "F2FS", elsewhere)),
@@ -46,15 +45,15 @@ fn judge(directory: &Path, kind: FsType) -> Option<Finding> {
             Level::Error,
             "network-file-system",
             directory.display().to_string(),
-            "on a network file system: locks and flushes may mean nothing there, so that a code may work twice",
-            "put the directory on a disk of this host",
+            "on a network file system: locks and flushes may not work there, so a code may work twice",
+            "move the directory to a disk of this host",
         )),
         _ => None,
     }
 }
 
 fn full_disk_denies(directory: &Path, name: &str, remedy: &str) -> Finding {
-    let message = format!("on {name}: when the disk is full, every code is refused");
+    let message = format!("on {name}: a full disk refuses every code");
     Finding::new(Level::Warning, "full-disk-denies", directory.display().to_string(), message, remedy)
 }
 

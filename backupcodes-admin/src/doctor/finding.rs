@@ -9,10 +9,10 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
-    /// A fault: people are locked out, or let in without what they should be asked for, or may be at any time.
+    /// A fault: users are locked out, or accepted without a factor that they should need, or may be at any time.
     Error,
-    /// It may be meant so, as an account without codes, or is felt when something else happens: the disk is full, a password is
-    /// mistyped, a code is stolen.
+    /// It may be intended, such as an account without codes, or matters only when something else happens: the disk is full, a password
+    /// is mistyped, a code is stolen.
     Warning,
     /// Worth knowing.
     Note,
@@ -28,7 +28,7 @@ pub(crate) struct Finding {
     pub(crate) subject: String,
     /// What was found, and what was expected.
     pub(crate) message: String,
-    /// How to mend it.
+    /// How to fix it.
     pub(crate) remedy: String,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// So many names that a line can be read.
+/// The first names, so that the line stays readable.
 pub(super) fn some_of(names: &[String]) -> String {
     const MOST: usize = 5;
     let first: Vec<_> = names.iter().take(MOST).map(String::as_str).collect();

@@ -1,4 +1,5 @@
-//! When homes were made: one that is younger than its user's set may be that of an account made anew, under the same uid.
+//! When homes were created: a home that is younger than its user's set may belong to an account that was created again, with the same
+//! uid.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,7 +47,7 @@ fn made(home: &Path, uid: u32, mounts: &Mounts) -> Option<SystemTime> {
     let mut way: Vec<_> = home.ancestors().collect();
     way.reverse();
     let mut last = None;
-    // Step by step, and nowhere behind a link or what another host has: the look could hang, or mount something.
+    // Step by step, and not through links or network mounts: that could hang, or mount something.
     for step in way {
         if mounts.get(step) == Some(&false) {
             return None;

@@ -1,4 +1,4 @@
-//! Whether users learn that a code was used.
+//! Whether notices are delivered.
 
 use std::collections::BTreeSet;
 use std::fs::metadata;
@@ -13,12 +13,12 @@ use backupcodes_core::store::FileStore;
 
 use super::finding::{Finding, Level, some_of};
 
-/// What is said of them.
+/// The message about them.
 pub(super) const LATE: &str = "notices have been due for more than an hour";
 pub(super) const REMEDY: &str =
-    "see why: backupcodes-admin notify; what starts it is said in backupcodes-admin(8)";
+    "for the reason: backupcodes-admin notify; backupcodes-admin(8) says what should start it";
 
-/// A notice should be gone by now: deliveries come every 15 minutes.
+/// Deliveries come every 15 minutes at the latest.
 pub(super) fn is_late(time: Time) -> bool {
     const HOUR: u64 = 60 * 60;
     clock::now().seconds().saturating_sub(time.seconds()) > HOUR
@@ -28,8 +28,8 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<_> = sendmail(&config.notify.sendmail).into_iter().collect();
     match notices(&FileStore::new(&config.directory).outbox()) {
         Ok((late, refused)) => {
-            let refusal = "sendmail has refused notices to their addresses; they stay due";
-            let remedy = "see why: backupcodes-admin status USER; for another address: backupcodes-admin email USER ADDRESS";
+            let refusal = "sendmail refused notices to their addresses; the notices stay due";
+            let remedy = "for the reason: backupcodes-admin status USER; for another address: backupcodes-admin email USER ADDRESS";
             for (users, check, message, remedy) in
                 [(late, "notices-stuck", LATE, REMEDY), (refused, "notices-refused", refusal, remedy)]
             {
@@ -38,7 +38,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
                 }
             }
         }
-        // Of a directory that cannot be read, others have told.
+        // The check of the directory tells of it.
         Err(FileError::NoDirectory(_)) => {}
         Err(error) => findings.push(Finding::explained(Level::Error, "outbox", error.explanation())),
     }
@@ -50,13 +50,13 @@ fn sendmail(command: &[String]) -> Option<Finding> {
     let is_program = metadata(Path::new(program))
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     let remedy =
-        "install a mail server, or a client such as msmtp-mta, or name another program: notify.sendmail";
+        "install a mail server, or a client such as msmtp-mta, or set another program: notify.sendmail";
     (!is_program).then(|| {
         Finding::new(
             Level::Warning,
             "no-sendmail",
             program,
-            "no such program: nobody is told that a code was used",
+            "no such program: no user is notified of a use",
             remedy,
         )
     })

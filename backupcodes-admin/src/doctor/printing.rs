@@ -19,13 +19,13 @@ pub(super) fn check(root: &Path) -> Option<Finding> {
     {
         return None;
     }
-    let found = said.map_or_else(|| "not set, which means a day".into(), |value| format!("{value:?}"));
+    let found = said.map_or_else(|| "not set (the default is a day)".into(), |value| format!("{value:?}"));
     Some(Finding::new(
         Level::Note,
         "printer-keeps-sheets",
         "/etc/cups/cupsd.conf",
         format!(
-            "PreserveJobFiles is {found}: CUPS keeps sheets that generate --print has printed, with their codes"
+            "PreserveJobFiles is {found}: CUPS keeps the sheets that generate --print prints, with their codes"
         ),
         "PreserveJobFiles No, and: systemctl restart cups",
     ))

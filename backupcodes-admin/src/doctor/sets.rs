@@ -1,4 +1,4 @@
-//! The sets and what lies around them.
+//! The sets and their directories.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use crate::misfiled::Misfiled;
 use crate::owner::{Owner, has_own_set};
 use crate::workers::slices_in_order;
 
-/// What is wrong with sets, and which users have one: nobody knows where the directory is not in order.
+/// The faults of sets, and which users have one: that is not known if the directory cannot be used.
 pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>) {
     let store = FileStore::new(&config.directory);
     let mut found = Found::default();
@@ -99,36 +99,35 @@ impl Found {
                 Level::Warning,
                 "set-orphaned",
                 &self.gone,
-                "their accounts are gone",
+                "their accounts no longer exist",
                 "backupcodes-admin purge",
             ),
             (
                 Level::Warning,
                 "set-stale",
                 &self.stale,
-                "their accounts have another uid by now, and no codes",
+                "their accounts now have another uid, so they have no codes",
                 "backupcodes-admin generate USER, or revoke USER",
             ),
             (
                 Level::Error,
                 "set-renamed",
                 &self.renamed,
-                "the same uid under another name: no code works there, and nullok does not pass over it",
-                "where it is the same person: backupcodes-admin rename OLD NEW; where not: backupcodes-admin revoke OLD",
+                "their uids now have other names: no code works there, and nullok does not skip them",
+                "for the same person: backupcodes-admin rename OLD NEW; for another: backupcodes-admin revoke OLD",
             ),
             (
                 Level::Warning,
                 "set-superseded",
                 &self.superseded,
-                "the same uid under another name, which has a set of its own: no code of these works",
+                "their uids now have other names with sets of their own: no code of these sets works",
                 "to remove them: backupcodes-admin revoke OLD",
             ),
             (
                 Level::Warning,
                 "set-unlisted",
                 &self.unlisted,
-                "their sets are in place without the links uid-UID beside them, as after a copy: nullok passes such an account over \
-                 once it is renamed",
+                "their sets have no links uid-UID beside them, as after a copy: nullok skips such an account after a rename",
                 "backupcodes-admin email USER ADDRESS, or generate USER",
             ),
             (
@@ -136,14 +135,14 @@ impl Found {
                 "set-older-than-home",
                 &self.anew,
                 "the set is older than the user's home",
-                "if the account was deleted and created again, somebody else has its sheet: backupcodes-admin generate USER; if only \
-                 the home is new (moved, or made at a first login by pam_mkhomedir), ignore this",
+                "if the account was deleted and created again, another person has its sheet: backupcodes-admin generate USER; if only \
+                 the home is new (moved, or created at a first login by pam_mkhomedir), ignore this",
             ),
             (
                 Level::Warning,
                 "set-of-same-uid",
                 &self.nameless,
-                "another name of the same uid has a set, and these have none, so that nullok does not pass them over: sets are by name",
+                "another name of the same uid has a set and these have none, so nullok does not skip them: a set belongs to a name",
                 "backupcodes-admin generate USER",
             ),
             (
@@ -202,8 +201,8 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
             .map(|(number, _)| number.to_string())
             .collect();
         if !damaged.is_empty() {
-            let message = format!("damaged codes, which count as used: {}", damaged.join(", "));
-            let remedy = format!("see what has written to the file, then: backupcodes-admin generate {user}");
+            let message = format!("damaged codes (they count as used): {}", damaged.join(", "));
+            let remedy = format!("find out what wrote to the file, then: backupcodes-admin generate {user}");
             found.findings.push(Finding::new(Level::Warning, "set-damaged", user, message, remedy));
         }
         if set.due().any(|(_, mark)| mail::is_late(mark.time)) {

@@ -1,4 +1,4 @@
-//! Whether sshd asks PAM, and for whom: judged by the settings that it prints itself, since it alone knows its defaults.
+//! Whether sshd asks PAM, and for whom, by the settings that sshd itself prints: only sshd knows its defaults.
 
 mod settings;
 
@@ -33,14 +33,14 @@ pub(super) fn check(root: &Path, asked: Asked) -> Vec<Finding> {
 fn judge(settings: &str, asked: Asked) -> Vec<Finding> {
     let settings = Settings(settings);
     if settings.first("usepam") != Some("yes") {
-        let message = "UsePAM is not yes: no login over SSH is asked for a code";
+        let message = "UsePAM is not yes: no login over SSH needs a code";
         return vec![finding(Level::Error, "sshd-use-pam", message, "UsePAM yes")];
     }
     let ways = settings.ways();
     let ways_that = |is_so: fn(&Way<'_>) -> bool| ways.iter().filter(move |way| is_so(way));
     if ways_that(asks).next().is_none() {
         let message =
-            "sshd never asks for a code: no way in that is open has keyboard-interactive or password in it";
+            "sshd never asks for a code: no method that is enabled is keyboard-interactive or password";
         let remedy = "KbdInteractiveAuthentication yes, AuthenticationMethods publickey,keyboard-interactive";
         return vec![finding(Level::Error, "sshd-never-asks", message, remedy)];
     }
@@ -48,9 +48,10 @@ fn judge(settings: &str, asked: Asked) -> Vec<Finding> {
     let alone = shown(ways_that(is_asked_alone));
     if asked == Asked::Code && !alone.is_empty() {
         let message = format!(
-            "a code alone gets in, by {alone}: the stack asks for nothing else, and AuthenticationMethods asks for no key before"
+            "a code alone is accepted, by {alone}: the stack asks for nothing else, and AuthenticationMethods asks for no key first"
         );
-        let remedy = "AuthenticationMethods publickey,keyboard-interactive, or ask for the password in the stack as well";
+        let remedy =
+            "AuthenticationMethods publickey,keyboard-interactive, or ask for the password in the stack too";
         findings.push(finding(Level::Error, "code-alone", &message, remedy));
     }
     if asked != Asked::Code && ways_that(is_answered_by_password).next().is_some() {
@@ -59,22 +60,21 @@ fn judge(settings: &str, asked: Asked) -> Vec<Finding> {
             Asked::PasswordAndCode if is_only_way => (
                 Level::Error,
                 "sshd-kbd-interactive",
-                "is locked out, since keyboard-interactive is no way in",
+                "are locked out, because keyboard-interactive is not enabled",
             ),
-            Asked::PasswordAndCode => (Level::Warning, "sshd-password", "cannot get in that way"),
-            _ => (Level::Warning, "sshd-password", "may not get in that way"),
+            Asked::PasswordAndCode => (Level::Warning, "sshd-password", "cannot log in with it"),
+            _ => (Level::Warning, "sshd-password", "may not be able to log in with it"),
         };
         let message = format!(
-            "the method password asks once, and sshd gives PAM that one answer for the password and for the code: who has a set {other}"
+            "the method password asks once, and sshd gives PAM that response for both the password and the code: users with a set {other}"
         );
-        let remedy = "PasswordAuthentication no, KbdInteractiveAuthentication yes: keyboard-interactive asks for the password as well";
+        let remedy = "PasswordAuthentication no, KbdInteractiveAuthentication yes: keyboard-interactive asks for the password too";
         findings.push(finding(level, check, &message, remedy));
     }
     for way in ways_that(|way| !asks(way)) {
         let check = if way.contains(&"publickey") { "sshd-key-alone" } else { "sshd-not-asked" };
-        let message = format!("nobody is asked for a code who gets in by {}", way.join(","));
-        let remedy =
-            "AuthenticationMethods publickey,keyboard-interactive, or leave it if that is what you want";
+        let message = format!("logins with {} need no code", way.join(","));
+        let remedy = "AuthenticationMethods publickey,keyboard-interactive, or ignore this if you want it so";
         findings.push(finding(Level::Warning, check, &message, remedy));
     }
     findings
@@ -104,7 +104,7 @@ fn shown<'a>(ways: impl Iterator<Item = &'a Way<'a>>) -> String {
     ways.map(|way| way.join(",")).collect::<Vec<_>>().join(" or ")
 }
 
-/// `settings` are what mends it.
+/// `settings` fix it.
 fn finding(level: Level, check: &'static str, message: &str, settings: &str) -> Finding {
     let keyword = settings.split(' ').next().unwrap_or_default();
     let remedy = format!(

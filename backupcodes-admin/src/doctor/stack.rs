@@ -79,7 +79,7 @@ pub(crate) fn check(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
     }
     for (service, stack) in stacks(&Files::of_sessions(root)) {
         let mut judge = Judge { root, service: &service, stack: &stack, report: &mut report };
-        judge.options(Level::Warning, "the module logs an error at each session, and goes on without it");
+        judge.options(Level::Warning, "the module logs an error at each session and ignores it");
     }
     for (place, fault) in files.faults_around(OURS) {
         report.add(None, place.clone(), drafts::seeming(&place, &fault));

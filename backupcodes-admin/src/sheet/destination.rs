@@ -43,8 +43,8 @@ pub(crate) enum Destination {
     Printer(Option<String>),
 }
 
-/// The same, ready.
-enum Place {
+/// The same, opened.
+enum Opened {
     Stream(Layout),
     Files(Folder, Layout),
     Printer(Option<String>),
@@ -52,7 +52,7 @@ enum Place {
 
 /// Shows one new set after the other.
 pub(crate) struct Sheets {
-    place: Place,
+    to: Opened,
     pub(crate) host: String,
     /// Codes of a set: as many columns as a table has.
     columns: u8,
@@ -63,69 +63,68 @@ impl Sheets {
     /// `columns` is the most codes that a set has.
     ///
     /// # Errors
-    /// The directory is not one in which nobody else can put or take away files, or standard output is no place for codes.
+    /// Others can create or remove files in the directory, or codes may not go to standard output.
     pub(crate) fn open(destination: Destination, host: String, columns: u8) -> Result<Self, Failure> {
-        let place = match destination {
-            Destination::Stream(layout) => judge_output().map(|()| Place::Stream(layout))?,
-            Destination::Directory(path, layout) => Place::Files(Folder::open(&path)?, layout),
-            Destination::Printer(printer) => Place::Printer(printer),
+        let to = match destination {
+            Destination::Stream(layout) => judge_output().map(|()| Opened::Stream(layout))?,
+            Destination::Directory(path, layout) => Opened::Files(Folder::open(&path)?, layout),
+            Destination::Printer(printer) => Opened::Printer(printer),
         };
-        Ok(Self { place, host, columns, shown: 0 })
+        Ok(Self { to, host, columns, shown: 0 })
     }
 
     /// Whether all sheets go to one reader.
     pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.place, Place::Stream(_))
+        matches!(self.to, Opened::Stream(_))
     }
 
-    /// Shows a set that is not in place yet. On return its codes are where they were to go.
+    /// Shows a set that is not saved yet. On return its codes are at their destination.
     ///
     /// # Errors
     /// What was to be shown is not, or not whole.
     pub(crate) fn show(&mut self, new: &NewSet) -> io::Result<()> {
-        match &self.place {
-            Place::Stream(layout) => self.stream(*layout, new).and_then(|()| flush_output())?,
-            Place::Files(folder, layout) => {
+        match &self.to {
+            Opened::Stream(layout) => self.stream(*layout, new).and_then(|()| flush_output())?,
+            Opened::Files(folder, layout) => {
                 let name = file_name(*layout, new);
                 folder.write(&name, &self.document(*layout, new)).map_err(|error| {
                     let hint = if error.kind() == io::ErrorKind::AlreadyExists {
-                        "; it is not overwritten: it names its set, and backupcodes-admin status USER tells whether that is in \
-                         place; if not, its codes work nowhere, and it can be removed"
+                        "; no file is overwritten; if backupcodes-admin status USER shows a different set, the file is invalid: \
+                         remove it"
                     } else {
                         ""
                     };
                     io::Error::other(format!("{}: {error}{hint}", folder.path.join(name).display()))
                 })?;
             }
-            Place::Printer(printer) => print(printer.as_deref(), &self.document(Layout::Text, new))?,
+            Opened::Printer(printer) => print(printer.as_deref(), &self.document(Layout::Text, new))?,
         }
         self.shown = self.shown.saturating_add(1);
         Ok(())
     }
 
-    /// Takes back what was shown of a set that is not in place after all, where that can be done; else says where the worthless
-    /// sheet is.
+    /// Takes back the sheet of a set that was not saved, or says where the worthless sheet is.
     pub(crate) fn withdraw(&self, new: &NewSet) -> Option<String> {
-        match &self.place {
-            Place::Stream(_) => Some("THE SHEET ABOVE".into()),
-            Place::Printer(_) => Some("THE SHEET THAT WAS PRINTED".into()),
-            Place::Files(folder, layout) => {
+        match &self.to {
+            Opened::Stream(_) => Some("THE SHEET ABOVE".into()),
+            Opened::Printer(_) => Some("THE SHEET THAT WAS PRINTED".into()),
+            Opened::Files(folder, layout) => {
                 let name = file_name(*layout, new);
                 folder.remove(&name).err().map(|_| format!("THE SHEET {}", folder.path.join(name).display()))
             }
         }
     }
 
-    /// What follows behind the last one.
+    /// What follows the last one.
     ///
     /// # Errors
     /// [`Failure::Output`].
     pub(crate) fn finish(&self) -> Result<(), Failure> {
         let ours = |text: &str| output::write(|out| out.write_all(text.as_bytes())).map_err(Failure::Output);
-        match (&self.place, self.shown) {
-            (Place::Stream(Layout::Json), 0) => output::print("[]"),
-            (Place::Stream(Layout::Json), _) => ours("\n]\n"),
-            (Place::Stream(Layout::Html), 1..) => ours(sheet::HTML_TAIL),
+        match (&self.to, self.shown) {
+            (Opened::Stream(Layout::Json), 0) => output::print("[]"),
+            (Opened::Stream(Layout::Json), _) => ours("\n]\n"),
+            (Opened::Stream(Layout::Html), 1..) => ours(sheet::HTML_TAIL),
             _ => Ok(()),
         }
     }
@@ -220,14 +219,14 @@ impl<'a> Json<'a> {
     }
 }
 
-/// A directory into which only this user can put files, or take them away.
+/// A directory in which only this user can create or remove files.
 struct Folder {
     path: PathBuf,
     fd: OwnedFd,
 }
 
 impl Folder {
-    /// One that is not there is made. A link is not followed: it would be for its owner to say where sheets go.
+    /// Creates it if it does not exist. A link is not followed, because its owner could send sheets elsewhere.
     fn open(path: &Path) -> Result<Self, Failure> {
         let failed = |found: String| Failure::Sheets { path: path.into(), found };
         match DirBuilder::new().mode(0o700).create(path) {
@@ -249,7 +248,7 @@ impl Folder {
         Err(failed(format!("a directory of uid {} with mode {:04o}", data.uid(), data.mode() & 0o7777)))
     }
 
-    /// Writes a new file of mode 0600, on stable storage: the set comes after it, and must not outlive it.
+    /// Writes a new file with mode 0600 to stable storage: the set is saved after it.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = File::from(openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
@@ -268,11 +267,11 @@ impl Folder {
     }
 }
 
-/// Sees that standard output is a place that codes can go to.
+/// Checks that codes may go to standard output.
 fn judge_output() -> Result<(), Failure> {
     let data = metadata(io::stdout()).map_err(Failure::Output)?;
     match SFlag::from_bits_truncate(data.mode() & SFlag::S_IFMT.bits()) {
-        // Where none was given, Rust's own start has put this one.
+        // Rust's startup code opens it if standard output was closed.
         SFlag::S_IFCHR if data.rdev() == makedev(1, 3) => Err(Failure::Nowhere),
         SFlag::S_IFREG if data.mode() & 0o077 != 0 => Err(Failure::OpenFile(data.mode() & 0o7777)),
         _ => Ok(()),
@@ -284,7 +283,7 @@ fn metadata(fd: impl AsFd) -> io::Result<Metadata> {
     File::from(fd.as_fd().try_clone_to_owned()?).metadata()
 }
 
-/// Brings a file to stable storage before the set that is in it takes its place; a terminal or pipe has none.
+/// Brings a file to stable storage before its set is saved; a terminal or pipe has none.
 fn flush_output() -> io::Result<()> {
     match fdatasync(io::stdout()) {
         Err(Errno::EINVAL | Errno::EROFS | Errno::ENOTSUP) => Ok(()),
@@ -304,9 +303,7 @@ fn print(printer: Option<&str>, text: &str) -> io::Result<()> {
     lp.process_group(0);
     let mut child =
         lp.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
-            io::Error::other(format!(
-                "lp cannot be started: {error}; it comes with CUPS (Debian: cups-client)"
-            ))
+            io::Error::other(format!("lp cannot be started: {error}; install CUPS (Debian: cups-client)"))
         })?;
     let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
     let output = child.wait_with_output()?;
@@ -315,5 +312,5 @@ fn print(printer: Option<&str>, text: &str) -> io::Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().next().unwrap_or_default();
-    Err(io::Error::other(format!("lp: {}: {said}; to see what printers there are: lpstat -p", output.status)))
+    Err(io::Error::other(format!("lp: {}: {said}; to list the printers: lpstat -p", output.status)))
 }

@@ -215,9 +215,7 @@ fn revoke_ends_a_set_and_says_no_where_there_is_none() {
     let sheet = world.generate();
     let output = world.admin(&["revoke", &me()]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(
-        text(&output.stdout).contains(&format!("set {} is removed, 10 unspent codes with it", sheet.set))
-    );
+    assert!(text(&output.stdout).contains(&format!("set {} is removed, with 10 unspent codes", sheet.set)));
     assert_eq!(world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
     assert_eq!(world.admin(&["revoke", &me()]).status.code(), Some(1));
     let output = world.admin(&["revoke", "--format", "json", &me()]);

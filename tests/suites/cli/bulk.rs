@@ -63,7 +63,7 @@ fn each_user_gets_a_file_that_nobody_else_can_read_and_none_is_overwritten() {
 
     let output = world.admin(&["generate", "--yes", "--output", to, &me()]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(complaints(&output).contains("it is not overwritten"), "{output:?}");
+    assert!(complaints(&output).contains("no file is overwritten"), "{output:?}");
     assert_eq!(fs::read_to_string(&mine).unwrap(), sheet);
     assert_eq!(world.try_answer(code(&sheet, 2).as_str()), pam::SUCCESS, "the old set is as it was");
 
@@ -176,8 +176,8 @@ fn an_interrupted_run_says_where_it_stopped_and_missing_goes_on_from_there() {
     terminal.expect("of 15 users");
     wait_until("three sheets", || files(&directory).len() >= 3);
     terminal.send("\u{3}");
-    terminal.expect("stopped behind ");
-    terminal.expect("to go on, the same command");
+    terminal.expect("stopped after ");
+    terminal.expect("to continue, run the same command again");
     assert_eq!(terminal.end(), 3);
     let sets = || {
         let stored =
@@ -189,7 +189,7 @@ fn an_interrupted_run_says_where_it_stopped_and_missing_goes_on_from_there() {
     let named: BTreeSet<_> = first.iter().map(|name| name.strip_suffix(".txt").unwrap().to_owned()).collect();
     assert_eq!(named, sets(), "each set has its sheet, and each sheet its set");
     let last = users.iter().rfind(|user| named.contains(*user)).unwrap();
-    let told = format!("behind {last}: {} of 15 users", first.len());
+    let told = format!("after {last}: {} of 15 users", first.len());
     assert!(terminal.screen.contains(&told), "{told}: {}", terminal.screen);
     let before: Vec<_> = first.iter().map(|name| fs::read(directory.join(name)).unwrap()).collect();
 
@@ -236,7 +236,7 @@ fn codes_go_nowhere_but_to_a_place_that_is_private() {
     for nowhere in [">&-", ">/dev/null"] {
         let output = generate(nowhere);
         assert!(
-            output.status.code() == Some(3) && complaints(&output).contains("leads nowhere"),
+            output.status.code() == Some(3) && complaints(&output).contains("standard output is /dev/null"),
             "{output:?}"
         );
     }
@@ -261,7 +261,7 @@ fn a_sheet_that_a_crash_left_is_named_with_what_to_do_about_it() {
     let complaint = complaints(&output);
     assert!(output.status.code() == Some(3) && !world.file().exists(), "{output:?}");
     assert!(
-        complaint.contains("backupcodes-admin status USER") && complaint.contains("can be removed"),
+        complaint.contains("backupcodes-admin status USER") && complaint.contains("remove it"),
         "{complaint}"
     );
 }
@@ -318,7 +318,7 @@ fn at_a_terminal_each_is_asked_for_behind_the_sheets_before_and_an_interrupt_at_
     terminal.expect("[y/N] ");
     // No line behind it: the signal alone must end the wait.
     terminal.keys().write_all(b"\x03").unwrap();
-    terminal.expect(&format!("stopped behind {}: 1 of 3 users", users[1]));
+    terminal.expect(&format!("stopped after {}: 1 of 3 users", users[1]));
     // With --missing nothing would be renewed.
     terminal.expect(&format!("name the users from {} on", users[0]));
     assert_eq!(terminal.end(), 3);
@@ -426,7 +426,7 @@ fn purge_removes_what_no_account_can_use_and_nothing_else() {
     let names: Vec<_> = people.iter().map(|account| account.name.clone()).collect();
     assert!(admin_for(&world, &["generate", "--count", "1"], &names).status.success());
     let purge = |options: &[&str]| world.admin(&[&["purge"], options].concat());
-    assert_eq!(text(&purge(&[]).stdout), "no set is without its account\n");
+    assert_eq!(text(&purge(&[]).stdout), "every set has its account\n");
     let delete = |name: &str| run(Command::new("userdel").arg(name), "");
     let has_set = |name: &String| world.store().join(format!("{name}.toml")).exists();
 
@@ -435,7 +435,7 @@ fn purge_removes_what_no_account_can_use_and_nothing_else() {
     let complaint = complaints(&output);
     assert_eq!(output.status.code(), Some(3));
     assert!(
-        complaint.contains(&format!("1 of 4 sets have no account any more: {}", names[0]))
+        complaint.contains(&format!("1 of 4 sets have no account: {}", names[0]))
             && complaint.contains("--yes"),
         "{complaint}"
     );
@@ -452,7 +452,7 @@ fn purge_removes_what_no_account_can_use_and_nothing_else() {
     // An account that changed is not gone.
     run(Command::new("usermod").args(["--uid", "47222", &names[1]]), "");
     let output = purge(&["--yes"]);
-    assert_eq!(text(&output.stdout), "no set is without its account\n");
+    assert_eq!(text(&output.stdout), "every set has its account\n");
     assert!(
         complaints(&output).contains(&format!("{}: the set is kept: it was made for uid", names[1])),
         "{output:?}"

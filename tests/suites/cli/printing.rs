@@ -82,7 +82,7 @@ fn a_sheet_goes_to_the_printer_and_nowhere_else_and_what_cups_keeps_is_told_of()
         assert!(
             output.status.code() == Some(3)
                 && complaint.contains("lpstat -p")
-                && complaint.contains("is as it was"),
+                && complaint.contains("is unchanged"),
             "{complaint}"
         );
         assert_eq!(world.try_answer(again), pam::SUCCESS);

@@ -82,7 +82,7 @@ fn filters_show_only_what_they_name_and_all_of_them_hold() {
     let nobody = |options: &[&str]| {
         let output = world.admin(&[&["status"], options].concat());
         assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
-        assert!(text(&output.stderr).contains("no set is such; all of them: backupcodes-admin status"));
+        assert!(text(&output.stderr).contains("no set matches; to show all: backupcodes-admin status"));
     };
     nobody(&["--unused-since", "2001-02-02"]);
     nobody(&["--throttled"]);
@@ -189,7 +189,7 @@ fn without_any_set_the_next_command_is_named() {
             text(&output.stderr)
         };
         assert!(complaint(&me()).contains(&format!("to make some: backupcodes-admin generate {}", me())));
-        assert!(complaint("nobody-of-that-name").contains("and no account: see that the name is right"));
+        assert!(complaint("nobody-of-that-name").contains("and no account: check the name"));
     }
 }
 

@@ -115,7 +115,7 @@ fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
     change(few, "$argon2id", "$argon2iX", 1);
     let found = doctor(&world);
     found.has("set-unreadable", &["error", unreadable, "mode 0640", "generate"]);
-    found.has("set-damaged", &["warning", damaged, "count as used: 1;", "generate"]);
+    found.has("set-damaged", &["warning", damaged, "(they count as used): 1;", "generate"]);
     found.has("set-orphaned", &["warning", gone, "backupcodes-admin purge"]);
     found.has("set-stale", &["warning", stale, "another uid", "generate"]);
     found.has("no-codes", &["warning", none, "status --none"]);
@@ -218,7 +218,7 @@ fn a_second_name_of_a_uid_that_has_no_set_of_its_own_is_told_of() {
     doctor(&world).has_none(&["set-of-same-uid"]);
     assert!(world.admin(&["generate", &account.name]).status.success());
     let named = format!("{second} (uid of {})", account.name);
-    doctor(&world).has("set-of-same-uid", &["warning", &named, "sets are by name", "generate"]);
+    doctor(&world).has("set-of-same-uid", &["warning", &named, "a set belongs to a name", "generate"]);
     assert!(world.admin(&["generate", &second]).status.success());
     doctor(&world).has_none(&["set-of-same-uid"]);
     run(Command::new("userdel").args(["--force", &second]), "");

@@ -139,7 +139,7 @@ fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
     of("UsePAM yes\nKbdInteractiveAuthentication yes\n")
         .has("sshd-key-alone", &["warning", "publickey,keyboard-interactive"]);
     of("UsePAM yes\nHostbasedAuthentication yes\n")
-        .has("sshd-not-asked", &["warning", "gets in by hostbased"]);
+        .has("sshd-not-asked", &["warning", "logins with hostbased"]);
     let matching = readme::block("sshd-key") + "Match User alice\nAuthenticationMethods publickey\n";
     of(&matching).has("sshd-match", &["note", "/etc/ssh/sshd_config", "sshd -T -C"]);
     of("NoSuchSetting yes\n").has("sshd-fails", &["error", "Bad configuration option: NoSuchSetting"]);
@@ -218,7 +218,7 @@ fn what_the_method_password_does_with_codes_is_told_as_it_is() {
         let sshd = machine.sshd_with(settings);
         assert!(gets_in_by_password(&sshd, &account, code), "{settings}");
         doctor_of_stacks(&world, &[("sshd", readme::block("ssh-key"))], settings)
-            .has("code-alone", &["error", "by password: ", "asks for no key before"]);
+            .has("code-alone", &["error", "by password: ", "asks for no key first"]);
 
         machine.stack("sshd", "ssh-password");
         for answer in [&account.password, &sheet.codes[5], &format!("{}{}", account.password, sheet.codes[5])]
@@ -226,12 +226,12 @@ fn what_the_method_password_does_with_codes_is_told_as_it_is() {
             assert!(!gets_in_by_password(&sshd, &account, answer), "{settings}");
         }
         let found = doctor_of_stacks(&world, &[("sshd", readme::block("ssh-password"))], settings);
-        found.has("sshd-kbd-interactive", &["error", "who has a set is locked out"]);
+        found.has("sshd-kbd-interactive", &["error", "users with a set are locked out"]);
         found.has_none(&["code-alone", "sshd-never-asks"]);
     }
     machine.original_stack("sshd");
     let both =
         "UsePAM yes\nPubkeyAuthentication no\nKbdInteractiveAuthentication yes\nPasswordAuthentication yes\n";
     doctor_of_stacks(&world, &[("sshd", readme::block("ssh-password"))], both)
-        .has("sshd-password", &["warning", "cannot get in that way"]);
+        .has("sshd-password", &["warning", "cannot log in with it"]);
 }

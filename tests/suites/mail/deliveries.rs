@@ -196,7 +196,7 @@ fn without_a_usable_runtime_directory_notices_go_out_with_a_warning() {
     let output = notify(&world);
     assert!(output.status.success(), "{output:?}");
     let complaint = text(&output.stderr);
-    assert_eq!(complaint.matches("notices may go out twice").count(), 1, "{complaint}");
+    assert_eq!(complaint.matches("notices may be sent twice").count(), 1, "{complaint}");
     assert!(
         complaint.contains("0777") && complaint.contains(world.path("run").to_str().unwrap()),
         "{complaint}"
@@ -242,7 +242,7 @@ fn on_a_full_disk_a_notice_that_one_of_two_got_goes_to_the_other_once_there_is_r
     postbox.before("[ \"$3\" != two@example.org ] || exit 75");
     let output = notify(&world);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    assert!(text(&output.stderr).contains("will go out once more"), "{output:?}");
+    assert!(text(&output.stderr).contains("will be sent again"), "{output:?}");
     assert_eq!(due(&world), 1, "for want of room to note who has it");
     disk.make_room();
     postbox.empty();

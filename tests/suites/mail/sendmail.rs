@@ -129,7 +129,7 @@ fn generate(world: &World) -> Sheet {
 /// All four stay due, for this reason, and nothing else happened.
 fn assert_stays_due(scene: &Scene, reason: &str) {
     let said = scene.fails();
-    assert!(said.contains("4 notices could not be delivered"), "{reason}: {said}");
+    assert!(said.contains("4 notices were not delivered"), "{reason}: {said}");
     assert_eq!(said.matches(reason).count(), 4, "{reason}: {said}");
     assert_eq!((scene.told(), scene.marks(), scene.letters()), (vec![], vec!["due".into()], 2), "{reason}");
     let status = scene.world.status();
@@ -299,7 +299,7 @@ fn what_goes_wrong_with_one_notice_holds_up_no_other() {
         scene.postbox.before(&format!("case $3 in one@*) exit {status} ;; esac"));
         let said = scene.fails();
         assert_eq!(scene.told(), ["two", "two"]);
-        assert!(said.contains("6 notices could not be delivered, or looked for"), "{said}");
+        assert!(said.contains("6 notices were not delivered or could not be read"), "{said}");
         for part in ["0@0000000001-0000: ", "zz@0000000001-0000: ", "0.toml: not a set", "zz.toml: not a set"]
         {
             assert_eq!(said.matches(part).count(), 1, "{part}: {said}");

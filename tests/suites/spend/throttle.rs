@@ -174,7 +174,7 @@ fn status_shows_who_has_to_wait_and_unlock_or_a_new_set_ends_it() {
 
     assert_eq!(from(&world, Some("192.0.2.3"), &sheet.codes[0]).run().codes, [pam::AUTH_ERR]);
     let output = world.admin(&["unlock", &me()]);
-    assert_eq!(text(&output.stdout), format!("{}: counts of failures that are forgotten: 3\n", me()));
+    assert_eq!(text(&output.stdout), format!("{}: counters of failures removed: 3\n", me()));
     assert_eq!(world.status()["throttled"], serde_json::json!([]));
     assert_eq!(from(&world, Some("192.0.2.3"), &sheet.codes[0]).run().codes, [pam::SUCCESS]);
 

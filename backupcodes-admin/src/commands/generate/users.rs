@@ -1,4 +1,4 @@
-//! Whom `generate` is asked to make sets for.
+//! The users that `generate` makes sets for.
 
 use std::io::{self, BufRead};
 
@@ -24,7 +24,7 @@ pub(super) fn asked_for(arguments: &Generate) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Those that the group lists, and those whose own group it is (of those that the database lists at all).
+/// The accounts that the group lists, and those with it as their own group (if the database lists accounts).
 fn members(group: &str) -> Result<Vec<String>, Failure> {
     let found = Group::from_name(group).map_err(Failure::Groups)?;
     let found = found.ok_or_else(|| Failure::NoGroup { group: group.into() })?;
@@ -34,7 +34,7 @@ fn members(group: &str) -> Result<Vec<String>, Failure> {
         Ok(all) => names.extend(all.into_iter().filter(|entry| entry.gid == gid).map(|entry| entry.name)),
         // A directory service tells of a group all the same.
         Err(_) if !names.is_empty() => output::complain(&format_args!(
-            "the user database does not list its accounts: those whose own group is {group}, and whom the group does not list, \
+            "the user database does not list its accounts: accounts with {group} as their own group that the group does not list \
              are left out; give their names"
         )),
         Err(unlisted) => return Err(unlisted.into()),

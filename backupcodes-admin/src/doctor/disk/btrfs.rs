@@ -18,8 +18,7 @@ type Said<'a> = &'a dyn Fn(&str, &str, &[PathBuf]) -> Result<String, String>;
 /// Judges the directory and the sets that `users` have in it.
 pub(super) fn check(directory: &Path, users: &BTreeSet<String>, said: Said<'_>) -> Vec<Finding> {
     look(directory, users, said).unwrap_or_else(|why| {
-        let message =
-            format!("on btrfs, and whether a code can be used when the disk is full is not known: {why}");
+        let message = format!("on btrfs, and it is not known whether a full disk refuses every code: {why}");
         let remedy = "install e2fsprogs";
         vec![Finding::new(Level::Note, "disk-not-judged", directory.display().to_string(), message, remedy)]
     })
@@ -30,7 +29,7 @@ fn look(directory: &Path, users: &BTreeSet<String>, said: Said<'_>) -> Result<Ve
         return Ok(vec![full_disk_denies(
             directory,
             "btrfs without chattr +C",
-            "move the directory away, make a new one with chattr +C (`systemd-tmpfiles --create` of /usr/lib/backupcodes/tmpfiles.conf does), and make new sets in it",
+            "move the directory away, create a new one with chattr +C (`systemd-tmpfiles --create /usr/lib/backupcodes/tmpfiles.conf` does), and make new sets in it",
         )]);
     }
     let users: Vec<&String> = users.iter().collect();
@@ -52,7 +51,7 @@ fn look(directory: &Path, users: &BTreeSet<String>, said: Said<'_>) -> Result<Ve
             Level::Warning,
             "full-disk-denies",
             some_of(&older),
-            "their sets are older than the directory's chattr +C: when the disk is full, each of their codes is refused",
+            "their sets are older than the directory's chattr +C: a full disk refuses each of their codes",
             "make new sets for them: backupcodes-admin generate USER",
         ));
     }
@@ -60,7 +59,7 @@ fn look(directory: &Path, users: &BTreeSet<String>, said: Said<'_>) -> Result<Ve
         findings.push(full_disk_denies(
             directory,
             "btrfs, and a snapshot or a copy shares blocks with the sets",
-            "delete the snapshot, or make new sets; a subvolume of its own keeps snapshots of the rest from doing this",
+            "delete the snapshot, or make new sets; a separate subvolume avoids this",
         ));
     }
     Ok(findings)

@@ -1,4 +1,4 @@
-//! What sshd says of its settings, and what it does not say.
+//! What sshd prints of its settings, and what it leaves out.
 
 use std::fs::read_dir;
 use std::io;
@@ -46,16 +46,14 @@ pub(super) fn is_circumstance(why: &str, is_root: bool) -> bool {
 }
 
 fn does_not_start(program: &Path, why: &str) -> Finding {
-    let message =
-        format!("`sshd -t` fails, so that sshd does not start, at the next boot at the latest: {why}");
-    let remedy = "fix what it names, until `sshd -t` says nothing; of a setting that stands twice sshd takes the first, in the order of the files' names, so that 10-backupcodes.conf wins over 50-cloud-init.conf; `grep -rni SETTING /etc/ssh` finds all";
+    let message = format!("`sshd -t` fails, so sshd will not start again: {why}");
+    let remedy = "fix what it names, until `sshd -t` prints nothing; sshd uses the first value of a setting, in the order of file names: 10-backupcodes.conf wins over 50-cloud-init.conf; to find all: grep -rni SETTING /etc/ssh";
     Finding::new(Level::Error, "sshd-fails", program.display().to_string(), message, remedy)
 }
 
 fn unknown(program: &Path, why: &str) -> Finding {
-    let message = format!("its settings cannot be judged: {why}");
-    let remedy =
-        format!("see what `{} -T` says as root, while ssh runs (it wants /run/sshd)", program.display());
+    let message = format!("its settings cannot be checked: {why}");
+    let remedy = format!("run `{} -T` as root while ssh runs (it needs /run/sshd)", program.display());
     Finding::new(Level::Warning, "sshd-settings", program.display().to_string(), message, remedy)
 }
 
@@ -71,8 +69,8 @@ pub(super) fn with_match(root: &Path) -> Option<Finding> {
     };
     let file = FOLDERS.iter().flat_map(|folder| files(&root.join(folder))).find(has_match)?;
     let shown = file.strip_prefix(root).unwrap_or(&file).display();
-    let message = "has `Match` blocks, whose settings are not judged";
-    let remedy = "see what they change, as for a user: sshd -T -C user=USER";
+    let message = "has `Match` blocks; their settings are not checked";
+    let remedy = "to see the settings of one user: sshd -T -C user=USER";
     Some(Finding::new(Level::Note, "sshd-match", format!("/{shown}"), message, remedy))
 }
 

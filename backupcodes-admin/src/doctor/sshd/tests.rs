@@ -89,7 +89,9 @@ fn one_answer_for_the_password_and_the_code_lets_nobody_in_who_has_a_set() {
     }
     let found = found(&format!("UsePAM yes\n{NO_KEY}{NO_KEYBOARD}"), Asked::PasswordAndCode);
     assert!(
-        found[0].message.ends_with("who has a set is locked out, since keyboard-interactive is no way in")
+        found[0]
+            .message
+            .ends_with("users with a set are locked out, because keyboard-interactive is not enabled")
     );
     assert_eq!(checks(NO_KEY, Asked::PasswordAndCode), ["sshd-password"], "there is another way");
     assert_eq!(checks(&format!("{NO_KEY}{NO_PASSWORD}"), Asked::PasswordAndCode), NOTHING);

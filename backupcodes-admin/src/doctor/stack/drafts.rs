@@ -1,4 +1,4 @@
-//! What is said of a line.
+//! The findings about a line of a PAM file.
 
 use backupcodes_core::config::module_options::KNOWN;
 use pam_stack::{Entry, Fault, Place};
@@ -9,34 +9,34 @@ use crate::doctor::stack::report::Draft;
 /// So many accounts are named.
 const NAMED: usize = 5;
 
-/// A line that is not what it looks like.
+/// A line that libpam reads in another way than it looks.
 pub(super) fn seeming(place: &Place, fault: &Fault) -> Draft {
     let file = &place.file;
     let (check, message, remedy) = match fault {
         Fault::Joins(Some((number, text))) => (
             "backslash",
-            format!("ends in a backslash: line {number} is joined to it and lost ({text})"),
+            format!("ends in a backslash: libpam joins line {number} to it and loses that ({text})"),
             "remove the backslash".into(),
         ),
         Fault::Joins(None) => (
             "backslash",
-            "ends in a backslash at the end of the file: libpam takes nothing of the file".into(),
+            "ends in a backslash at the end of the file: libpam uses nothing of the file".into(),
             "remove the backslash".into(),
         ),
         Fault::CarriageReturn => (
             "carriage-return",
-            "ends in a carriage return, as lines of Windows do: libpam takes it for a part of the last word, and knows no module, file or option of that name".into(),
+            "ends in a carriage return, as in Windows files: libpam takes it as part of the last word, and finds no such module, file or option".into(),
             format!("sed -i 's/\\r$//' {}", resolved(file)),
         ),
         Fault::Invisible('\r') => (
             "carriage-return",
-            "has a carriage return in it: libpam takes all that follows it for the same line".into(),
+            "contains a carriage return: libpam takes all that follows as the same line".into(),
             format!("sed -i 's/\\r$//; s/\\r/\\n/g' {}", resolved(file)),
         ),
         Fault::Invisible(char) => (
             "invisible-character",
-            format!("has a character that cannot be seen (U+{:04X}), which libpam takes for a part of a word", u32::from(*char)),
-            format!("type the line again: `cat -A {file}` shows what is in it"),
+            format!("contains an invisible character (U+{:04X}): libpam takes it as part of a word", u32::from(*char)),
+            format!("type the line again; to see it: cat -A {file}"),
         ),
     };
     Draft { level: Level::Error, check, message, remedy }
@@ -48,8 +48,8 @@ fn resolved(file: &str) -> String {
 }
 
 pub(super) fn nobody_gets_in() -> Draft {
-    let message = "no login succeeds, whatever is answered".into();
-    let remedy = "mend the controls of the stack: pam_backupcodes(8) has some that work".into();
+    let message = "no login succeeds, whatever the user types".into();
+    let remedy = "fix the controls of the stack: pam_backupcodes(8) has examples that work".into();
     Draft { level: Level::Error, check: "nobody-gets-in", message, remedy }
 }
 
@@ -57,40 +57,42 @@ pub(super) fn nobody_gets_in() -> Draft {
 pub(super) fn never_asked(jump: Option<&Place>) -> Draft {
     let (how, remedy) = match jump {
         Some(place) => (
-            "jumps over it",
+            "jumps over this line",
             format!(
-                "lower the number of the jump in {place} so that it leads to this line (`ok` in the place of 0)"
+                "lower the number of the jump in {place} so that it leads to this line (`ok` instead of 0)"
             ),
         ),
         None => (
             "ends before this line",
-            "put the line, and the one with the password, in the place of what ends the stack".into(),
+            "replace what ends the stack with this line and the line for the password".into(),
         ),
     };
-    let message = format!("no login that succeeds is asked for a code: the stack {how}");
+    let message = format!("no login needs a code: the stack {how}");
     Draft { level: Level::Error, check: "never-asked", message, remedy }
 }
 
 pub(super) fn code_alone(first: &Entry) -> Draft {
     let (module, place) = (first.module().unwrap_or_default(), &first.place);
-    let message = format!("a code alone gets in: {module} ({place}) is not asked, or not heard, after it");
-    let remedy = format!("put the line behind the one with {module}");
+    let message = format!(
+        "a code alone is accepted: {module} ({place}) is not asked after it, or its result is ignored"
+    );
+    let remedy = format!("move the line after the one with {module}");
     Draft { level: Level::Error, check: "code-alone", message, remedy }
 }
 
 pub(super) fn nothing_but_a_code() -> Draft {
-    let message = "a code alone gets in: no module for the password has to say yes".into();
-    let remedy = "put `auth requisite pam_unix.so` in front of the line".into();
+    let message = "a code alone is accepted: no module for the password has to succeed".into();
+    let remedy = "put `auth requisite pam_unix.so` before the line".into();
     Draft { level: Level::Error, check: "code-alone", message, remedy }
 }
 
 pub(super) fn password_alone() -> Draft {
-    let message = "a password alone gets in, and nobody is asked for a code then".into();
+    let message = "a password alone is accepted, without a code".into();
     let remedy = "make the module for the password `requisite`, in this stack itself".into();
     Draft { level: Level::Error, check: "password-alone", message, remedy }
 }
 
-/// What comes of a line that leads all ordinary users past others.
+/// The effect of a line that leads all ordinary users past others.
 pub(super) enum Led {
     NobodyGetsIn,
     CodeAlone,
@@ -99,15 +101,13 @@ pub(super) enum Led {
 
 pub(super) fn led_past(what: Led, line: &Entry) -> Draft {
     let (check, who) = match what {
-        Led::NobodyGetsIn => ("nobody-gets-in", "no ordinary user gets in"),
-        Led::CodeAlone => ("code-alone", "a code alone gets in"),
-        Led::PasswordAlone => {
-            ("password-alone", "a password alone gets in, and nobody is asked for a code then")
-        }
+        Led::NobodyGetsIn => ("nobody-gets-in", "no ordinary user can log in"),
+        Led::CodeAlone => ("code-alone", "a code alone is accepted"),
+        Led::PasswordAlone => ("password-alone", "a password alone is accepted, without a code"),
     };
     let (module, place) = (line.module().unwrap_or_default(), &line.place);
     let message = format!(
-        "{who}: {module} ({place}) says the same of every ordinary user of this host, and its control leads past other lines"
+        "{who}: {module} ({place}) returns the same for every ordinary user of this host, and its control skips other lines"
     );
     let remedy = format!(
         "remove the line at {place}, or test for a group there: `pam_succeed_if.so user ingroup GROUP`"
@@ -115,26 +115,26 @@ pub(super) fn led_past(what: Led, line: &Entry) -> Draft {
     Draft { level: Level::Error, check, message, remedy }
 }
 
-/// `results`: those that count for nothing.
+/// `results`: those that are ignored.
 pub(super) fn refusal_ignored(results: &[&str]) -> Draft {
     let message = if results.contains(&"auth_err") {
-        "a login succeeds although the module has refused it, without another code".into()
+        "a login succeeds although the module refused it, without another code".into()
     } else {
         let more = if results.len() > NAMED { " …" } else { "" };
         let named: Vec<&str> = results.iter().take(NAMED).copied().collect();
         format!(
-            "a login succeeds without a code where the module fails, since the control passes over {}{more}",
+            "a login succeeds without a code if the module fails: the control ignores {}{more}",
             named.join(", ")
         )
     };
-    let remedy = "make the line `required`, or put a `required` module for another code behind it".into();
+    let remedy = "make the line `required`, or put a `required` module for another code after it".into();
     Draft { level: Level::Error, check: "refusal-ignored", message, remedy }
 }
 
 pub(super) fn burns_codes() -> Draft {
-    let message = "a code is asked for, and used up, although the password was wrong".into();
+    let message = "the module asks for a code and uses it up although the password was wrong".into();
     let remedy =
-        "make the module for the password `requisite`, and in this stack itself: a substack does not end it"
+        "make the module for the password `requisite`, in this stack itself: a substack does not end it"
             .into();
     Draft { level: Level::Warning, check: "burns-codes", message, remedy }
 }
@@ -143,62 +143,62 @@ pub(super) fn burns_codes() -> Draft {
 pub(super) fn code_first(ours: &Place, asking: &Entry) -> Draft {
     let (module, place) = (asking.module().unwrap_or_default(), &asking.place);
     let message =
-        format!("a code is used up before {module} ({place}) asks: a wrong answer there wastes the code");
+        format!("a code is used up before {module} ({place}) asks: a wrong response there wastes the code");
     let file = &place.file;
     let included =
         if *file == ours.file { String::new() } else { format!(", after the line that includes {file}") };
     let remedy = format!(
-        "move the line to the end of the auth lines{included}; a wrong password has to end the stack before it (`requisite`, or Debian's `@include common-auth` as it is)"
+        "move the line to the end of the auth lines{included}; a wrong password must end the stack before it (`requisite`, or Debian's unchanged `@include common-auth`)"
     );
     Draft { level: Level::Warning, check: "code-first", message, remedy }
 }
 
 pub(super) fn forward_pass_alone() -> Draft {
-    let message = "forward_pass, but no module behind it lets anybody in with what is handed on".into();
-    let remedy = "put a `required` module with use_first_pass behind it, or take forward_pass away".into();
+    let message = "forward_pass, but no module after it accepts anything that it forwards".into();
+    let remedy = "put a `required` module with use_first_pass after it, or remove forward_pass".into();
     Draft { level: Level::Error, check: "forward-pass-alone", message, remedy }
 }
 
 pub(super) fn asks_again() -> Draft {
-    let message = "forward_pass, but no module behind it has use_first_pass or try_first_pass: who types a verification code is asked for it again".into();
-    let remedy = "give the module behind it `use_first_pass`".into();
+    let message = "forward_pass, but no module after it has use_first_pass or try_first_pass: users have to type a verification code twice".into();
+    let remedy = "give the module after it `use_first_pass`".into();
     Draft { level: Level::Warning, check: "forward-pass-asks-again", message, remedy }
 }
 
 pub(super) fn nothing_to_take() -> Draft {
     let message =
-        "use_first_pass, but no module in front of it asks for anything: nobody can give a code here".into();
-    let remedy = "take use_first_pass away, or put the line behind the module that asks".into();
+        "use_first_pass, but no module before it asks for anything: nobody can enter a code here".into();
+    let remedy = "remove use_first_pass, or move the line after the module that asks".into();
     Draft { level: Level::Error, check: "nothing-to-take", message, remedy }
 }
 
 pub(super) fn one_answer() -> Draft {
-    let message = "wants a password and a code, and the locker answers both with the one thing that was typed: who has a set cannot unlock".into();
+    let message = "needs a password and a code, and the locker responds to both prompts with the same text: users with a set cannot unlock".into();
     let remedy = "give the locker lines of its own, in its own file: `auth sufficient pam_unix.so` and `auth required pam_backupcodes.so use_first_pass`".into();
     Draft { level: Level::Error, check: "one-answer", message, remedy }
 }
 
-const LINES_OF_ITS_OWN: &str = "give the program lines of its own, in its own file, without pam_backupcodes.so; a code needs a program that shows what is asked";
+const LINES_OF_ITS_OWN: &str = "give the program lines of its own, in its own file, without pam_backupcodes.so; a code needs a program that shows prompts";
 
-/// A fault of a program that answers once: what asks it for two is no way out.
+/// A fault of a program that responds once: a second prompt would not fix it.
 pub(super) fn in_server(draft: Draft) -> Draft {
     Draft { remedy: LINES_OF_ITS_OWN.into(), ..draft }
 }
 
-/// Of a program that is no locker: one answer must not be enough there.
+/// Of a program that is no locker: one factor must not be enough there.
 pub(super) fn one_password() -> Draft {
-    let message = "wants a password and a code, and the program answers both with the one password that it was given: users with a set cannot log in".into();
+    let message = "needs a password and a code, and the program responds to both prompts with the same password: users with a set cannot log in".into();
     let remedy = LINES_OF_ITS_OWN.into();
     Draft { level: Level::Error, check: "one-password", message, remedy }
 }
 
 /// `is_auth`: the line is for authentication, and not for the account.
 pub(super) fn root_renews(is_auth: bool) -> Draft {
-    let what = if is_auth { "nobody is asked for anything" } else { "no account is judged" };
+    let what = if is_auth { "nobody has to authenticate" } else { "no account is checked" };
     let message = format!(
-        "pam_rootok.so has no place in a renewal: where the broker's PAM runs as root, {what}, and else it says yes to nobody but root"
+        "pam_rootok.so does not belong in a renewal: if the broker's PAM runs as root, {what}; else it succeeds for root alone"
     );
-    Draft { level: Level::Warning, check: "root-renews", message, remedy: "take the line out".into() }
+    Draft { level: Level::Warning, check: "root-renews", message, remedy: "remove the line".into() }
 }
 
 pub(super) fn lets_in_unasked(entry: &Entry, is_always_true: bool) -> Draft {
@@ -207,8 +207,8 @@ pub(super) fn lets_in_unasked(entry: &Entry, is_always_true: bool) -> Draft {
         true => (Level::Error, "which is every user of this host"),
         false => (Level::Warning, "whoever that is"),
     };
-    let message = format!("{module} lets in whomever it is true for, {whom}, and asks for nothing");
-    let remedy = "make the line `required`, if it is to keep others out, or take it away".into();
+    let message = format!("{module} accepts everybody for whom it succeeds, {whom}, without a question");
+    let remedy = "make the line `required` if it should lock out others, or remove it".into();
     Draft { level, check: "let-in-unasked", message, remedy }
 }
 
@@ -220,19 +220,19 @@ pub(super) fn unknown_options(level: Level, unknown: &[&str], consequence: &str)
 }
 
 pub(super) fn missing_include(name: &str) -> Draft {
-    let message = format!("includes {name:?}, which is not there, cannot be read, or includes itself");
-    let remedy = "no login succeeds until the file is there or the line is gone".into();
+    let message = format!("includes {name:?}, which does not exist, cannot be read, or includes itself");
+    let remedy = "create the file or remove the line: until then no login succeeds".into();
     Draft { level: Level::Error, check: "missing-include", message, remedy }
 }
 
 pub(super) fn missing_module(path: &str) -> Draft {
-    let message = format!("{path} is not installed, and whoever comes to this line is refused");
-    let remedy = "install it, or take the line out".into();
+    let message = format!("{path} is not installed: each login that reaches this line is refused");
+    let remedy = "install it, or remove the line".into();
     Draft { level: Level::Error, check: "missing-module", message, remedy }
 }
 
 pub(super) fn not_asked_here(service: &str) -> Draft {
-    let message = format!("no code is asked for here, as {service} does for the same rights");
+    let message = format!("no code is needed here, but {service}, which gives the same rights, needs one");
     let remedy = format!("put the lines of /etc/pam.d/{service} here too");
     Draft { level: Level::Warning, check: "not-asked-here", message, remedy }
 }
@@ -243,7 +243,7 @@ pub(super) fn locked_out(accounts: &[String]) -> Draft {
     let more = if count > NAMED { " …" } else { "" };
     let (who, have) = if count == 1 { ("account", "has") } else { ("accounts", "have") };
     let named = named.join(", ");
-    let message = format!("{count} {who} {have} no set, and cannot get in here: {named}{more}");
+    let message = format!("{count} {who} {have} no set and cannot log in here: {named}{more}");
     let remedy =
         "`backupcodes-admin generate --all --missing`, or `nullok` beside another `required` module".into();
     Draft { level: Level::Warning, check: "no-set-locked-out", message, remedy }

@@ -46,7 +46,7 @@ fn a_stack_that_ends_before_the_module_never_asks() {
     let end = remedy(&format!(
         "auth [default=1] pam_env.so\nauth required pam_env.so\nauth sufficient pam_permit.so\n{ours}"
     ));
-    assert!(end.starts_with("put the line, and"), "{end}");
+    assert!(end.starts_with("replace what ends the stack"), "{end}");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn an_error_of_ours_that_counts_for_nothing() {
         let finding = &host.findings()[0];
         assert_eq!(finding.level, Level::Error, "{control}");
         assert!(
-            *result == "auth_err" || finding.message.ends_with(&format!("passes over {result}")),
+            *result == "auth_err" || finding.message.ends_with(&format!("ignores {result}")),
             "{finding}"
         );
     }
@@ -238,7 +238,7 @@ fn a_line_that_a_backslash_swallows() {
     assert!(
         lost.findings()[0]
             .message
-            .contains("line 2 is joined to it and lost (auth required pam_backupcodes.so)")
+            .contains("libpam joins line 2 to it and loses that (auth required pam_backupcodes.so)")
     );
     assert_eq!(
         found(&format!("auth requisite pam_unix.so\n{ours} \\\n")),
@@ -351,7 +351,7 @@ fn accounts_without_a_set_are_named_where_they_cannot_get_in() {
         findings[0].message.starts_with("6 accounts have no set")
             && findings[0].message.ends_with("a, b, c, d, e …")
     );
-    assert!(judged(strict, &names[..1])[0].message.ends_with("get in here: a"));
+    assert!(judged(strict, &names[..1])[0].message.ends_with("log in here: a"));
     assert_eq!(judged(strict, &[]), []);
     let su = format!("auth sufficient pam_rootok.so\n{strict}");
     assert_eq!(judged(&su, &names).len(), 1, "root's way in is not theirs");
