@@ -27,16 +27,16 @@ fn judge(files: &Files<'_>, conf: Option<&Path>) -> Result<(), String> {
     let file = format!("/etc/pam.d/{SERVICE}");
     let stack = files.stack(SERVICE).ok_or_else(|| format!("{file}: no such PAM service, {WITHOUT}"))?;
     // A missing file may ask for nothing, or have another conf=.
-    if let Some((place, name)) = stack.missing.first() {
+    if let Some((location, name)) = stack.missing.first() {
         return Err(format!(
-            "{place}: {name:?} cannot be included; expected a PAM file, and at most 16 levels of includes"
+            "{location}: {name:?} cannot be included; expected a PAM file, and at most 16 levels of includes"
         ));
     }
     let is_failure = |entry: &&Entry| matches!(entry.kind, Kind::MustFail);
-    let lost = stack.faults.first().map(|(place, _)| place);
-    let unclear = lost.or_else(|| stack.entries.iter().find(is_failure).map(|entry| &entry.place));
-    if let Some(place) = unclear {
-        return Err(format!("{place}: libpam loses or does not understand this line; fix it"));
+    let lost = stack.faults.first().map(|(location, _)| location);
+    let unclear = lost.or_else(|| stack.entries.iter().find(is_failure).map(|entry| &entry.location));
+    if let Some(location) = unclear {
+        return Err(format!("{location}: libpam loses or does not understand this line; fix it"));
     }
     if stack.is_refused {
         return Err(format!(
@@ -47,17 +47,17 @@ fn judge(files: &Files<'_>, conf: Option<&Path>) -> Result<(), String> {
     if modules().next().is_none() {
         return Err(format!("{file}: no auth line, {WITHOUT}"));
     }
-    for (Entry { place, .. }, arguments) in
+    for (Entry { location, .. }, arguments) in
         modules().filter(|(_, name)| name.contains(MODULE)).map(|(entry, _)| (entry, entry.arguments()))
     {
         let arguments: Vec<_> =
             arguments.iter().flat_map(|argument| CString::new(argument.as_str())).collect();
         let (options, usable) = Options::parse(&arguments);
-        usable.map_err(|error| format!("{place}: {error}"))?;
+        usable.map_err(|error| format!("{location}: {error}"))?;
         if options.conf.as_deref() != conf {
             let shown = |conf: Option<&Path>| conf.map_or("none".into(), |conf| conf.display().to_string());
             return Err(format!(
-                "{place}: {MODULE} has another conf= ({}) than the --config of this broker ({}); expected the same",
+                "{location}: {MODULE} has another conf= ({}) than the --config of this broker ({}); expected the same",
                 shown(options.conf.as_deref()),
                 shown(conf)
             ));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::control::Control;
 use crate::line::{Fault, Line, Lines, is_invisible, lines, words};
-use crate::{Entry, Kind, Place, Stack};
+use crate::{Entry, Kind, Location, Stack};
 
 /// The administrator's files, and the distribution's for other services.
 const FOLDERS: [&str; 2] = ["etc/pam.d", "usr/lib/pam.d"];
@@ -89,7 +89,7 @@ impl<'a> Files<'a> {
 
     /// The faults in all files that name a module or include such a file, even in a lost line.
     #[must_use]
-    pub fn faults_around(&self, module: &str) -> Vec<(Place, Fault)> {
+    pub fn faults_around(&self, module: &str) -> Vec<(Location, Fault)> {
         let names = self.names();
         let mut files: BTreeMap<&String, File> =
             names.iter().filter_map(|name| Some((name, self.find(name)?))).collect();
@@ -143,8 +143,8 @@ impl<'a> Files<'a> {
         let Lines { lines, is_whole, .. } = lines(&file.text);
         stack.faults.extend(file.faults());
         for line in &lines {
-            let place = Place { file: file.shown.clone(), line: line.number };
-            if !self.take_line(stack, place, &line.text, requested, depth) {
+            let location = Location { file: file.shown.clone(), line: line.number };
+            if !self.take_line(stack, location, &line.text, requested, depth) {
                 return false;
             }
         }
@@ -154,7 +154,7 @@ impl<'a> Files<'a> {
     fn take_line(
         &self,
         stack: &mut Stack,
-        place: Place,
+        location: Location,
         text: &str,
         requested: Requested,
         depth: Depth,
@@ -162,11 +162,11 @@ impl<'a> Files<'a> {
         let mut words = words(text).into_iter();
         let first = words.next().unwrap_or_default();
         let level = depth.substacks;
-        let must_fail = |place, control| Entry { place, level, control, kind: Kind::MustFail };
+        let must_fail = |location, control| Entry { location, level, control, kind: Kind::MustFail };
         let Some(kind) = Type::of(&first, self.wanted) else {
             // libpam treats an unknown type as `auth`, where a failure matters most.
             let control = words.next().map_or_else(Control::bad, |word| Control::parse(&word));
-            stack.entries.push(must_fail(place, control));
+            stack.entries.push(must_fail(location, control));
             return true;
         };
         let (name, inner, is_wanted) = match kind {
@@ -174,7 +174,7 @@ impl<'a> Files<'a> {
             Type::Other => return true,
             Type::Wanted => {
                 let Some(word) = words.next() else {
-                    stack.entries.push(must_fail(place, Control::bad()));
+                    stack.entries.push(must_fail(location, Control::bad()));
                     return true;
                 };
                 let inner = match word.to_ascii_lowercase().as_str() {
@@ -186,7 +186,7 @@ impl<'a> Files<'a> {
                             .next()
                             .map(|path| Kind::Module { path, arguments: words.collect() })
                             .unwrap_or(Kind::MustFail);
-                        stack.entries.push(Entry { place, level, control, kind });
+                        stack.entries.push(Entry { location, level, control, kind });
                         return true;
                     }
                 };
@@ -195,12 +195,12 @@ impl<'a> Files<'a> {
         };
         if inner.substacks > level {
             let kind = Kind::Substack;
-            stack.entries.push(Entry { place: place.clone(), level, control: Control::bad(), kind });
+            stack.entries.push(Entry { location: location.clone(), level, control: Control::bad(), kind });
         }
         let is_near = inner.files < DEEPEST && stack.entries.len() < LONGEST;
         let included = name.as_deref().filter(|_| is_near).and_then(|name| self.find(name));
         if included.is_none() {
-            stack.missing.push((place.clone(), name.unwrap_or_default()));
+            stack.missing.push((location.clone(), name.unwrap_or_default()));
         }
         if included.is_some_and(|file| self.take(stack, &file, is_wanted, inner)) {
             return true;
@@ -209,7 +209,7 @@ impl<'a> Files<'a> {
             // Debian's `@include` has no type for a failing line.
             return false;
         }
-        stack.entries.push(must_fail(place, Control::bad()));
+        stack.entries.push(must_fail(location, Control::bad()));
         true
     }
 }
@@ -308,7 +308,7 @@ impl File {
     }
 
     /// Its faults. A backslash before a line that is a mere continuation is no fault.
-    fn faults(&self) -> Vec<(Place, Fault)> {
+    fn faults(&self) -> Vec<(Location, Fault)> {
         let is_lost = |fault: &Fault| match fault {
             Fault::Joins(Some((_, text))) => {
                 words(text).first().is_some_and(|word| Type::of(word, AUTH).is_some())
@@ -316,6 +316,6 @@ impl File {
             _ => true,
         };
         let faults = lines(&self.text).faults.into_iter().filter(|(_, fault)| is_lost(fault));
-        faults.map(|(line, fault)| (Place { file: self.shown.clone(), line }, fault)).collect()
+        faults.map(|(line, fault)| (Location { file: self.shown.clone(), line }, fault)).collect()
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! if let Some(stack) = Files::below(Path::new("/")).stack("login") {
 //!     for entry in &stack.entries {
-//!         println!("{}: {:?} {:?}", entry.place, entry.module(), entry.arguments());
+//!         println!("{}: {:?} {:?}", entry.location, entry.module(), entry.arguments());
 //!     }
 //! }
 //! ```
@@ -30,14 +30,14 @@ pub use line::Fault;
 
 /// A line of a file, shown without the root directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Location {
     /// Its path.
     pub file: String,
     /// From 1.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -49,9 +49,9 @@ pub struct Stack {
     /// In libpam's order.
     pub entries: Vec<Entry>,
     /// Lines with an include that does not exist or is too deep, with its name.
-    pub missing: Vec<(Place, String)>,
+    pub missing: Vec<(Location, String)>,
     /// Lines of its files that libpam reads differently than a person.
-    pub faults: Vec<(Place, Fault)>,
+    pub faults: Vec<(Location, Fault)>,
     /// libpam cannot read the stack to its end, and rejects it: every login fails.
     pub is_refused: bool,
 }
@@ -60,7 +60,7 @@ pub struct Stack {
 #[derive(Debug)]
 pub struct Entry {
     /// Its line.
-    pub place: Place,
+    pub location: Location,
     /// The number of substacks around it.
     pub level: usize,
     /// The action for each result.

@@ -82,7 +82,7 @@ fn files_that_seem_to_lead_to_a_module_are_looked_at() {
         ("etc/pam.d/other", "@include a # pam_x.so\n"),
     ]);
     let faults = Files::below(root.path()).faults_around("pam_x.so");
-    let mut places: Vec<_> = faults.iter().map(|(place, _)| place.to_string()).collect();
+    let mut places: Vec<_> = faults.iter().map(|(location, _)| location.to_string()).collect();
     places.sort_unstable();
     assert_eq!(places, ["/etc/pam.d/a:1", "/etc/pam.d/a:2", "/etc/pam.d/b:2", "/etc/pam.d/d:1"]);
 }
@@ -129,7 +129,7 @@ fn files_are_followed_as_libpam_follows_them() {
     let stack = files.stack("a").unwrap();
     assert_eq!(shown(&stack), ["pam_a", "pam_b", "substack", "-pam_d", "-fails", "-fails", "fails"]);
     assert_eq!(stack.entries[1].arguments(), ["x y"]);
-    assert_eq!(stack.entries[3].place.to_string(), "/usr/lib/pam.d/d:1");
+    assert_eq!(stack.entries[3].location.to_string(), "/usr/lib/pam.d/d:1");
     assert!(!stack.is_refused && stack.missing.is_empty());
     assert_eq!(files.services(), ["a", "d", "other", "silent"], "b is a part");
     for service in ["silent", "gone"] {

@@ -113,7 +113,7 @@ fn named(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
 /// What there is to show of one user.
 pub(crate) struct Shown {
     /// The name that the set stands under.
-    place: String,
+    file_of: String,
     set: CodeSet,
     throttled: Vec<Throttled>,
     notices: Notices,
@@ -138,8 +138,8 @@ impl Shown {
 
     /// Its name for people, which tells a copy from the set.
     fn name(&self) -> String {
-        let (place, user) = (&self.place, &self.set.label.user);
-        if place == user { place.clone() } else { format!("{place} (of {user})") }
+        let (file_of, user) = (&self.file_of, &self.set.label.user);
+        if file_of == user { user.clone() } else { format!("{file_of} (of {user})") }
     }
 
     fn is_low(&self) -> bool {
@@ -208,7 +208,7 @@ impl Reader {
         })
     }
 
-    fn look(&self, place: &str, set: Result<Option<CodeSet>, StoreError>, known: &Known) -> Looked {
+    fn look(&self, file_of: &str, set: Result<Option<CodeSet>, StoreError>, known: &Known) -> Looked {
         let set = match set {
             Ok(Some(set)) => set,
             // Revoked since the directory was listed.
@@ -233,7 +233,7 @@ impl Reader {
             }
         }
         let notices = Notices { due: set.due().count().saturating_add(waiting.due), refusal };
-        let place = place.into();
-        Looked { shown: Some(Shown { place, set, throttled, notices, low: self.low }), failures }
+        let file_of = file_of.into();
+        Looked { shown: Some(Shown { file_of, set, throttled, notices, low: self.low }), failures }
     }
 }

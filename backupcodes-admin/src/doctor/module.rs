@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::finding::{Finding, Level};
 
 const MODULE: &str = "pam_backupcodes.so";
-/// Every libpam has this one beside ours.
+/// A module that every libpam has.
 const NEIGHBOUR: &str = "pam_unix.so";
 
 pub(super) fn check(root: &Path) -> Option<Finding> {

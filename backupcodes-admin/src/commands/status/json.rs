@@ -57,10 +57,10 @@ struct JsonCode<'a> {
 }
 
 impl<'a> Json<'a> {
-    fn of(Shown { place, set, throttled, notices, low }: &'a Shown) -> Self {
+    fn of(Shown { file_of, set, throttled, notices, low }: &'a Shown) -> Self {
         let Label { set: id, created, email, .. } = &set.label;
         Self {
-            user: place,
+            user: file_of,
             set: id,
             created: created.to_string(),
             total: set.total(),

@@ -85,7 +85,7 @@ fn csv(out: &mut impl Write, shown: &Shown, is_first: bool) -> io::Result<()> {
     let Label { set, created, .. } = &shown.set.label;
     let last = shown.last_use();
     let fields = [
-        shown.place.as_str(),
+        shown.file_of.as_str(),
         set.as_str(),
         &created.to_string(),
         &shown.set.total().to_string(),

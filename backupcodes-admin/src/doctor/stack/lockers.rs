@@ -1,16 +1,16 @@
 //! Screen lockers, by the names of their PAM services.
 
-/// The guide has stacks for them in which one factor is enough: who locked the screen has logged in before.
+/// The guide has stacks for them in which one factor is enough, because the user has logged in before.
 pub(super) fn is_locker(service: &str) -> bool {
     OF_USERS.contains(&service) || OF_ROOT.contains(&service)
 }
 
-/// Whether a locker answers all that is asked with the one thing that was typed.
-pub(super) fn answers_once(service: &str) -> bool {
+/// Whether a locker responds to all prompts with the same text.
+pub(super) fn responds_once(service: &str) -> bool {
     ["gtklock", "i3lock", "swaylock", "waylock"].contains(&service)
 }
 
-/// Whether it runs as the user, who cannot work with the sets: the broker has to.
+/// Whether it runs as the user and needs the broker, because users cannot read the sets.
 pub(super) fn runs_as_user(service: &str) -> bool {
     OF_USERS.contains(&service)
 }

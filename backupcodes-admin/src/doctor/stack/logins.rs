@@ -12,11 +12,11 @@ use crate::doctor::stack::ours::{Role, may_leave_authtok, results, role};
 /// What has happened so far. All that rules ask for, and no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
-    /// What the line in question did.
+    /// What the line of ours returned.
     pub(crate) ours: Option<Verdict>,
     /// Another factor succeeded after it.
     pub(crate) success_after: bool,
-    /// The same, and it was no password instead of the code.
+    /// The same, but not a password instead of the code.
     pub(crate) code_after: bool,
     /// A first factor succeeded, wherever it stands.
     pub(crate) first_success: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Facts {
     pub(crate) failure_after: bool,
     /// A password was right before it.
     pub(crate) password_before: bool,
-    /// Another line of ours passed the user over: there is no set, so that nothing it was refused for was a code.
+    /// Another line of ours returned `ignore`: the user has no set, so what this line refused was no code.
     pub(crate) has_no_set: bool,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Logins<'a> {
         logins
     }
 
-    /// Whether a line accepts whomever it is true for, before anybody is asked for anything.
+    /// Whether a line accepts every user for whom it succeeds, before any prompt.
     pub(crate) fn accepts_unasked(&self, entry: &Entry) -> bool {
         self.unasked.contains(&std::ptr::from_ref(entry))
     }
@@ -70,9 +70,9 @@ impl<'a> Logins<'a> {
         self.same_for_all.get(&std::ptr::from_ref(entry)).copied()
     }
 
-    /// Where something is so because lines lead all ordinary users past others: such a line.
+    /// If something is so only because lines lead all ordinary users past others: such a line.
     pub(crate) fn led_by(&self, is_so: impl Fn(&Self) -> bool) -> Option<&'a Entry> {
-        // A stack with more of them than this is a puzzle: the first one is as good as any.
+        // In a stack with more of them the first one is named.
         const TRIED: usize = 8;
         let mut leading = self.entries.iter().filter(|entry| self.same_for_all(entry).is_some());
         let without = |is_kept: &dyn Fn(*const Entry) -> bool| {
@@ -107,7 +107,7 @@ impl<'a> Logins<'a> {
         self.walk(from, results).ends.iter().any(|end| end.is_success)
     }
 
-    /// All states in which libpam comes to the line in question.
+    /// All states in which libpam comes to the line of ours.
     pub(crate) fn arrivals(&self, results: &dyn Fn(&Entry) -> Vec<&'static str>) -> Vec<Step<Facts>> {
         self.walk(Step::default(), results).steps.into_iter().filter(|step| step.at == self.ours).collect()
     }
@@ -140,7 +140,7 @@ impl<'a> Logins<'a> {
         }
     }
 
-    /// Whether a login succeeds by this line alone, though no other that could lead past the rest does so.
+    /// Whether a login succeeds by this line alone, although no other line that can skip the rest succeeds.
     fn can_accept_unasked(&self, line: &Entry) -> bool {
         if role(line) != Role::Silent || !leads_past(line, "success") {
             return false;

@@ -1,4 +1,4 @@
-//! What our module can return to `pam_authenticate`, beside the others.
+//! What our module can return to `pam_authenticate`, and its options.
 
 use std::ffi::CString;
 
@@ -36,8 +36,8 @@ pub(crate) fn results(entry: &Entry) -> Vec<&'static str> {
     failures().chain(["success"]).chain(ignored).collect()
 }
 
-/// What libpam may make of ours where it does not succeed, by itself as well: a module that cannot be loaded is `module_unknown`, as
-/// where the caller of su leaves it no memory.
+/// The results of a login that our module does not accept. libpam adds its own: a module that it cannot load is `module_unknown`, for
+/// example if the caller of su limits its memory.
 pub(crate) fn failures() -> impl Iterator<Item = &'static str> {
     // At `incomplete` libpam returns to the program, whatever the control says.
     RESULTS.iter().copied().filter(|result| !["success", "ignore", "incomplete"].contains(result))
@@ -45,7 +45,7 @@ pub(crate) fn failures() -> impl Iterator<Item = &'static str> {
 
 /// What ours returns to somebody without a set.
 pub(crate) fn results_without_set(entry: &Entry) -> Results {
-    // With `forward_pass`, what is short is refused before anybody looks for a set.
+    // With `forward_pass`, a short response is refused before the module looks for a set.
     if options(entry).nullok {
         &["auth_err", "authinfo_unavail", "service_err", "ignore"]
     } else {
@@ -62,7 +62,7 @@ pub(crate) fn may_leave_authtok(entry: &Entry) -> bool {
     options.forward_pass && !options.use_first_pass
 }
 
-/// The module's options in a line, but those that it does not know.
+/// The module's options in a line, without those that it does not know.
 pub(crate) fn options(entry: &Entry) -> Options {
     Options::parse(&arguments(entry)).0
 }

@@ -1,11 +1,11 @@
 //! Programs that log in with one name and one password, by the names of their PAM services.
 
-/// Whether a program answers all that is asked with the one password that it was given.
-pub(super) fn answers_once(service: &str) -> bool {
+/// Whether a program responds to all prompts with the same password.
+pub(super) fn responds_once(service: &str) -> bool {
     SERVERS.contains(&service)
 }
 
-/// Their own names for it, or those that their documentation or their distributions give.
+/// The names in their sources, their documentation or their distributions.
 const SERVERS: [&str; 75] = [
     // Files
     "afpd",

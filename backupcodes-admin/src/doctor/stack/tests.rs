@@ -4,8 +4,10 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod everybody;
 mod faults;
 mod handed;
+mod lines;
 mod lockers;
 mod stock;
 
