@@ -7,8 +7,6 @@ use std::process::Command;
 use backupcodes_core::account::{Account, AccountError};
 use backupcodes_core::store::{FileStore, Store};
 
-use crate::failure::Failure;
-
 /// An account as getent(1) lists it.
 pub(crate) struct Entry {
     pub(crate) name: String,
@@ -30,14 +28,9 @@ const NOBODY: u32 = 65_534;
 const LOGIN_DEFS: &str = "/etc/login.defs";
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 
-/// The account of a user, which must exist.
-pub(crate) fn account(user: &str) -> Result<Account, Failure> {
-    Account::by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })
-}
-
 /// The name of a user's set: the name that was typed if a file has it, else the name that the database has for it. Both may have
 /// a set, such as `alice` and `alice@example.org` after a change of the directory service. The account may be gone.
-pub(crate) fn name_of_set(store: &FileStore, user: &str) -> Result<String, Failure> {
+pub(crate) fn name_of_set(store: &FileStore, user: &str) -> Result<String, AccountError> {
     if !matches!(store.read(user), Ok(None)) {
         return Ok(user.into());
     }

@@ -12,6 +12,8 @@ pub(crate) mod status;
 mod unlock;
 mod verify;
 
+use backupcodes_core::account::Account;
+
 use crate::PROGRAM;
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, Outcome};
@@ -34,4 +36,9 @@ pub(crate) fn run(cli: &Cli) -> Result<Outcome, Failure> {
         Command::Doctor(arguments) => doctor::run(cli, arguments),
         Command::Completions { shell } => completions::print::<Cli>(PROGRAM, *shell),
     }
+}
+
+/// The account of a user that the command line names.
+fn account(user: &str) -> Result<Account, Failure> {
+    Account::by_name(user)?.ok_or_else(|| Failure::NoUser { user: user.into() })
 }

@@ -122,9 +122,6 @@ fn of_the_host(root: &Path, without_set: &WithoutSet) -> Vec<Finding> {
 }
 
 /// A file of the host that somebody wrote by hand. Other kinds of files are errors, and a long one is cut.
-///
-/// # Errors
-/// The system's.
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     const MOST: u64 = 1 << 20;
     // A pipe without a writer must not be waited for.

@@ -21,9 +21,6 @@ pub(crate) struct Interrupt {
 
 impl Interrupt {
     /// From here on signals are only noted, except those that are ignored, as by nohup(1).
-    ///
-    /// # Errors
-    /// They cannot be handled.
     pub(crate) fn watch() -> Result<Self, Failure> {
         Self::try_watch().map_err(Failure::Signals)
     }

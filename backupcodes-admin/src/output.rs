@@ -89,17 +89,11 @@ pub(crate) fn lines(text: &str) -> String {
 }
 
 /// One line on standard output, with a newline at its end.
-///
-/// # Errors
-/// [`Failure::Output`].
 pub(crate) fn print(line: &str) -> Result<(), Failure> {
     print_lines(&[Line::of(&line.strip_suffix('\n').unwrap_or(line))])
 }
 
 /// Lines on standard output.
-///
-/// # Errors
-/// [`Failure::Output`].
 pub(crate) fn print_lines(lines: &[Line]) -> Result<(), Failure> {
     write(|out| lines.iter().try_for_each(|line| writeln!(out, "{line}"))).map_err(Failure::Output)
 }
@@ -129,9 +123,6 @@ impl Display for Line {
 }
 
 /// One JSON value on standard output, and a newline.
-///
-/// # Errors
-/// [`Failure::Output`].
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     write(|out| {
         serde_json::to_writer_pretty(Escaping(&mut *out), value)?;

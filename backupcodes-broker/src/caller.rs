@@ -42,9 +42,6 @@ impl Caller {
     }
 
     /// The user of this name, if the caller may act for them.
-    ///
-    /// # Errors
-    /// The user database cannot be read.
     pub(crate) fn acts_for(self, user: &str) -> Result<Option<RequestedUser>, AccountError> {
         Ok(match Account::by_name(user)? {
             Some(account) if self.is_root() || account.uid == self.0 => Some(RequestedUser::Account(account)),

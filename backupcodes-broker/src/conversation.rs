@@ -36,9 +36,6 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     /// Begins a conversation. PAM runs in its own thread, since its prompts and the calls of the client are independent.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
     pub(crate) fn begin(user: &str, caller: Caller) -> Result<Self, String> {
         let broker = geteuid();
         let (step_sender, steps) = mpsc::channel();

@@ -32,9 +32,6 @@ const LONGEST: Duration = Duration::from_secs(LONGEST_CONNECTION as u64 + 10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until there are no connections for `idle`, or endlessly without `idle`.
-///
-/// # Errors
-/// The socket fails.
 pub(crate) fn serve(
     listener: &UnixListener,
     config: Option<&Path>,

@@ -130,17 +130,11 @@ impl CodeSet {
     }
 
     /// The text of a set file with other addresses, and all else as it was.
-    ///
-    /// # Errors
-    /// It is not a set.
     pub(crate) fn change_addresses(text: &str, email: &[String]) -> Result<String, BadSet> {
         with_value(text, "email", &quoted_list(email)).map(|text| for_another_file(&text))
     }
 
     /// The text of a set file of the same account under another name.
-    ///
-    /// # Errors
-    /// It is not a set.
     pub(crate) fn rename(text: &str, user: &str) -> Result<String, BadSet> {
         with_value(text, "user", &quoted(user)).map(|text| for_another_file(&text))
     }

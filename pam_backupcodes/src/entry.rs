@@ -54,9 +54,6 @@ impl PamHooks for Module {
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 /// Runs `f`, and catches a panic without output on the application's stderr.
-///
-/// # Errors
-/// The source location of the panic.
 fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     static SILENCE: Once = Once::new();
     // The module has its own copy of the standard library: the hook does not affect the application.

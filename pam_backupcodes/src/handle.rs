@@ -24,9 +24,6 @@ impl<'a> Handle<'a> {
     }
 
     /// Shows `text` to the user, or prompts for a response.
-    ///
-    /// # Errors
-    /// The error of the application.
     pub(crate) fn converse(&self, style: PamMessageStyle, text: &str) -> PamResult<Option<SecretBytes>> {
         self.0.get_item::<Conv<'_>>()?.ok_or(PAM_CONV_ERR)?.send(style, text)
     }
@@ -37,9 +34,6 @@ impl<'a> Handle<'a> {
     }
 
     /// Forwards a response to the next module as PAM_AUTHTOK, or clears PAM_AUTHTOK.
-    ///
-    /// # Errors
-    /// libpam cannot set the item.
     pub(crate) fn forward(&mut self, response: Option<&[u8]>) -> Result<(), Denial> {
         libpam::set_authtok(self.0, response).map_err(Denial::not_forwarded)
     }

@@ -15,9 +15,6 @@ use crate::handle::Handle;
 const SIGNIFICANT: usize = 12;
 
 /// Gets the response, from PAM_AUTHTOK or by a prompt. `None` counts as an empty response.
-///
-/// # Errors
-/// The prompt fails.
 pub(crate) fn get(handle: &mut Handle<'_>, options: &Options) -> Result<Option<SecretBytes>, Denial> {
     if options.use_first_pass || options.try_first_pass {
         let first = handle.first_pass();

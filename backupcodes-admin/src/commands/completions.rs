@@ -7,9 +7,6 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 
 /// A script by which a shell completes the program's command line.
-///
-/// # Errors
-/// [`Failure::Output`].
 pub(crate) fn print<C: CommandFactory>(program: &str, shell: Shell) -> Result<Outcome, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut C::command(), program, &mut script);

@@ -20,7 +20,7 @@ use backupcodes_core::store::{FileStore, ReplaceError, Store, StoreError};
 use rand::rngs::SysError;
 
 use self::users::asked_for;
-use crate::accounts::account;
+use super::account;
 use crate::cli::Generate;
 use crate::commands::unlock::forget;
 use crate::failure::{Failure, Outcome};

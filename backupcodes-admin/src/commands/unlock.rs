@@ -4,7 +4,7 @@ use backupcodes_core::config::Config;
 use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
-use crate::accounts::account;
+use super::account;
 use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
 use crate::output;

@@ -7,7 +7,7 @@ use backupcodes_core::verify::{Refusal, Request, judge};
 use backupcodes_core::visible::shown;
 use serde::Serialize;
 
-use crate::accounts::account;
+use super::account;
 use crate::cli::Style;
 use crate::failure::{Failure, Outcome};
 use crate::{output, terminal};

@@ -116,9 +116,6 @@ impl Sheets {
     }
 
     /// What follows the last one.
-    ///
-    /// # Errors
-    /// [`Failure::Output`].
     pub(crate) fn finish(&self) -> Result<(), Failure> {
         let ours = |text: &str| output::write(|out| out.write_all(text.as_bytes())).map_err(Failure::Output);
         match (&self.to, self.shown) {

@@ -29,34 +29,22 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// The directory of the sets. If it is missing, its file system may not be mounted.
-    ///
-    /// # Errors
-    /// It does not exist, or cannot be trusted.
     pub(crate) fn of_sets(path: &Path) -> Result<Self, FileError> {
         Self::open(AT_FDCWD, path, path, Requirement::PrivateDirectory)?
             .ok_or_else(|| FileError::NoDirectory(path.into()))
     }
 
     /// The runtime directory, created if missing. Everyone may enter it: it holds the broker's socket.
-    ///
-    /// # Errors
-    /// It cannot be trusted or created.
     pub(crate) fn runtime(path: &Path) -> Result<Self, FileError> {
         Self::open_or_make(AT_FDCWD, path, path, Requirement::PublicDirectory, 0o755)
     }
 
     /// The runtime directory, if it exists.
-    ///
-    /// # Errors
-    /// It cannot be trusted.
     pub(crate) fn find_runtime(path: &Path) -> Result<Option<Self>, FileError> {
         Self::open(AT_FDCWD, path, path, Requirement::PublicDirectory)
     }
 
     /// A private directory in this one, created if missing.
-    ///
-    /// # Errors
-    /// It cannot be trusted or created.
     pub(crate) fn inner(&self, name: &str) -> Result<Self, FileError> {
         Self::open_or_make(
             &self.fd,
@@ -68,9 +56,6 @@ impl Directory {
     }
 
     /// A private directory in this one, if it exists.
-    ///
-    /// # Errors
-    /// It cannot be trusted.
     pub(crate) fn find_inner(&self, name: &str) -> Result<Option<Self>, FileError> {
         Self::open(&self.fd, Path::new(name), &self.path_of(name), Requirement::PrivateDirectory)
     }
@@ -123,9 +108,6 @@ impl Directory {
     }
 
     /// Opens and judges a file in this directory, if it exists.
-    ///
-    /// # Errors
-    /// It cannot be opened or trusted.
     pub(crate) fn find_file(
         &self,
         name: &str,
@@ -139,9 +121,6 @@ impl Directory {
     }
 
     /// Opens and judges a file in this directory, created if missing.
-    ///
-    /// # Errors
-    /// It cannot be opened, created or trusted.
     pub(crate) fn find_or_make_file(
         &self,
         name: &str,
@@ -167,17 +146,11 @@ impl Directory {
     }
 
     /// Opens a file in this directory, without judging it.
-    ///
-    /// # Errors
-    /// The error of the system call.
     pub(crate) fn file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         openat(&self.fd, name, flags | OPEN_FLAGS | OFlag::O_NOFOLLOW, Mode::empty())
     }
 
     /// Opens a file in this directory, without judging it, and creates a missing one with mode 0600, regardless of the umask.
-    ///
-    /// # Errors
-    /// The error of the system call.
     pub(crate) fn make_file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlag::O_CREAT | OPEN_FLAGS | OFlag::O_NOFOLLOW;
         let fd = openat(&self.fd, name, flags, FILE)?;
@@ -185,9 +158,6 @@ impl Directory {
     }
 
     /// The metadata of a file in this directory.
-    ///
-    /// # Errors
-    /// The error of the system call.
     pub(crate) fn stat(&self, name: &str) -> Result<Stat, Errno> {
         stat_in(&self.fd, name)
     }
@@ -197,9 +167,6 @@ impl Directory {
     }
 
     /// The names in this directory, sorted.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
     pub(crate) fn names(&self) -> Result<Vec<String>, FileError> {
         let failed = FileError::system(&self.path, "list");
         let flags = OPEN_FLAGS | OFlag::O_DIRECTORY;
@@ -218,18 +185,12 @@ impl Directory {
     }
 
     /// The lock for the replacement of sets in this directory.
-    ///
-    /// # Errors
-    /// Another process holds it past the deadline.
     pub(crate) fn lock(&self, deadline: Deadline) -> Result<Locked, FileError> {
         let flags = OPEN_FLAGS | OFlag::O_DIRECTORY;
         lock(openat(&self.fd, ".", flags, Mode::empty()).map_err(self.failed("open"))?, &self.path, deadline)
     }
 
     /// Brings the names in this directory to stable storage.
-    ///
-    /// # Errors
-    /// The error of the system call.
     pub(crate) fn flush(&self) -> Result<(), FileError> {
         fsync(&self.fd).map_err(self.failed("flush"))
     }
@@ -239,17 +200,11 @@ impl Directory {
     }
 
     /// Renames a file in this directory, and replaces any file of the new name.
-    ///
-    /// # Errors
-    /// The error of the system call.
     pub(crate) fn rename(&self, old: &str, new: &str) -> Result<(), FileError> {
         renameat(&self.fd, old, &self.fd, new).map_err(self.failed("rename a file in"))
     }
 
     /// Removes a file in this directory, if it exists.
-    ///
-    /// # Errors
-    /// It cannot be removed.
     pub(crate) fn remove(&self, name: &str) -> Result<(), FileError> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -266,9 +221,6 @@ pub(crate) struct NewFile<'a> {
 
 impl<'a> NewFile<'a> {
     /// Writes the file under a temporary name that nobody else uses. A file that a crash left under that name is replaced.
-    ///
-    /// # Errors
-    /// The error of the system call.
     pub(crate) fn write(directory: &'a Directory, name: &'a str, text: &str) -> Result<Self, FileError> {
         directory.remove(name)?;
         let flags = OFlag::O_WRONLY | OFlag::O_EXCL;
@@ -287,9 +239,6 @@ impl<'a> NewFile<'a> {
     }
 
     /// Gives the file its name, and replaces any file of that name. The caller must then flush the directory.
-    ///
-    /// # Errors
-    /// The error of the system call.
     pub(crate) fn rename(self, name: &str) -> Result<(), FileError> {
         self.directory.rename(self.name, name)
     }

@@ -28,9 +28,6 @@ impl Deadline {
     }
 
     /// Waits for [`PAUSE`].
-    ///
-    /// # Errors
-    /// [`FileError::Busy`] after the deadline.
     pub(crate) fn pause(self, path: &Path) -> Result<(), FileError> {
         if self.wait(PAUSE) {
             Ok(())
@@ -74,9 +71,6 @@ impl Drop for Locked {
 
 /// Locks an open file by `flock`. (The process loses a POSIX lock when it closes any other descriptor of the file.) The
 /// lock is polled, so that no signal of the application must end the wait.
-///
-/// # Errors
-/// [`FileError::Busy`] after the deadline, or the error of the system call.
 pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result<Locked, FileError> {
     loop {
         file = match try_lock(file).map_err(FileError::system(path, "lock"))? {
@@ -88,9 +82,6 @@ pub(crate) fn lock(mut file: OwnedFd, path: &Path, deadline: Deadline) -> Result
 }
 
 /// Locks an open file by `flock`, or returns it unlocked if another process holds the lock.
-///
-/// # Errors
-/// The error of the system call.
 pub(crate) fn try_lock(file: OwnedFd) -> Result<Result<Locked, OwnedFd>, Errno> {
     match flock(&file, FlockArg::LockExclusiveNonblock) {
         Ok(()) => Ok(Ok(Locked(file))),

@@ -8,16 +8,11 @@ use nix::errno::Errno;
 use rustix::fs::AtFlags;
 pub(crate) use rustix::fs::Stat;
 
-/// # Errors
-/// The error of the system call.
 pub(crate) fn stat(fd: impl AsFd) -> Result<Stat, Errno> {
     rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH).map_err(errno)
 }
 
 /// The metadata of a name in a directory; a link is not followed.
-///
-/// # Errors
-/// The error of the system call.
 pub(crate) fn stat_in(directory: impl AsFd, name: impl rustix::path::Arg) -> Result<Stat, Errno> {
     rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)
 }

@@ -138,9 +138,6 @@ impl Requirement {
     }
 
     /// Judges an open descriptor.
-    ///
-    /// # Errors
-    /// [`Untrusted`] lists what was found.
     pub(crate) fn judge(self, path: &Path, fd: impl AsFd) -> Result<Stat, Untrusted> {
         let stat = stat(fd).map_err(|error| self.refuse(path, format!("cannot be looked at ({error})")))?;
         let (wanted, forbidden) = match self {
@@ -183,9 +180,6 @@ impl Requirement {
 }
 
 /// Reads a whole judged file of at most 64 KiB.
-///
-/// # Errors
-/// The error of the system call, or EFBIG.
 pub(crate) fn read(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];

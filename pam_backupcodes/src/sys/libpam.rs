@@ -31,9 +31,6 @@ pub(crate) fn log(pamh: &PamHandle, level: Level, line: &str) {
 }
 
 /// Sets or clears PAM_AUTHTOK, which the next module reads.
-///
-/// # Errors
-/// The error of libpam.
 pub(crate) fn set_authtok(pamh: &mut PamHandle, token: Option<&[u8]>) -> Result<(), PamResultCode> {
     const PAM_AUTHTOK: c_int = 6; // _pam_types.h
     let text = token.map(|token| Zeroizing::new([token, &[0]].concat()));
@@ -47,9 +44,6 @@ pub(crate) fn set_authtok(pamh: &mut PamHandle, token: Option<&[u8]>) -> Result<
 
 /// Sets a variable of the PAM environment, which sshd carries from the authentication to the session: `NAME=value`.
 /// A name alone removes the variable.
-///
-/// # Errors
-/// The error code of libpam.
 pub(crate) fn set_variable(pamh: &mut PamHandle, name_value: &CStr) -> Result<(), c_int> {
     // SAFETY: the handle is live, and libpam copies the text.
     match unsafe { pam_putenv(pamh, name_value.as_ptr()) } {

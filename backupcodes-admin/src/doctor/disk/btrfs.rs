@@ -81,9 +81,6 @@ fn has_shared(extents: &str) -> bool {
 }
 
 /// Asks the real program.
-///
-/// # Errors
-/// It cannot be run, or says nothing.
 pub(super) fn said(program: &str, option: &str, files: &[PathBuf]) -> Result<String, String> {
     let output = Command::new(program).args([option, "--"]).args(files).env("LC_ALL", "C").output();
     let output = output.map_err(|error| format!("{program} cannot be run ({error})"))?;

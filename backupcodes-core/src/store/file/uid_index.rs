@@ -48,9 +48,6 @@ fn listed(directory: &Directory, uid: u32) -> Result<Vec<String>, FileError> {
 }
 
 /// Adds a name. The directory must be locked, and the caller must flush it afterwards.
-///
-/// # Errors
-/// The error of the system call.
 pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), FileError> {
     let (mut names, name) = (listed(directory, uid)?, escaped(name, usize::MAX));
     if names.contains(&name) {
@@ -61,9 +58,6 @@ pub(super) fn add(directory: &Directory, uid: u32, name: &str) -> Result<(), Fil
 }
 
 /// Removes a name. The directory must be locked.
-///
-/// # Errors
-/// The error of the system call.
 pub(super) fn remove(directory: &Directory, uid: u32, name: &str) -> Result<(), FileError> {
     // A crash may have left this.
     directory.remove(NEW)?;
