@@ -34,6 +34,7 @@ pub(crate) fn run(config: &Config) -> usize {
         lock: None,
         tries_old: true,
         tried: HashSet::new(),
+        skipped: HashSet::new(),
         hung: HashSet::new(),
         failed: 0,
     };
@@ -44,6 +45,10 @@ pub(crate) fn run(config: &Config) -> usize {
         match DeliveryLock::acquire(&config.runtime_directory) {
             Ok(Some(lock)) => {
                 delivery.tries_old = lock.is_new_day() || terminal::is_there();
+                if delivery.tries_old {
+                    lock.note_day();
+                    delivery.skipped.clear();
+                }
                 delivery.lock = Some(lock);
             }
             // The delivery that has it checks for new notices after it releases it.
@@ -66,8 +71,9 @@ struct Delivery<'a> {
     lock: Option<DeliveryLock>,
     /// Whether it tries what has been due for longer than a day.
     tries_old: bool,
-    /// What this run has tried or leaves for another day.
     tried: HashSet<Due>,
+    /// What this run leaves for another day.
+    skipped: HashSet<Due>,
     /// Recipients for whom sendmail hung: one wait a run is enough.
     hung: HashSet<String>,
     failed: usize,
@@ -88,16 +94,14 @@ impl Delivery<'_> {
     /// Tries all that is due and was not tried yet.
     fn round(&mut self) {
         for name in self.notices() {
-            if self.tried.insert(Due::Queued(name.clone())) {
+            if self.is_new(&Due::Queued(name.clone())) {
                 self.deliver_queued(&name);
             }
         }
         for user in self.users() {
             while self.deliver_next_use(&user) {}
         }
-        if self.tries_old {
-            self.lock.iter().for_each(DeliveryLock::note_day);
-        }
+        self.forget_settled_refusals();
     }
 
     /// Tries the next use of the user's codes. The set is read again: what was due in it may be in the outbox by now, if it
@@ -105,7 +109,7 @@ impl Delivery<'_> {
     fn deliver_next_use(&mut self, user: &str) -> bool {
         let Some(set) = self.set(user) else { return false };
         for (number, record) in set.due() {
-            if self.tried.insert(due(&set, number)) && self.is_in_time(record.time) {
+            if self.is_new(&due(&set, number)) && self.takes_on(due(&set, number), record.time) {
                 self.deliver_use(user, &set, number, record);
                 return true;
             }
@@ -113,19 +117,40 @@ impl Delivery<'_> {
         false
     }
 
-    /// Whether this run tries what happened then. A wrong clock may have put that into the future.
-    fn is_in_time(&self, time: Time) -> bool {
-        self.tries_old || clock::now().seconds().abs_diff(time.seconds()) < DAY.as_secs()
+    fn is_new(&self, due: &Due) -> bool {
+        !self.tried.contains(due) && !self.skipped.contains(due)
+    }
+
+    /// Whether this run tries what happened then, or skips it. A wrong clock may have put that into the future.
+    fn takes_on(&mut self, due: Due, time: Time) -> bool {
+        let is_in_time = self.tries_old || clock::now().seconds().abs_diff(time.seconds()) < DAY.as_secs();
+        let list = if is_in_time { &mut self.tried } else { &mut self.skipped };
+        list.insert(due);
+        is_in_time
+    }
+
+    /// `status` shows a refusal as long as something waits that it may concern.
+    fn forget_settled_refusals(&mut self) {
+        let outbox = self.store.outbox();
+        for (user, _) in
+            outbox.waiting().unwrap_or_default().into_iter().filter(|(_, waiting)| waiting.is_told)
+        {
+            let Ok(Some(refusal)) = outbox.refusal(&user) else { continue };
+            let waits = outbox.names_to(&user, &refusal.to).map_or(true, |names| !names.is_empty());
+            if !waits && self.set(&user).is_none_or(|set| set.due().next().is_none()) {
+                let _ = outbox.forget_refusal(&user);
+            }
+        }
     }
 
     /// Whether something came that was not tried.
     fn has_news(&mut self) -> bool {
         let queued = self.notices().into_iter().map(Due::Queued).collect::<Vec<_>>();
         let mut users = self.users().into_iter();
-        queued.iter().any(|notice| !self.tried.contains(notice))
+        queued.iter().any(|notice| self.is_new(notice))
             || users.any(|user| {
                 self.set(&user)
-                    .is_some_and(|set| set.due().any(|(number, _)| !self.tried.contains(&due(&set, number))))
+                    .is_some_and(|set| set.due().any(|(number, _)| self.is_new(&due(&set, number))))
             })
     }
 
@@ -153,27 +178,32 @@ impl Delivery<'_> {
         let notice = match outbox.read(name) {
             Ok(Some(notice)) => notice,
             Ok(None) => return,
-            Err(error) => return self.unreadable(name, &error),
+            Err(error) => {
+                self.tried.insert(Due::Queued(name.into()));
+                return self.unreadable(name, &error);
+            }
         };
-        if !self.is_in_time(notice.time) {
+        if !self.takes_on(Due::Queued(name.into()), notice.time) {
             return;
         }
-        let is_done = match self.send(&notice) {
-            Sent::Taken => true,
-            Sent::Refused(_) => !self.is_used(&notice.user, &notice.to),
-            Sent::Later(_) | Sent::Hung(_) => false,
+        let done = match self.send(&notice) {
+            Sent::Taken => outbox.remove(name),
+            Sent::Refused(_) => match self.addresses_instead(&notice.user, &notice.to) {
+                Some(addresses) => outbox.send_on(&[name.into()], &addresses),
+                None => Ok(()),
+            },
+            Sent::Later(_) | Sent::Hung(_) => Ok(()),
         };
-        if let Some(error) = is_done.then(|| outbox.remove(name).err()).flatten() {
+        if let Err(error) = done {
             self.fail(&format!("a notice about {} will be sent again: {error}", notice.user));
         }
     }
 
-    /// Whether notices of this user go to this address. Without a set that is not known.
-    fn is_used(&self, user: &str, to: &String) -> bool {
-        match self.store.read(user) {
-            Ok(Some(set)) => self.writer.recipients(user, &set.label.email).contains(to),
-            _ => true,
-        }
+    /// The addresses that the user has instead of this one. `None`: this one is still used, or nobody knows.
+    fn addresses_instead(&self, user: &str, to: &String) -> Option<Vec<String>> {
+        let email = self.store.read(user).ok().flatten()?.label.email;
+        let is_used = self.writer.recipients(user, &email).contains(to);
+        (!is_used).then(|| self.writer.addresses(user, &email))
     }
 
     fn deliver_use(&mut self, user: &str, set: &CodeSet, number: CodeNumber, record: &SpentRecord) {
@@ -206,11 +236,6 @@ impl Delivery<'_> {
         match &handed {
             Sent::Taken => {
                 log::info(&format!("a notice about the codes of {user} is delivered to {to}"));
-                if outbox.refusal(user).is_ok_and(|refusal| refusal.is_some_and(|refusal| refusal.to == *to))
-                {
-                    // The next notice to this address tells of any new refusal.
-                    let _ = outbox.forget_refusal(user);
-                }
             }
             Sent::Later(said) | Sent::Hung(said) => {
                 if let Sent::Hung(_) = handed {
@@ -219,12 +244,16 @@ impl Delivery<'_> {
                 self.fail(&format!("a notice about the codes of {user} for {to} stays due: {said}"));
             }
             Sent::Refused(said) => {
+                let instead = self.addresses_instead(user, to);
+                let outcome = instead.as_ref().map_or_else(
+                    || format!("stays due; for another address: backupcodes-admin email {user} ADDRESS"),
+                    |instead| format!("goes to {} instead", instead.join(", ")),
+                );
                 self.fail(&format!(
-                    "a notice about the codes of {user} for {to} is refused and stays due; for another address: \
-                     backupcodes-admin email {user} ADDRESS: {said}"
+                    "a notice about the codes of {user} for {to} is refused and {outcome}: {said}"
                 ));
                 let refusal = Refusal { time: clock::now(), to: to.clone(), said: said.clone() };
-                let noted = if self.is_used(user, to) { outbox.note_refusal(user, &refusal) } else { Ok(()) };
+                let noted = instead.map_or_else(|| outbox.note_refusal(user, &refusal), |_| Ok(()));
                 if let Err(error) = noted {
                     log::warning(&format!("status cannot show the refusal: {error}"));
                 }

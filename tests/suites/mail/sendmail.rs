@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use backupcodes_tests::level::ERROR;
 use backupcodes_tests::patience::wait_until;
-use backupcodes_tests::postbox::Postbox;
+use backupcodes_tests::postbox::{Handed, Postbox};
 use backupcodes_tests::{Line, Sheet, World, caught, me, pam, sandbox, set_mode, sheet, text};
 use serde_json::{Value, json};
 
@@ -259,6 +259,33 @@ fn an_address_that_was_refused_is_told_all_once_it_is_set_again() {
     // The other one takes by now what waited for it.
     assert_eq!(scene.delivers(7), ["one", "one", "one", "three", "three", "three", "two"]);
     assert_eq!(scene.letters(), 0);
+}
+
+/// As a spam filter that takes all notices but one.
+#[test]
+fn a_refused_notice_of_a_use_reaches_the_new_address_although_others_were_taken_by_the_old_one() {
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world);
+    let [old, new] = ["old", "new"].map(|name| address(&world, name));
+    let generate = || sheet(world.admin(&["generate", "--yes", "--format", "json", "--email", &old, &me()]));
+    let sheet = generate();
+    world.deliver();
+    assert_eq!(world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    postbox.before(
+        "cat >message; grep -q '^Subject: Backup code 1' message && case $3 in old@*) exit 67 ;; esac; exec <message",
+    );
+    assert_eq!(world.admin(&["notify"]).status.code(), Some(3));
+    // The notice waits in the outbox from here on, and the address takes that of the new set.
+    generate();
+    assert_eq!(world.admin(&["notify"]).status.code(), Some(3));
+    assert!(world.status()["refused"].is_object(), "{:#}", world.status());
+    assert!(world.admin(&["email", &me(), &new]).status.success());
+    world.admin(&["notify"]);
+    let told = |message: &Handed| {
+        message.subject().starts_with("Backup code 1 of ") && message.arguments.last() == Some(&new)
+    };
+    assert!(postbox.handed().iter().any(told), "{:#?}", postbox.subjects());
+    assert_eq!((world.status()["due"].as_u64(), &world.status()["refused"]), (Some(0), &Value::Null));
 }
 
 #[test]
