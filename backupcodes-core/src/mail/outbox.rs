@@ -2,8 +2,8 @@
 //! set file itself holds.
 //!
 //! A file is named `<user>@<time>-<random>`, and holds the recipient in its first line and the message after it. One more
-//! a user, `<user>@refused`, tells what sendmail refused last. There is no lock, which a delivery that is frozen would keep:
-//! no two files get one name.
+//! a user, `<user>@refused`, tells what sendmail refused last. No lock is
+//! needed: no two files get the same name.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -24,11 +24,11 @@ use crate::files::trust::{self, Requirement};
 
 /// The outbox, in the directory of the sets.
 const FOLDER: &str = "outbox";
-/// What follows the user in the name of a refusal.
+/// How the name of the refusal's file ends.
 const REFUSED: &str = "refused";
 /// Most bytes of a user in a name: it ends with a time and a number.
 const USER: usize = 200;
-/// Nobody takes so long over a notice.
+/// No process writes one notice for so long.
 const UNFINISHED: Duration = Duration::from_secs(60 * 60);
 
 /// A finished message to one recipient.
@@ -64,12 +64,12 @@ pub struct Waiting {
     pub is_told: bool,
 }
 
-/// Letters that wait.
+/// Notices that wait for delivery.
 pub struct Outbox {
     sets: PathBuf,
 }
 
-/// Letters that were put, and can be taken back.
+/// Notices that were queued, and can be withdrawn.
 #[must_use]
 pub struct Queued<'a> {
     outbox: &'a Outbox,
@@ -77,15 +77,15 @@ pub struct Queued<'a> {
 }
 
 impl Outbox {
-    /// That of the sets in this directory.
+    /// The outbox of the sets in this directory.
     pub fn of(sets: impl Into<PathBuf>) -> Self {
         Self { sets: sets.into() }
     }
 
-    /// Puts notices where they wait. On return all of them are on stable storage.
+    /// Queues notices. On return all of them are on stable storage.
     ///
     /// # Errors
-    /// They cannot be written: none of them stays.
+    /// They cannot be written: none of them stays queued.
     pub fn put(&self, notices: &[QueuedNotice]) -> Result<Queued<'_>, FileError> {
         let mut queued = Queued { outbox: self, names: Vec::new() };
         if notices.is_empty() {
@@ -114,14 +114,14 @@ impl Outbox {
         }
     }
 
-    /// Removes what crashes left unfinished. What cannot be removed now is by another run.
+    /// Removes unfinished files of crashes. A later run removes those that cannot be removed now.
     pub fn sweep(&self) {
         if let Ok(Some(directory)) = self.find() {
             remove_unfinished(&directory);
         }
     }
 
-    /// The names of all notices that wait, each user's in the order of their time.
+    /// The names of all queued notices, those of each user in the order of their time.
     ///
     /// # Errors
     /// The outbox cannot be read.
@@ -132,10 +132,10 @@ impl Outbox {
         Ok(names)
     }
 
-    /// A notice, or `None` where it is gone.
+    /// A notice, or `None` if it no longer exists.
     ///
     /// # Errors
-    /// It cannot be read, or is none.
+    /// It cannot be read, or is not a notice.
     pub fn read(&self, name: &str) -> Result<Option<QueuedNotice>, FileError> {
         let Some((path, text)) = self.text(name)? else { return Ok(None) };
         let notice = || {
@@ -152,17 +152,17 @@ impl Outbox {
         notice().map(Some).ok_or_else(|| Requirement::QueuedNotice.refuse(&path, "no notice").into())
     }
 
-    /// Takes a notice away that has been seen to.
+    /// Removes a notice that was delivered.
     ///
     /// # Errors
-    /// It cannot be removed: it would be sent again.
+    /// It cannot be removed, and will be sent again.
     pub fn remove(&self, name: &str) -> Result<(), FileError> {
         let Some(directory) = self.find()? else { return Ok(()) };
         directory.remove(name)?;
         directory.flush()
     }
 
-    /// The names of the notices about a user that wait for this address.
+    /// The names of the user's queued notices to this address.
     ///
     /// # Errors
     /// The outbox cannot be read.
@@ -178,10 +178,10 @@ impl Outbox {
             .collect()
     }
 
-    /// Sends notices on to other addresses, or to nobody.
+    /// Queues notices for other addresses instead, or removes them if there are none.
     ///
     /// # Errors
-    /// The outbox cannot be read or written. What was not sent on is still there.
+    /// The outbox cannot be read or written. The remaining notices stay as they were.
     pub fn send_on(&self, names: &[String], addresses: &[String]) -> Result<(), FileError> {
         for name in names {
             let Some(notice) = self.read(name)? else { continue };
@@ -192,7 +192,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// How many notices wait for each user there are notices about.
+    /// How many notices are queued about each user.
     ///
     /// # Errors
     /// The outbox cannot be read.
@@ -209,7 +209,7 @@ impl Outbox {
         Ok(users)
     }
 
-    /// What sendmail refused last of this user's notices.
+    /// The last refusal of a notice about this user.
     ///
     /// # Errors
     /// It cannot be read.
@@ -221,7 +221,7 @@ impl Outbox {
         Ok(Some(Refusal { time: time.parse().unwrap_or_default(), to, said }))
     }
 
-    /// Keeps what sendmail refused, in the place of what it refused before.
+    /// Stores a refusal instead of an earlier one.
     ///
     /// # Errors
     /// It cannot be written.
@@ -232,7 +232,7 @@ impl Outbox {
         NewFile::write(&directory, &unfinished(&name), &format!("{time}\n{to}\n{said}"))?.rename(&name)
     }
 
-    /// Forgets the refusal: the address takes notices, or is not used any more.
+    /// Forgets the refusal.
     ///
     /// # Errors
     /// It cannot be removed.
@@ -263,10 +263,10 @@ impl Queued<'_> {
         self.names
     }
 
-    /// Takes them back: what they tell of did not happen.
+    /// Removes them: the event that they tell of did not happen.
     pub fn withdraw(&self) {
         for name in &self.names {
-            // One that stays tells too much, which is better than too little.
+            // If one stays, the user reads of a change that was not made, which is better than not reading of one that was.
             let _ = self.outbox.remove(name);
         }
     }
@@ -274,7 +274,7 @@ impl Queued<'_> {
 
 fn prefix(user: &str) -> String {
     let mut start = user;
-    // Between characters, so that the name can be read again.
+    // Cut between characters, so that the name can be decoded.
     while escaped(start, usize::MAX).len() > USER {
         start = start.char_indices().next_back().map_or("", |(at, _)| start.get(..at).unwrap_or_default());
     }
@@ -292,17 +292,17 @@ fn new_name(directory: &Directory, notice: &QueuedNotice) -> Result<String, File
     Ok(format!("{}{:010x}-{random:016x}", prefix(&notice.user), notice.time.seconds()))
 }
 
-/// The name of a file that is being written: no notice's.
+/// The name of a file that is being written: not the name of a notice.
 fn unfinished(name: &str) -> String {
     format!(".{name}")
 }
 
-/// Removes what crashes left unfinished, but not what somebody may be writing.
+/// Removes unfinished files of crashes, but not those that another process may be writing.
 fn remove_unfinished(directory: &Directory) {
     let now = precise();
     let is_old = |name: &String| {
         directory.stat(name).is_ok_and(|stat| {
-            // Who wrote in the future did so before the clock was set right.
+            // A time in the future comes from a clock that was wrong.
             now.duration_since(stat::changed(&stat)).unwrap_or_else(|ahead| ahead.duration()) > UNFINISHED
         })
     };

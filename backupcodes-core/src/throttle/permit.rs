@@ -133,7 +133,7 @@ mod tests {
         let start = Instant::now();
         let mut second = WithPermit::new(&config, Box::<HeapMemory>::default());
         second.blocks(8).unwrap();
-        assert!(second.held.is_none() && start.elapsed().as_secs() >= 5);
+        assert!(second.held.is_none() && (5..60).contains(&start.elapsed().as_secs()));
         drop(first);
         second.blocks(8).unwrap();
         assert!(second.held.is_some());

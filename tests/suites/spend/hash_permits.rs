@@ -138,7 +138,7 @@ fn with_every_hash_permit_held_by_a_stopped_process_a_login_works_after_5_second
     let start = Instant::now();
     assert_eq!(world.try_answer(&sheet.codes[1]), pam::SUCCESS);
     let waited = start.elapsed().as_secs_f32();
-    assert!(waited >= 5.0, "{waited} s");
+    assert!((5.0..60.0).contains(&waited), "{waited} s");
     drop(held);
     let start = Instant::now();
     assert_eq!(world.try_answer(&sheet.codes[2]), pam::SUCCESS);
