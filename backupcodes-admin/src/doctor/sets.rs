@@ -1,6 +1,6 @@
 //! The sets and their directories.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use backupcodes_core::clock::Time;
@@ -45,7 +45,7 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>)
         },
     );
     let users: BTreeSet<_> = users.into_iter().collect();
-    found.nameless = without_own(&accounts.twins(), &users);
+    found.put(Group::NoSetForName, without_own(&accounts.twins(), &users));
     (found.findings(), Some(users))
 }
 
@@ -61,107 +61,98 @@ struct Host<'a> {
 #[derive(Default)]
 struct Found {
     findings: Vec<Finding>,
-    gone: Vec<String>,
-    stale: Vec<String>,
-    /// Whose uid has another name by now.
-    renamed: Vec<String>,
-    /// The same, where the new name has a set of its own.
-    superseded: Vec<String>,
-    /// Whose set is not found by its uid.
-    unlisted: Vec<String>,
-    /// Whose home is younger than their set.
-    anew: Vec<String>,
-    /// Who has no set, but another name of their uid has.
-    nameless: Vec<String>,
-    none: Vec<String>,
-    few: Vec<String>,
-    /// Whose notices of uses should be gone by now.
-    late: Vec<String>,
+    users: BTreeMap<Group, Vec<String>>,
 }
 
-impl Found {
-    fn add(&mut self, other: Self) {
-        self.findings.extend(other.findings);
-        self.gone.extend(other.gone);
-        self.stale.extend(other.stale);
-        self.renamed.extend(other.renamed);
-        self.superseded.extend(other.superseded);
-        self.unlisted.extend(other.unlisted);
-        self.anew.extend(other.anew);
-        self.none.extend(other.none);
-        self.few.extend(other.few);
-        self.late.extend(other.late);
-    }
+/// One finding for many users.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Gone,
+    OtherUid,
+    Renamed,
+    Superseded,
+    Unlisted,
+    OlderThanHome,
+    NoSetForName,
+    NoCodes,
+    Late,
+    FewCodes,
+}
 
-    fn findings(&mut self) -> Vec<Finding> {
-        let groups = [
-            (
-                Level::Warning,
-                "set-orphaned",
-                &self.gone,
-                "their accounts no longer exist",
-                "backupcodes-admin purge",
-            ),
-            (
+impl Group {
+    /// Level, check, message and remedy.
+    const fn finding(self) -> (Level, &'static str, &'static str, &'static str) {
+        match self {
+            Self::Gone => {
+                (Level::Warning, "set-orphaned", "their accounts no longer exist", "backupcodes-admin purge")
+            }
+            Self::OtherUid => (
                 Level::Warning,
                 "set-stale",
-                &self.stale,
                 "their accounts now have another uid, so they have no codes",
                 "backupcodes-admin generate USER, or revoke USER",
             ),
-            (
+            Self::Renamed => (
                 Level::Error,
                 "set-renamed",
-                &self.renamed,
                 "their uids now have other names: no code works there, and nullok does not skip them",
                 "for the same person: backupcodes-admin rename OLD NEW; for another: backupcodes-admin revoke OLD",
             ),
-            (
+            Self::Superseded => (
                 Level::Warning,
                 "set-superseded",
-                &self.superseded,
                 "their uids now have other names with sets of their own: no code of these sets works",
                 "to remove them: backupcodes-admin revoke OLD",
             ),
-            (
+            Self::Unlisted => (
                 Level::Warning,
                 "set-unlisted",
-                &self.unlisted,
                 "their sets have no links uid-UID beside them, as after a copy: nullok skips such an account after a rename",
                 "backupcodes-admin email USER ADDRESS, or generate USER",
             ),
-            (
+            Self::OlderThanHome => (
                 Level::Warning,
                 "set-older-than-home",
-                &self.anew,
                 "the set is older than the user's home",
                 "if the account was deleted and created again, another person has its sheet: backupcodes-admin generate USER; if only \
                  the home is new (moved, or created at a first login by pam_mkhomedir), ignore this",
             ),
-            (
+            Self::NoSetForName => (
                 Level::Warning,
                 "set-of-same-uid",
-                &self.nameless,
                 "another name of the same uid has a set and these have none, so nullok does not skip them: a set belongs to a name",
                 "backupcodes-admin generate USER",
             ),
-            (
+            Self::NoCodes => (
                 Level::Warning,
                 "no-codes",
-                &self.none,
                 "no code is left",
                 "backupcodes-admin status --none; then: generate USER",
             ),
-            (Level::Warning, "notices-stuck", &self.late, mail::LATE, mail::REMEDY),
-            (Level::Note, "few-codes", &self.few, "few codes are left", "backupcodes-admin status --low"),
-        ];
-        let mut findings = std::mem::take(&mut self.findings);
-        for (level, check, users, message, remedy) in groups {
-            if !users.is_empty() {
-                findings.push(Finding::new(level, check, some_of(users), message, remedy));
+            Self::Late => (Level::Warning, "notices-stuck", mail::LATE, mail::REMEDY),
+            Self::FewCodes => {
+                (Level::Note, "few-codes", "few codes are left", "backupcodes-admin status --low")
             }
         }
-        findings
+    }
+}
+
+impl Found {
+    fn put(&mut self, group: Group, users: impl IntoIterator<Item = String>) {
+        self.users.entry(group).or_default().extend(users);
+    }
+
+    fn add(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        other.users.into_iter().for_each(|(group, users)| self.put(group, users));
+    }
+
+    fn findings(mut self) -> Vec<Finding> {
+        for (group, users) in self.users.into_iter().filter(|(_, users)| !users.is_empty()) {
+            let (level, check, message, remedy) = group.finding();
+            self.findings.push(Finding::new(level, check, some_of(&users), message, remedy));
+        }
+        self.findings
     }
 }
 
@@ -205,8 +196,8 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
             let remedy = format!("find out what wrote to the file, then: backupcodes-admin generate {user}");
             found.findings.push(Finding::new(Level::Warning, "set-damaged", user, message, remedy));
         }
-        if set.due().any(|(_, mark)| mail::is_late(mark.time)) {
-            found.late.push(user.clone());
+        if set.due().any(|(_, record)| mail::is_late(record.time)) {
+            found.put(Group::Late, [user.clone()]);
         }
         match Owner::of(host.accounts, user, &set.label) {
             Err(failure) => {
@@ -218,23 +209,23 @@ fn look(host: &Host<'_>, users: &[String]) -> Found {
                 let level = if is_error { Level::Error } else { Level::Warning };
                 found.findings.push(Finding::new(level, "set-misfiled", file, message, remedy));
             }
-            Ok(Owner::Gone) => found.gone.push(user.clone()),
-            Ok(Owner::OtherUid(_)) => found.stale.push(user.clone()),
+            Ok(Owner::Gone) => found.put(Group::Gone, [user.clone()]),
+            Ok(Owner::OtherUid(_)) => found.put(Group::OtherUid, [user.clone()]),
             Ok(Owner::Renamed(now)) => {
                 let is_superseded = has_own_set(&host.store, &now);
-                let group = if is_superseded { &mut found.superseded } else { &mut found.renamed };
-                group.push(format!("{user} (now {})", now.name));
+                let group = if is_superseded { Group::Superseded } else { Group::Renamed };
+                found.put(group, [format!("{user} (now {})", now.name)]);
             }
             Ok(Owner::Lives(account)) => {
                 if host.store.is_listed(&set.label).is_ok_and(|is_listed| !is_listed) {
-                    found.unlisted.push(user.clone());
+                    found.put(Group::Unlisted, [user.clone()]);
                 }
                 if host.homes.made(&account).is_some_and(|home| Time::from(home) > set.label.created) {
-                    found.anew.push(user.clone());
+                    found.put(Group::OlderThanHome, [user.clone()]);
                 }
                 match set.left() {
-                    0 => found.none.push(user.clone()),
-                    left if left <= host.config.codes.low => found.few.push(user.clone()),
+                    0 => found.put(Group::NoCodes, [user.clone()]),
+                    left if left <= host.config.codes.low => found.put(Group::FewCodes, [user.clone()]),
                     _ => {}
                 }
             }
