@@ -289,6 +289,33 @@ fn a_refused_notice_of_a_use_reaches_the_new_address_although_others_were_taken_
 }
 
 #[test]
+fn a_notice_that_only_an_earlier_address_refuses_reaches_the_new_one() {
+    let Some(world) = World::new("") else { return };
+    let postbox = Postbox::of(&world);
+    let [first, second, new] = ["first", "second", "new"].map(|name| address(&world, name));
+    let generate = ["generate", "--format", "json", "--email", &first, "--email", &second, &me()];
+    let sheet = sheet(world.admin(&generate));
+    world.deliver();
+    postbox.before(
+        "cat >message; case $3 in first@*) bad=2 ;; second@*) bad=1 ;; *) bad=0 ;; esac\n\
+         ! grep -q \"^Subject: Backup code $bad \" message || exit 67; exec <message",
+    );
+    // Each address refuses another notice, and `status` shows the last refusal alone.
+    for code in &sheet.codes[..2] {
+        assert_eq!(world.try_answer(code), pam::SUCCESS);
+        assert_eq!(world.admin(&["notify"]).status.code(), Some(3));
+    }
+    assert_eq!(world.status()["refused"]["address"], first.as_str());
+    assert!(world.admin(&["email", &me(), &new]).status.success());
+    world.admin(&["notify"]);
+    for code in ["Backup code 1 of ", "Backup code 2 of "] {
+        let told =
+            |message: &Handed| message.subject().starts_with(code) && message.arguments.last() == Some(&new);
+        assert!(postbox.handed().iter().any(told), "{code}: {:#?}", postbox.subjects());
+    }
+}
+
+#[test]
 fn of_two_recipients_each_is_told_once_when_sendmail_takes_it() {
     let Some(scene) = Scene::with_four_due() else { return };
     scene.postbox.before("case $3 in one@*) exit 75 ;; esac");
