@@ -31,7 +31,6 @@ pub(crate) fn run(config: &Config) -> usize {
         config,
         store: FileStore::new(&config.directory),
         writer: Writer::of_this_host(config, &host),
-        lock: None,
         tries_old: true,
         tried: HashSet::new(),
         skipped: HashSet::new(),
@@ -42,22 +41,27 @@ pub(crate) fn run(config: &Config) -> usize {
     let _ = nix::sys::prctl::set_child_subreaper(true);
     delivery.store.outbox().sweep();
     loop {
-        match DeliveryLock::acquire(&config.runtime_directory) {
+        let lock = match DeliveryLock::acquire(&config.runtime_directory) {
             Ok(Some(lock)) => {
                 delivery.tries_old = lock.is_new_day() || terminal::is_there();
                 if delivery.tries_old {
                     lock.note_day();
                     delivery.skipped.clear();
                 }
-                delivery.lock = Some(lock);
+                Some(lock)
             }
             // The delivery that has it checks for new notices after it releases it.
             Ok(None) => break,
-            Err(error) => log::warning(&format!("notices may be sent twice: {error}")),
-        }
+            Err(error) => {
+                log::warning(&format!("notices may be sent twice: {error}"));
+                None
+            }
+        };
         delivery.round();
+        let had_lock = lock.is_some();
+        drop(lock);
         // A delivery that found the lock taken relies on this check.
-        if delivery.lock.take().is_none() || !delivery.has_news() {
+        if !had_lock || !delivery.has_news() {
             break;
         }
     }
@@ -68,7 +72,6 @@ struct Delivery<'a> {
     config: &'a Config,
     store: FileStore,
     writer: Writer<'a>,
-    lock: Option<DeliveryLock>,
     /// Whether it tries what has been due for longer than a day.
     tries_old: bool,
     tried: HashSet<Due>,
@@ -88,6 +91,16 @@ enum Due {
     Use(String, String, u8),
     /// Something that cannot be read.
     Unreadable(String),
+}
+
+/// What becomes of a notice after a try.
+enum Fate {
+    /// sendmail has it.
+    Delivered,
+    /// It stays due.
+    Stays,
+    /// It was refused for an address that the user no longer has, and goes to these instead.
+    MovesTo(Vec<String>),
 }
 
 impl Delivery<'_> {
@@ -187,12 +200,9 @@ impl Delivery<'_> {
             return;
         }
         let done = match self.send(&notice) {
-            Sent::Taken => outbox.remove(name),
-            Sent::Refused(_) => match self.addresses_instead(&notice.user, &notice.to) {
-                Some(addresses) => outbox.send_on(&[name.into()], &addresses),
-                None => Ok(()),
-            },
-            Sent::Later(_) | Sent::Hung(_) => Ok(()),
+            Fate::Delivered => outbox.remove(name),
+            Fate::MovesTo(addresses) => outbox.send_on(&[name.into()], &addresses),
+            Fate::Stays => Ok(()),
         };
         if let Err(error) = done {
             self.fail(&format!("a notice about {} will be sent again: {error}", notice.user));
@@ -209,13 +219,13 @@ impl Delivery<'_> {
     fn deliver_use(&mut self, user: &str, set: &CodeSet, number: CodeNumber, record: &SpentRecord) {
         let mut notices = self.writer.of_use(set, number, record);
         let total = notices.len();
-        notices.retain(|notice| !matches!(self.send(notice), Sent::Taken));
+        notices.retain(|notice| !matches!(self.send(notice), Fate::Delivered));
         if notices.len() == total {
             return;
         }
         // Only the notices that were not delivered wait in the outbox.
-        let queued = self.store.outbox().put(&notices).map(|posted| posted.names());
-        let marked = queued.map_err(StoreError::from).and_then(|names| {
+        let names = self.store.outbox().put(&notices).map(|queued| queued.names());
+        let marked = names.map_err(StoreError::from).and_then(|names| {
             // This run has tried them.
             self.tried.extend(names.into_iter().map(Due::Queued));
             self.store.mark_notified(user, number, record)
@@ -225,41 +235,40 @@ impl Delivery<'_> {
         }
     }
 
-    fn send(&mut self, notice: &QueuedNotice) -> Sent {
+    fn send(&mut self, notice: &QueuedNotice) -> Fate {
         let QueuedNotice { user, to, message, .. } = notice;
-        let outbox = self.store.outbox();
-        let handed = if self.hung.contains(to) {
+        let sent = if self.hung.contains(to) {
             Sent::Later("sendmail hung for this address before".into())
         } else {
             sendmail::send(&self.config.notify.sendmail, to, message)
         };
-        match &handed {
+        let about = format!("a notice about the codes of {user}");
+        match sent {
             Sent::Taken => {
-                log::info(&format!("a notice about the codes of {user} is delivered to {to}"));
+                log::info(&format!("{about} is delivered to {to}"));
+                return Fate::Delivered;
             }
-            Sent::Later(said) | Sent::Hung(said) => {
-                if let Sent::Hung(_) = handed {
-                    self.hung.insert(to.clone());
-                }
-                self.fail(&format!("a notice about the codes of {user} for {to} stays due: {said}"));
+            Sent::Later(said) => self.fail(&format!("{about} for {to} stays due: {said}")),
+            Sent::Hung(said) => {
+                self.hung.insert(to.clone());
+                self.fail(&format!("{about} for {to} stays due: {said}"));
             }
             Sent::Refused(said) => {
-                let instead = self.addresses_instead(user, to);
-                let outcome = instead.as_ref().map_or_else(
-                    || format!("stays due; for another address: backupcodes-admin email {user} ADDRESS"),
-                    |instead| format!("goes to {} instead", instead.join(", ")),
-                );
+                let refused = format!("{about} for {to} is refused and");
+                if let Some(instead) = self.addresses_instead(user, to) {
+                    self.fail(&format!("{refused} goes to {} instead: {said}", instead.join(", ")));
+                    return Fate::MovesTo(instead);
+                }
                 self.fail(&format!(
-                    "a notice about the codes of {user} for {to} is refused and {outcome}: {said}"
+                    "{refused} stays due; for another address: backupcodes-admin email {user} ADDRESS: {said}"
                 ));
-                let refusal = Refusal { time: clock::now(), to: to.clone(), said: said.clone() };
-                let noted = instead.map_or_else(|| outbox.note_refusal(user, &refusal), |_| Ok(()));
-                if let Err(error) = noted {
+                let refusal = Refusal { time: clock::now(), to: to.clone(), said };
+                if let Err(error) = self.store.outbox().note_refusal(user, &refusal) {
                     log::warning(&format!("status cannot show the refusal: {error}"));
                 }
             }
         }
-        handed
+        Fate::Stays
     }
 
     fn fail(&mut self, what: &str) {

@@ -15,8 +15,7 @@ use backupcodes_core::protocol::{
 };
 use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, Store};
-use backupcodes_core::verify::{Denial, Level, Login, Outcome, Process};
-use backupcodes_core::verify::{Refusal, has_no_set};
+use backupcodes_core::verify::{Denial, Level, Login, Outcome, Process, Refusal, has_no_set};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

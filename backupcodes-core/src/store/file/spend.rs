@@ -38,8 +38,8 @@ impl FileStore {
 
     /// Marks the use of a code as notified, in place and on stable storage. `false`: its notice is no longer due.
     ///
-    /// This takes no lock: a user could freeze a delivery that holds the lock, and so lock everyone out of the set. No other writer
-    /// changes these three bytes of this file. A file that replaces it at this moment may still say that the notice is due; then
+    /// This takes no lock, so that a delivery that hangs keeps no login waiting. No other writer changes these three bytes of this
+    /// file. A file that replaces it at this moment may still say that the notice is due; then
     /// the notice goes out twice.
     ///
     /// # Errors
