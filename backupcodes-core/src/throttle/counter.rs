@@ -95,13 +95,13 @@ pub(super) fn open_counter(
 fn make_room(folder: &Directory, may_evict: bool) -> Result<bool, FileError> {
     let mut names = folder.names()?;
     names.retain(|name| ![SHARED, SHARED_LOCAL].contains(&name.as_str()));
-    // Simultaneous attempts may have created more than one.
-    let surplus = names.len().saturating_add(1).saturating_sub(MOST_COUNTERS);
-    if surplus == 0 || !may_evict {
-        return Ok(surplus == 0);
+    if names.len() < MOST_COUNTERS || !may_evict {
+        return Ok(names.len() < MOST_COUNTERS);
     }
+    // Simultaneous attempts may have created more than one, or evicted some of these.
     let stats = names.into_iter().filter_map(|name| Some((folder.stat(&name).ok()?, name)));
     let mut counters: Vec<_> = stats.collect();
+    let surplus = counters.len().saturating_add(1).saturating_sub(MOST_COUNTERS);
     counters.sort_unstable_by_key(|(stat, _)| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec));
     counters.iter().take(surplus).try_for_each(|(_, name)| folder.remove(name))?;
     Ok(true)
