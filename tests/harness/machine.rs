@@ -4,10 +4,14 @@ use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
 
 use crate::patience::wait_until;
 use crate::{Line, Sheet, built, caught, feed, readme, sandbox_of_root, sheet, status, text};
@@ -41,6 +45,15 @@ impl Account {
         command.args(["--reuid", &self.name, "--regid", &self.name, "--init-groups", "--reset-env"]);
         command
     }
+}
+
+/// Runs `f` in a thread that may name the host: the name is that of this thread and of what it starts.
+pub fn with_own_hostname(f: impl FnOnce() + Send + 'static) {
+    let thread = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWUTS).unwrap();
+        f();
+    });
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 /// For tests that only look at the machine: no other test changes it meanwhile.

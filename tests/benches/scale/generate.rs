@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use backupcodes_tests::bench::fresh::Sample;
-use backupcodes_tests::bench::raw::{hashes_a_second, processors};
+use backupcodes_tests::bench::fresh::hashes_a_second;
+use backupcodes_tests::bench::raw::processors;
 use backupcodes_tests::bench::stack::{Configured, Folder};
 use backupcodes_tests::bench::{median, ratio};
 

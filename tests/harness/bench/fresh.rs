@@ -56,6 +56,11 @@ pub fn measure_as(uid: u32, work: &Work) -> Sample {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Hashes a second of so many threads together.
+pub fn hashes_a_second(threads: usize, time: Duration) -> f64 {
+    1e9 / measure(&Work::Hashes { threads, seconds: time.as_secs_f64() }).nanoseconds
+}
+
 pub fn run(work: &str) {
     let mut peak = peak_kib as fn() -> f64;
     let nanoseconds = match serde_json::from_str(work).unwrap() {

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::machine;
-use super::stack::write_private;
+use super::{machine, write_private};
 
 /// Debian's package.
 pub const PACKAGE: &str = "libpam-google-authenticator";

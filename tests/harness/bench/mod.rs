@@ -1,8 +1,11 @@
 //! What the benchmarks have in common: each builds what it measures and enters the sandbox, and each sample is made in
 //! a process of its own, as every login is one.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::set_mode;
 
 pub mod fresh;
 pub mod google;
@@ -93,6 +96,11 @@ pub fn take_turns<T>(rounds: usize, contestants: &[&dyn Fn() -> T]) -> Vec<Vec<T
 pub fn turns(round: usize, count: usize) -> impl Iterator<Item = usize> {
     let is_backward = round % 2 == 1;
     (0..count).map(move |turn| (if is_backward { count - 1 - turn } else { turn } + round / 2) % count)
+}
+
+fn write_private(file: &Path, text: &str) {
+    fs::write(file, text).unwrap();
+    set_mode(file, 0o600);
 }
 
 pub fn median(samples: &[f64]) -> f64 {

@@ -9,15 +9,8 @@ use backupcodes_core::code::{Code, CodeNumber, SHORTEST_SECRET};
 use backupcodes_core::hash::{CodeHash, Cost, HeapMemory};
 use rand::rngs::SysRng;
 
-use super::fresh::{self, Work};
-
 pub fn processors() -> usize {
     available_parallelism().map_or(1, usize::from)
-}
-
-/// Hashes a second of so many threads together, in a process of their own.
-pub fn hashes_a_second(threads: usize, time: Duration) -> f64 {
-    1e9 / fresh::measure(&Work::Hashes { threads, seconds: time.as_secs_f64() }).nanoseconds
 }
 
 /// Nanoseconds from one hash of any thread to the next.

@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use nix::unistd::geteuid;
 
 use super::fresh::{Sample, Work, measure_as};
-use super::google;
+use super::{google, write_private};
 use crate::{Attempt, broker, feed, me, pam, set_mode, sheet};
 
 /// The configuration of the hash that costs least.
@@ -199,11 +199,6 @@ impl Drop for Broker {
 
 fn make_private(directory: &Path) {
     DirBuilder::new().mode(0o700).create(directory).unwrap();
-}
-
-pub(super) fn write_private(file: &Path, text: &str) {
-    fs::write(file, text).unwrap();
-    set_mode(file, 0o600);
 }
 
 /// Makes a set, and returns its last code.

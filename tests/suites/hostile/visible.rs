@@ -6,12 +6,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use backupcodes_tests::disk::must;
-use backupcodes_tests::machine::{alone, append};
+use backupcodes_tests::machine::{alone, append, with_own_hostname};
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::renewal::{DONE, Renewal, SERVICE};
 use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Answer, Attempt, World, built, feed, me, pam, set_mode, sheet, text};
-use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 /// The window's title, colours, a line that looks like ours, C1 control characters, DEL, directions, and other ends of a line.
@@ -212,69 +211,72 @@ fn what_sendmail_says() {
 
 #[test]
 fn names_of_accounts_and_of_the_host() {
-    let Some((_machine, world)) = World::on_machine("") else { return };
-    // Of this thread, and of what it starts.
-    unshare(CloneFlags::CLONE_NEWUTS).unwrap();
-    nix::unistd::sethostname(OsStr::new(&HOSTILE[..40])).unwrap();
-    let hostile = NAME.replace(':', "");
-    append(
-        "/etc/passwd",
-        &format!("plain-name:x:50100:50100::/:/bin/sh\n{hostile}:x:50101:50101::/:/bin/sh\n"),
-    );
-    // The same for both, but for the name.
-    let [plain_ones, hostile_ones] = ["plain-name", &hostile].map(|user| {
-        let admin =
-            |arguments: &[&str]| world.admin_with_input(&[arguments, &["--", user]].concat(), "no code\n");
-        let outputs = [
-            admin(&["status"]),
-            admin(&["generate"]),
-            admin(&["generate"]),
-            admin(&["generate", "--yes", "--format", "html"]),
-            admin(&["generate", "--yes", "--format", "csv"]),
-            admin(&["status"]),
-            world.admin(&["status"]),
-            admin(&["email"]),
-            admin(&["verify"]),
-            admin(&["unlock"]),
-            world.admin(&["doctor"]),
-            admin(&["revoke"]),
-            admin(&["revoke"]),
-        ];
-        sheet(admin(&["generate", "--format", "json"]));
-        json(&admin(&["generate", "--yes", "--format", "json"]));
-        json(&admin(&["status", "--format", "json"]));
-        // The question, and the prompt.
-        let mut command = world.admin_command();
-        let mut terminal = Terminal::start(command.args(["generate", "--", user]));
-        terminal.expect("[y/N]");
-        terminal.send("n");
-        terminal.end();
-        check_screen(&terminal.screen, 1);
-        let mut command = world.admin_command();
-        let mut terminal = Terminal::start(command.args(["verify", "--", user]));
-        terminal.expect("(it will not be spent):");
-        terminal.send("no code");
-        terminal.end();
-        check_screen(&terminal.screen, 2);
-        // One that is gone.
-        let file = fs::read_dir(world.store()).unwrap().map(|file| file.unwrap().path());
-        let file =
-            file.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "toml")).unwrap();
-        let gone =
-            file.with_file_name(file.file_name().unwrap().to_str().unwrap().replace(".toml", "%0Agone.toml"));
-        fs::rename(file, gone).unwrap();
-        let more = [world.admin(&["purge"]), world.admin(&["status"]), world.admin(&["doctor"])];
-        fs::remove_dir_all(world.store()).unwrap();
-        fs::create_dir(world.store()).unwrap();
-        set_mode(&world.store(), 0o700);
-        outputs.into_iter().chain(more).collect::<Vec<_>>()
+    with_own_hostname(|| {
+        let Some((_machine, world)) = World::on_machine("") else { return };
+        nix::unistd::sethostname(OsStr::new(&HOSTILE[..40])).unwrap();
+        let hostile = NAME.replace(':', "");
+        append(
+            "/etc/passwd",
+            &format!("plain-name:x:50100:50100::/:/bin/sh\n{hostile}:x:50101:50101::/:/bin/sh\n"),
+        );
+        // The same for both, but for the name.
+        let [plain_ones, hostile_ones] = ["plain-name", &hostile].map(|user| {
+            let admin = |arguments: &[&str]| {
+                world.admin_with_input(&[arguments, &["--", user]].concat(), "no code\n")
+            };
+            let outputs = [
+                admin(&["status"]),
+                admin(&["generate"]),
+                admin(&["generate"]),
+                admin(&["generate", "--yes", "--format", "html"]),
+                admin(&["generate", "--yes", "--format", "csv"]),
+                admin(&["status"]),
+                world.admin(&["status"]),
+                admin(&["email"]),
+                admin(&["verify"]),
+                admin(&["unlock"]),
+                world.admin(&["doctor"]),
+                admin(&["revoke"]),
+                admin(&["revoke"]),
+            ];
+            sheet(admin(&["generate", "--format", "json"]));
+            json(&admin(&["generate", "--yes", "--format", "json"]));
+            json(&admin(&["status", "--format", "json"]));
+            // The question, and the prompt.
+            let mut command = world.admin_command();
+            let mut terminal = Terminal::start(command.args(["generate", "--", user]));
+            terminal.expect("[y/N]");
+            terminal.send("n");
+            terminal.end();
+            check_screen(&terminal.screen, 1);
+            let mut command = world.admin_command();
+            let mut terminal = Terminal::start(command.args(["verify", "--", user]));
+            terminal.expect("(it will not be spent):");
+            terminal.send("no code");
+            terminal.end();
+            check_screen(&terminal.screen, 2);
+            // One that is gone.
+            let file = fs::read_dir(world.store()).unwrap().map(|file| file.unwrap().path());
+            let file = file
+                .into_iter()
+                .find(|path| path.extension().is_some_and(|ending| ending == "toml"))
+                .unwrap();
+            let gone = file
+                .with_file_name(file.file_name().unwrap().to_str().unwrap().replace(".toml", "%0Agone.toml"));
+            fs::rename(file, gone).unwrap();
+            let more = [world.admin(&["purge"]), world.admin(&["status"]), world.admin(&["doctor"])];
+            fs::remove_dir_all(world.store()).unwrap();
+            fs::create_dir(world.store()).unwrap();
+            set_mode(&world.store(), 0o700);
+            outputs.into_iter().chain(more).collect::<Vec<_>>()
+        });
+        for (one, other) in hostile_ones.iter().zip(&plain_ones) {
+            check(one, [&other.stdout, &other.stderr].map(|bytes| text(bytes).lines().count()));
+            assert_eq!(one.status.code(), other.status.code());
+        }
+        let sheet = text(&hostile_ones[1].stdout);
+        assert!(sheet.contains("  User  a?]0;title??[31mred?"), "{sheet}");
     });
-    for (one, other) in hostile_ones.iter().zip(&plain_ones) {
-        check(one, [&other.stdout, &other.stderr].map(|bytes| text(bytes).lines().count()));
-        assert_eq!(one.status.code(), other.status.code());
-    }
-    let sheet = text(&hostile_ones[1].stdout);
-    assert!(sheet.contains("  User  a?]0;title??[31mred?"), "{sheet}");
 }
 
 #[test]

@@ -4,10 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use backupcodes_tests::machine::{Machine, append};
+use backupcodes_tests::machine::{Machine, append, with_own_hostname};
 use backupcodes_tests::postbox::{HEADERS, Message, Postbox};
 use backupcodes_tests::{Attempt, Sheet, World, me, pam, sandbox_of_root, sheet, text};
-use nix::sched::{CloneFlags, unshare};
 
 /// What a name may be where it holds no NUL.
 fn names() -> Vec<Vec<u8>> {
@@ -171,24 +170,24 @@ fn host_terminal_and_service_as_the_application_tells_them() {
 
 #[test]
 fn the_name_of_the_host() {
-    let Some(scene) = Scene::new() else { return };
-    if sandbox_of_root().is_none() {
-        return;
-    }
-    // Of this thread, and of what it starts.
-    unshare(CloneFlags::CLONE_NEWUTS).unwrap();
-    let mut codes = scene.generate(&me(), 31).codes.into_iter();
-    let mut told_on = |name: &[u8]| {
-        nix::unistd::sethostname(OsStr::from_bytes(&name[..name.len().min(64)])).unwrap();
-        scene.log_in(&scene.world.attempt(&[(&codes.next().unwrap()).into()]));
-        scene.world.deliver();
-    };
-    told_on(b"web1");
-    let message = scene.postbox.handed().remove(0).message;
-    assert!(message.contains("@web1>\n") && message.contains("  Host:      web1\n"), "{message}");
-    let names: Vec<_> = names().into_iter().chain([vec![], b"a\0b".into(), b".".into()]).collect();
-    names.iter().for_each(|name| told_on(name));
-    scene.check(1 + names.len());
+    with_own_hostname(|| {
+        let Some(scene) = Scene::new() else { return };
+        if sandbox_of_root().is_none() {
+            return;
+        }
+        let mut codes = scene.generate(&me(), 31).codes.into_iter();
+        let mut told_on = |name: &[u8]| {
+            nix::unistd::sethostname(OsStr::from_bytes(&name[..name.len().min(64)])).unwrap();
+            scene.log_in(&scene.world.attempt(&[(&codes.next().unwrap()).into()]));
+            scene.world.deliver();
+        };
+        told_on(b"web1");
+        let message = scene.postbox.handed().remove(0).message;
+        assert!(message.contains("@web1>\n") && message.contains("  Host:      web1\n"), "{message}");
+        let names: Vec<_> = names().into_iter().chain([vec![], b"a\0b".into(), b".".into()]).collect();
+        names.iter().for_each(|name| told_on(name));
+        scene.check(1 + names.len());
+    });
 }
 
 #[test]
