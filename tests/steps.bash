@@ -22,6 +22,7 @@ declare -A needs=(
     [debian13]="mmdebstrap"
     [lifecycle]="debhelper dpkg-dev mmdebstrap oathtool openssh-client python3 systemd-container"
     [mail-servers]="mmdebstrap"
+    [openrc]="mmdebstrap"
     [packages]="busybox libarchive-tools makepkg pacman-package-manager python3 rpm rpmlint shellcheck"
     [policies]="apparmor selinux-policy-default selinux-policy-dev selinux-utils setools"
     [thirty-two-bits]="mmdebstrap"
