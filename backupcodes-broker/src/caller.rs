@@ -2,21 +2,15 @@
 
 use std::os::fd::AsFd;
 
-use backupcodes_core::account::{Account, AccountError};
+use backupcodes_core::account::Account;
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+use crate::error::Error;
 
 /// The uid that connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller(u32);
-
-/// The user for whom a caller acts.
-pub(crate) enum RequestedUser {
-    /// An account.
-    Account(Account),
-    /// An unknown user, for whom only root may ask.
-    Unknown,
-}
 
 impl Caller {
     /// The uid that opened the other end. It stays the same if that process passes the socket to another one.
@@ -41,12 +35,10 @@ impl Caller {
         self.0 == 0
     }
 
-    /// The user of this name, if the caller may act for them.
-    pub(crate) fn acts_for(self, user: &str) -> Result<Option<RequestedUser>, AccountError> {
-        Ok(match Account::by_name(user)? {
-            Some(account) if self.is_root() || account.uid == self.0 => Some(RequestedUser::Account(account)),
-            None if self.is_root() => Some(RequestedUser::Unknown),
-            _ => None,
-        })
+    /// The account of this user, for whom the caller must be allowed to act. Only root may ask for an unknown user: `None`.
+    pub(crate) fn acts_for(self, user: &str) -> Result<Option<Account>, Error> {
+        let account = Account::by_name(user).map_err(Error::unavailable)?;
+        let is_own = account.as_ref().is_some_and(|account| account.uid == self.0);
+        if self.is_root() || is_own { Ok(account) } else { Err(Error::NotYours) }
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of methods.
 
+use std::fmt::Display;
+
 use backupcodes_core::protocol::Message;
 use serde_json::Value;
 
@@ -28,8 +30,9 @@ pub(crate) enum Error {
 /// The reply of a method: parameters or an error.
 pub(crate) type MethodResult = Result<Value, Error>;
 
-impl<E: std::error::Error> From<E> for Error {
-    fn from(error: E) -> Self {
+impl Error {
+    /// For an error that the caller can do nothing about.
+    pub(crate) fn unavailable(error: impl Display) -> Self {
         Self::Unavailable(error.to_string())
     }
 }

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use varlink::{Call, CallTrait, Interface, Reply};
 
-use crate::caller::{Caller, RequestedUser};
+use crate::caller::Caller;
 use crate::error::{Error, MethodResult};
 use crate::log::log;
 use crate::renewal::Renewal;
@@ -59,10 +59,7 @@ impl Methods {
     fn check(&self, parameters: Value) -> MethodResult {
         // The code is in the memory of this process, which serves no other caller and leaves no core dump.
         let Check { user, directory, answer, service, host, tty } = read(parameters)?;
-        let account = match self.acts_for(&user, Some(&directory))? {
-            RequestedUser::Account(account) => Some(account),
-            RequestedUser::Unknown => None,
-        };
+        let account = self.acts_for(&user, Some(&directory))?;
         let is_root = self.caller.is_root();
         let counted_as = match &account {
             _ if !is_root => Some(COUNTED_AS.into()),
@@ -94,16 +91,15 @@ impl Methods {
 
     fn has_set(&self, parameters: Value) -> MethodResult {
         let HasSet { user, directory } = read(parameters)?;
-        let RequestedUser::Account(account) = self.acts_for(&user, Some(&directory))? else {
-            return Err(Error::NoSet);
-        };
-        reply_with(&HasSetReply { has_set: !has_no_set(&self.store(), &account)? })
+        let account = self.acts_for(&user, Some(&directory))?.ok_or(Error::NoSet)?;
+        let has_no_set = has_no_set(&self.store(), &account).map_err(Error::unavailable)?;
+        reply_with(&HasSetReply { has_set: !has_no_set })
     }
 
     fn status(&self, parameters: Value) -> MethodResult {
         let account = self.account(parameters)?;
-        let set = self.store().read(&account.name)?.ok_or(Error::NoSet)?;
-        set.label.judge_owner(&account)?;
+        let set = self.store().read(&account.name).map_err(Error::unavailable)?.ok_or(Error::NoSet)?;
+        set.label.judge_owner(&account).map_err(Error::unavailable)?;
         let codes = set.entries().map(|(number, entry)| {
             let (state, record) = match &entry.state {
                 State::Unspent(_) => (CodeState::Unspent, None),
@@ -130,9 +126,7 @@ impl Methods {
 
     fn verify(&self, parameters: Value) -> MethodResult {
         let Verify { user, directory, answer } = read(parameters)?;
-        let RequestedUser::Account(account) = self.acts_for(&user, directory.as_deref())? else {
-            return Err(Error::NoSet);
-        };
+        let account = self.acts_for(&user, directory.as_deref())?.ok_or(Error::NoSet)?;
         let origin = Origin {
             user: Some(account.name.clone()),
             service: COUNTED_AS.into(),
@@ -146,7 +140,7 @@ impl Methods {
             Err(Refusal::NoSet) => return Err(Error::NoSet),
             Err(Refusal::Throttled(_, wait)) => (false, Some(wait.to_string())),
             Err(refusal @ (Refusal::Store(_) | Refusal::Hash(_) | Refusal::Uncounted(_))) => {
-                return Err(refusal.into());
+                return Err(Error::unavailable(refusal));
             }
             Err(_) => (false, None),
         };
@@ -184,16 +178,13 @@ impl Methods {
 
     fn account(&self, parameters: Value) -> Result<Account, Error> {
         let OfUser { user, directory } = read(parameters)?;
-        match self.acts_for(&user, directory.as_deref())? {
-            RequestedUser::Account(account) => Ok(account),
-            RequestedUser::Unknown => Err(Error::NoSet),
-        }
+        self.acts_for(&user, directory.as_deref())?.ok_or(Error::NoSet)
     }
 
-    /// The user of this name, if the caller may act for them and uses the same directory of sets. The broker knows nothing about
-    /// other directories, and cannot prove that a user has no set there.
-    fn acts_for(&self, user: &str, directory: Option<&Path>) -> Result<RequestedUser, Error> {
-        let found = self.caller.acts_for(user)?.ok_or(Error::NotYours)?;
+    /// As [`Caller::acts_for`], if the caller uses the same directory of sets. The broker knows nothing about other directories,
+    /// and cannot prove that a user has no set there.
+    fn acts_for(&self, user: &str, directory: Option<&Path>) -> Result<Option<Account>, Error> {
+        let found = self.caller.acts_for(user)?;
         match directory {
             Some(directory) if directory != self.config.directory => Err(Error::OtherDirectory),
             _ => Ok(found),
@@ -309,7 +300,7 @@ impl Process for ThisProcess {
 }
 
 fn reply_with(reply: &impl Serialize) -> MethodResult {
-    Ok(serde_json::to_value(reply)?)
+    serde_json::to_value(reply).map_err(Error::unavailable)
 }
 
 fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Error> {

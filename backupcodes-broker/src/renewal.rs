@@ -57,10 +57,10 @@ impl Renewal {
         has_room(config)?;
         count(config, &account)?;
         let store = FileStore::new(&config.directory);
-        let old = ExistingSet::find(&store, &account)?;
+        let old = ExistingSet::find(&store, &account).map_err(Error::unavailable)?;
         if old.expected() == Expected::Nothing {
             // A renamed account has a set under its old name, and must not get a second one.
-            store.prove_no_other_name(&account)?;
+            store.prove_no_other_name(&account).map_err(Error::unavailable)?;
         }
         let conversation = Conversation::begin(&account.name, caller).map_err(Error::Unavailable)?;
         Self::advance(config, account, old, conversation)
@@ -104,7 +104,7 @@ impl Renewal {
         put.map_err(|error| match error {
             ReplaceError::Changed { .. } => Error::Changed,
             error @ ReplaceError::Unflushed(_) => Error::Unflushed(error.to_string()),
-            error => Error::Unavailable(error.to_string()),
+            error => Error::unavailable(error),
         })?;
         if let Err(error) = Throttle::new(config).clear_all_but(user, COUNTED_AS) {
             log(Level::Warning, &format!("the failures of {user} are still counted: {error}"));
@@ -132,7 +132,8 @@ impl Renewal {
             return Err(Error::Denied(messages));
         }
         let mut memory = WithPermit::new(config, Box::<HeapMemory>::default());
-        let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)?;
+        let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)
+            .map_err(Error::unavailable)?;
         let sheet = Sheet {
             host: notice::host_name(),
             set: new.label.set.clone(),
@@ -170,7 +171,7 @@ fn has_room(config: &Config) -> Result<(), Error> {
 /// each sends notices, and unlimited ones would fill the outbox.
 fn count(config: &Config, account: &Account) -> Result<(), Error> {
     let counter = Counter { user: Some(&account.name), service: COUNTED_AS, source: None };
-    let counted = Throttle::new(config).count(counter, clock::precise())?;
+    let counted = Throttle::new(config).count(counter, clock::precise()).map_err(Error::unavailable)?;
     let Some(wait) = counted.refused else { return Ok(()) };
     let (user, before) = (&account.name, counted.before);
     Err(Error::Throttled {
