@@ -26,13 +26,10 @@ pub struct Cost {
 /// A cost outside the limits of Argon2id (RFC 9106, section 3.1) or of a login.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "memory_kib {memory_kib}, passes {passes}, lanes {lanes}; expected lanes 1..=64, passes 1..=1000, memory_kib 8 × lanes..=4194304"
+    "memory_kib {memory_kib}, passes {passes}, lanes {lanes}; expected lanes 1..=64, passes 1..=1000, memory_kib 8 × lanes..=4194304",
+    memory_kib = .0.memory_kib, passes = .0.passes, lanes = .0.lanes
 )]
-pub struct BadCost {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-}
+pub struct BadCost(Cost);
 
 impl Cost {
     /// 19 MiB, 2 passes, 1 lane: the OWASP Password Storage Cheat Sheet's first choice for Argon2id.
@@ -50,20 +47,7 @@ impl Cost {
     pub(crate) const fn check(self) -> Result<Self, BadCost> {
         let Self { memory_kib, passes, lanes } = self;
         let fits = lanes >= 1 && lanes <= 64 && passes >= 1 && passes <= 1000 && memory_kib <= 4 << 20;
-        if fits && memory_kib >= lanes.saturating_mul(8) {
-            Ok(self)
-        } else {
-            Err(BadCost { memory_kib, passes, lanes })
-        }
-    }
-
-    /// The number of 1 KiB blocks of a run (RFC 9106: a multiple of four for each lane).
-    fn blocks(self) -> Result<usize, HashError> {
-        Ok(self.params()?.block_count())
-    }
-
-    fn params(self) -> Result<Params, HashError> {
-        Params::new(self.memory_kib, self.passes, self.lanes, Some(TAG)).map_err(HashError::Argon2)
+        if fits && memory_kib >= lanes.saturating_mul(8) { Ok(self) } else { Err(BadCost(self)) }
     }
 }
 
@@ -204,9 +188,12 @@ fn run(
     memory: &mut (impl Memory + ?Sized),
 ) -> Result<[u8; TAG], HashError> {
     let mut tag = [0; TAG];
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params()?);
-    argon2
-        .hash_password_into_with_memory(secret, salt, &mut tag, memory.blocks(cost.blocks()?)?)
+    let Cost { memory_kib, passes, lanes } = cost;
+    let params = Params::new(memory_kib, passes, lanes, Some(TAG)).map_err(HashError::Argon2)?;
+    // RFC 9106: a multiple of four for each lane.
+    let blocks = memory.blocks(params.block_count())?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(secret, salt, &mut tag, blocks)
         .map_err(HashError::Argon2)?;
     Ok(tag)
 }
