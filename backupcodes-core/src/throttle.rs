@@ -146,7 +146,7 @@ impl Throttle {
             let others = attempt.others();
             let failed = counted.saturating_sub(others);
             // The order matters: a success removes the counter before it drops its byte.
-            let is_gone = stat(attempt.counter()).is_ok_and(|stat| stat.st_nlink == 0);
+            let is_gone = stat(&attempt.counter).is_ok_and(|stat| stat.st_nlink == 0);
             let is_closed = self.rules.most > 0 && failed >= self.rules.most;
             if !is_gone && (worst.is_none() || others == 0 || is_closed) {
                 return Some((failed, worst));

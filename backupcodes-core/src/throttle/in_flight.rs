@@ -10,7 +10,7 @@ use nix::unistd::{Whence, lseek, write};
 
 /// A byte in a counter, locked until this is dropped.
 pub(super) struct InFlight {
-    counter: OwnedFd,
+    pub(super) counter: OwnedFd,
     byte: u16,
 }
 
@@ -34,10 +34,6 @@ impl InFlight {
         }
         lock(&counter, libc::F_UNLCK, byte.saturating_add(1), TO_THE_END);
         Ok((Self { counter, byte }, before))
-    }
-
-    pub(super) const fn counter(&self) -> &OwnedFd {
-        &self.counter
     }
 
     /// The number of earlier attempts without a verdict.

@@ -25,45 +25,19 @@ const FOLDER: &str = "hash-permits";
 /// Memory for a hash, allocated once a permit is held. Both are released when this is dropped.
 pub struct WithPermit {
     memory: Box<dyn Memory>,
-    permits: Permits,
+    runtime: PathBuf,
+    /// How many there are.
+    permits: u32,
     held: Option<Locked>,
 }
 
 impl WithPermit {
     /// `memory`, for as many simultaneous runs as the configuration allows.
     pub fn new(config: &Config, memory: Box<dyn Memory>) -> Self {
-        let permits =
-            Permits { runtime: config.runtime_directory.clone(), count: count(config.hash.concurrent) };
-        Self { memory, permits, held: None }
+        let permits = count(config.hash.concurrent);
+        Self { memory, runtime: config.runtime_directory.clone(), permits, held: None }
     }
-}
 
-impl Memory for WithPermit {
-    fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
-        if self.held.is_none() {
-            self.held = self.permits.take();
-        }
-        self.memory.blocks(count)
-    }
-}
-
-/// The number of permits; 0 means twice the processors, at least 4.
-fn count(concurrent: u32) -> u32 {
-    if concurrent > 0 {
-        return concurrent;
-    }
-    // The processors of the machine: the caller may have limited those of this process.
-    let processors =
-        sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|n| u32::try_from(n).ok());
-    processors.map_or(4, |processors| processors.saturating_mul(2).clamp(4, MOST_PERMITS))
-}
-
-struct Permits {
-    runtime: PathBuf,
-    count: u32,
-}
-
-impl Permits {
     /// A permit, if one is free before the deadline.
     fn take(&self) -> Option<Locked> {
         let deadline = Deadline::after(PATIENCE);
@@ -72,8 +46,8 @@ impl Permits {
         let first = getpid().as_raw().unsigned_abs();
         let mut pause = FIRST_PAUSE;
         loop {
-            for at in 0..self.count {
-                let number = first.wrapping_add(at).checked_rem(self.count)?;
+            for at in 0..self.permits {
+                let number = first.wrapping_add(at).checked_rem(self.permits)?;
                 let name = number.to_string();
                 let fd = match directory.file(&name, OFlag::O_RDWR) {
                     Err(Errno::ENOENT) => directory.make_file(&name, OFlag::O_RDWR).ok()?,
@@ -89,6 +63,26 @@ impl Permits {
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
     }
+}
+
+impl Memory for WithPermit {
+    fn blocks(&mut self, count: usize) -> Result<&mut [Block], OutOfMemory> {
+        if self.held.is_none() {
+            self.held = self.take();
+        }
+        self.memory.blocks(count)
+    }
+}
+
+/// The number of permits; 0 means twice the processors, at least 4.
+fn count(concurrent: u32) -> u32 {
+    if concurrent > 0 {
+        return concurrent;
+    }
+    // The processors of the machine: the caller may have limited those of this process.
+    let processors =
+        sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|n| u32::try_from(n).ok());
+    processors.map_or(4, |processors| processors.saturating_mul(2).clamp(4, MOST_PERMITS))
 }
 
 #[cfg(test)]
