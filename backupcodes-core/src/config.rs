@@ -101,40 +101,21 @@ impl Default for Config {
             directory: "/var/lib/backupcodes".into(),
             runtime_directory: "/run/backupcodes".into(),
             broker: "/run/backupcodes/broker".into(),
-            codes: Codes::default(),
-            hash: Hash::default(),
-            throttle: ThrottleRules::default(),
-            notify: Notify::default(),
-        }
-    }
-}
-
-impl Default for Codes {
-    fn default() -> Self {
-        Self { count: 10, length: SHORTEST_SECRET, low: 3 }
-    }
-}
-
-impl Default for Hash {
-    fn default() -> Self {
-        Self { cost: Cost::DEFAULT, concurrent: 0 }
-    }
-}
-
-impl Default for ThrottleRules {
-    fn default() -> Self {
-        Self { free: 5, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(60), most: 0 }
-    }
-}
-
-impl Default for Notify {
-    fn default() -> Self {
-        Self {
-            sendmail: vec!["/usr/sbin/sendmail".into(), "-i".into()],
-            from: "root".into(),
-            domain: String::new(),
-            copy_to: Vec::new(),
-            contact: String::new(),
+            codes: Codes { count: 10, length: SHORTEST_SECRET, low: 3 },
+            hash: Hash { cost: Cost::DEFAULT, concurrent: 0 },
+            throttle: ThrottleRules {
+                free: 5,
+                first_delay: Duration::from_secs(1),
+                longest_delay: Duration::from_secs(60),
+                most: 0,
+            },
+            notify: Notify {
+                sendmail: vec!["/usr/sbin/sendmail".into(), "-i".into()],
+                from: "root".into(),
+                domain: String::new(),
+                copy_to: Vec::new(),
+                contact: String::new(),
+            },
         }
     }
 }

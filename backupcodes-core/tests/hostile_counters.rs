@@ -164,7 +164,7 @@ fn anything_else_instead_of_a_counter_or_directory_is_refused_and_unchanged() {
     ];
     for depth in 0..4 {
         for (what, put) in put {
-            let world = World::new(ThrottleRules { free: 0, ..ThrottleRules::default() });
+            let world = World::new(ThrottleRules { free: 0, ..Config::default().throttle });
             let place = world.file().ancestors().nth(depth).unwrap().to_owned();
             // The expected kind.
             if what == if depth == 0 { "a file" } else { "a directory" } {
