@@ -218,27 +218,29 @@ impl CodeSet {
 
 impl Entry {
     fn locate(file: &str, code: &Spanned<DeValue<'_>>) -> Option<Self> {
-        let text = code.get_ref().as_str()?;
-        // With an escape or triple quotes, the bytes in the file are not the value: they could not be overwritten.
-        if *file.get(code.span())? != format!("\"{text}\"") {
-            return None;
-        }
+        let (text, start) = in_place(file, code)?;
         let state = match CodeHash::parse(text) {
             Some(hash) => State::Unspent(hash),
             None => SpentRecord::parse(text).map_or(State::Damaged, State::Spent),
         };
-        Some(Self { state, start: code.span().start.checked_add(1)? })
+        Some(Self { state, start })
     }
 }
 
 impl Durable {
     /// Anything else means "not known", which costs a login a flush and is no reason to refuse one.
     fn locate(file: &str, value: &Spanned<DeValue<'_>>) -> Option<Self> {
-        let inode = value.get_ref().as_str()?;
-        let is_plain =
-            inode.len() == digits(NOT_KNOWN).len() && *file.get(value.span())? == format!("\"{inode}\"");
-        is_plain.then_some(Self { inode: inode.into(), start: value.span().start.checked_add(1)? })
+        let (inode, start) = in_place(file, value)?;
+        (inode.len() == digits(NOT_KNOWN).len()).then(|| Self { inode: inode.into(), start })
     }
+}
+
+/// A string that can be overwritten in place, and where it begins. With an escape or triple quotes, the bytes in the file are not
+/// the value.
+fn in_place<'a>(file: &str, value: &'a Spanned<DeValue<'_>>) -> Option<(&'a str, usize)> {
+    let text = value.get_ref().as_str()?;
+    let is_plain = *file.get(value.span())? == format!("\"{text}\"");
+    is_plain.then_some((text, value.span().start.checked_add(1)?))
 }
 
 /// As wide as any inode's number, so that one is written over another in place.
