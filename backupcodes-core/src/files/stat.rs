@@ -8,6 +8,8 @@ use nix::errno::Errno;
 use rustix::fs::AtFlags;
 pub(crate) use rustix::fs::Stat;
 
+use crate::clock::precise;
+
 pub(crate) fn stat(fd: impl AsFd) -> Result<Stat, Errno> {
     rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH).map_err(errno)
 }
@@ -28,6 +30,11 @@ pub(crate) fn changed(stat: &Stat) -> SystemTime {
     #[allow(clippy::useless_conversion, reason = "it has 32 bits on other machines")]
     let since = seconds.saturating_add(Duration::from_nanos(stat.st_mtime_nsec.into()));
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
+
+/// How far the last change is from now. A change in the future comes from a clock that was wrong.
+pub(crate) fn age(stat: &Stat) -> Duration {
+    precise().duration_since(changed(stat)).unwrap_or_else(|ahead| ahead.duration())
 }
 
 pub(crate) fn errno(error: rustix::io::Errno) -> Errno {

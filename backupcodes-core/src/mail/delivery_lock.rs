@@ -11,7 +11,7 @@ use crate::clock::precise;
 use crate::files::FileError;
 use crate::files::directory::Directory;
 use crate::files::lock::{Locked, try_lock};
-use crate::files::stat::changed;
+use crate::files::stat::age;
 use crate::files::trust::Requirement;
 
 /// In the runtime directory.
@@ -43,10 +43,7 @@ impl DeliveryLock {
     /// Whether old notices were not tried for a day, or since the boot.
     #[must_use]
     pub fn is_new_day(&self) -> bool {
-        self.directory.stat(DAILY).map_or(true, |stat| {
-            // A time in the future is of a clock that was wrong.
-            precise().duration_since(changed(&stat)).unwrap_or_else(|ahead| ahead.duration()) >= DAY
-        })
+        self.directory.stat(DAILY).map_or(true, |stat| age(&stat) >= DAY)
     }
 
     /// Notes that old notices were tried now.

@@ -19,8 +19,7 @@ use crate::code::CodeNumber;
 use crate::config::{Config, Notify};
 use crate::mail::address;
 use crate::mail::outbox::QueuedNotice;
-use crate::set::SpentRecord;
-use crate::set::{CodeSet, Label};
+use crate::set::{CodeSet, Label, SpentRecord};
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -134,16 +133,11 @@ impl<'a> Writer<'a> {
         time: Time,
         event: Event<'_>,
     ) -> Vec<QueuedNotice> {
-        let mut notices = Vec::new();
-        for to in self.recipients(&label.user, email) {
-            notices.push(QueuedNotice {
-                user: label.user.clone(),
-                time,
-                message: self.message(label, &to, time, event),
-                to,
-            });
-        }
-        notices
+        let notice = |to: String| {
+            let message = self.message(label, &to, time, event);
+            QueuedNotice { user: label.user.clone(), time, to, message }
+        };
+        self.recipients(&label.user, email).into_iter().map(notice).collect()
     }
 
     /// Where the notices of a user with these addresses go, beside `copy_to`.

@@ -15,11 +15,11 @@ use nix::fcntl::OFlag;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::clock::{Time, precise};
+use crate::clock::Time;
 use crate::file_name::{escaped, unescaped};
 use crate::files::FileError;
 use crate::files::directory::{Directory, NewFile};
-use crate::files::stat;
+use crate::files::stat::age;
 use crate::files::trust::{self, Requirement};
 
 /// The outbox, in the directory of the sets.
@@ -167,15 +167,14 @@ impl Outbox {
     /// # Errors
     /// The outbox cannot be read.
     pub fn names_to(&self, user: &str, to: &str) -> Result<Vec<String>, FileError> {
-        let mut names = self.names()?;
         let prefix = prefix(user);
-        names.retain(|name| name.starts_with(&prefix));
-        let is_to =
-            |name: &String| self.read(name).map(|notice| notice.is_some_and(|notice| notice.to == to));
-        names
-            .into_iter()
-            .filter_map(|name| is_to(&name).map(|is_to| is_to.then_some(name)).transpose())
-            .collect()
+        let mut names_to = Vec::new();
+        for name in self.names()?.into_iter().filter(|name| name.starts_with(&prefix)) {
+            if self.read(&name)?.is_some_and(|notice| notice.to == to) {
+                names_to.push(name);
+            }
+        }
+        Ok(names_to)
     }
 
     /// Queues notices for other addresses instead, or removes them if there are none.
@@ -299,13 +298,7 @@ fn unfinished(name: &str) -> String {
 
 /// Removes unfinished files of crashes, but not those that another process may be writing.
 fn remove_unfinished(directory: &Directory) {
-    let now = precise();
-    let is_old = |name: &String| {
-        directory.stat(name).is_ok_and(|stat| {
-            // A time in the future comes from a clock that was wrong.
-            now.duration_since(stat::changed(&stat)).unwrap_or_else(|ahead| ahead.duration()) > UNFINISHED
-        })
-    };
+    let is_old = |name: &String| directory.stat(name).is_ok_and(|stat| age(&stat) > UNFINISHED);
     let names = directory.names().unwrap_or_default();
     for name in names.iter().filter(|name| name.starts_with('.')).filter(|name| is_old(name)) {
         let _ = directory.remove(name);
@@ -315,6 +308,7 @@ fn remove_unfinished(directory: &Directory) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::precise;
     use std::os::unix::fs::PermissionsExt;
     use std::time::UNIX_EPOCH;
 

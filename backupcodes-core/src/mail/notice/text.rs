@@ -6,8 +6,7 @@ use jiff::Timestamp;
 
 use super::{Event, Writer};
 use crate::clock::Time;
-use crate::set::Label;
-use crate::set::SpentRecord;
+use crate::set::{Label, SpentRecord};
 use crate::throttle::LOCAL;
 use crate::visible::is_hidden;
 
