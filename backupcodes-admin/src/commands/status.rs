@@ -14,8 +14,7 @@ use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::outbox::{Refusal, Waiting};
-use backupcodes_core::set::SpentRecord;
-use backupcodes_core::set::{CodeSet, State};
+use backupcodes_core::set::{CodeSet, SpentRecord, State};
 use backupcodes_core::store::{FileStore, Store, StoreError};
 use backupcodes_core::throttle::{Throttle, Throttled, UsersWithCounters};
 
@@ -129,11 +128,11 @@ struct Notices {
 impl Shown {
     /// The use that came last.
     fn last_use(&self) -> Option<&SpentRecord> {
-        let marks = self.set.entries().filter_map(|(_, entry)| match &entry.state {
+        let uses = self.set.entries().filter_map(|(_, entry)| match &entry.state {
             State::Spent(record) => Some(record),
             _ => None,
         });
-        marks.max_by_key(|record| record.time)
+        uses.max_by_key(|record| record.time)
     }
 
     /// Its name for people, which tells a copy from the set.
@@ -226,7 +225,7 @@ impl Reader {
             }
         }
         let mut refusal = None;
-        if waiting.is_told {
+        if waiting.has_refusal {
             match self.store.outbox().refusal(name) {
                 Ok(found) => refusal = found,
                 Err(error) => failures.push(error.into()),

@@ -64,7 +64,7 @@ fn sendmail(command: &[String]) -> Option<Finding> {
 
 /// Users with a notice that should be gone, and those of whom sendmail has refused one.
 fn notices(outbox: &Outbox) -> Result<(Vec<String>, Vec<String>), FileError> {
-    let refused = outbox.waiting()?.into_iter().filter(|(_, waiting)| waiting.is_told);
+    let refused = outbox.waiting()?.into_iter().filter(|(_, waiting)| waiting.has_refusal);
     let mut late = BTreeSet::new();
     for name in outbox.names()? {
         late.extend(outbox.read(&name)?.filter(|notice| is_late(notice.time)).map(|notice| notice.user));

@@ -60,8 +60,8 @@ pub struct Refusal {
 pub struct Waiting {
     /// In the outbox.
     pub due: usize,
-    /// Whether [`Outbox::refusal`] tells what was refused last.
-    pub is_told: bool,
+    /// Whether [`Outbox::refusal`] has one.
+    pub has_refusal: bool,
 }
 
 /// Notices that wait for delivery.
@@ -201,7 +201,7 @@ impl Outbox {
             let Some((user, kind)) = user_of(&name) else { continue };
             let waiting = users.entry(user).or_default();
             match kind {
-                REFUSED => waiting.is_told = true,
+                REFUSED => waiting.has_refusal = true,
                 _ => waiting.due = waiting.due.saturating_add(1),
             }
         }
@@ -344,8 +344,8 @@ mod tests {
         let [late, early, bob] = notices;
         assert_eq!(read, [bob, early, late.clone(), late]);
         let waiting = outbox.waiting().unwrap();
-        assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 3, is_told: false });
-        assert_eq!(waiting["bob"], Waiting { due: 1, is_told: false });
+        assert_eq!(waiting["zo\u{eb}/.."], Waiting { due: 3, has_refusal: false });
+        assert_eq!(waiting["bob"], Waiting { due: 1, has_refusal: false });
         names.iter().for_each(|name| outbox.remove(name).unwrap());
         assert!(outbox.names().unwrap().is_empty());
         assert_eq!(outbox.read(&names[0]).unwrap(), None);

@@ -1,8 +1,7 @@
 //! `status` for programs.
 
 use backupcodes_core::mail::outbox::Refusal;
-use backupcodes_core::set::{Label, State};
-use backupcodes_core::set::{Mail, SpentRecord};
+use backupcodes_core::set::{Label, Mail, SpentRecord, State};
 use backupcodes_core::throttle::{Throttled, Wait};
 use serde::{Serialize, Serializer};
 

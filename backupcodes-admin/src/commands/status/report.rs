@@ -91,9 +91,9 @@ fn csv(out: &mut impl Write, shown: &Shown, is_first: bool) -> io::Result<()> {
         &shown.set.total().to_string(),
         &shown.set.left().to_string(),
         &shown.is_low().to_string(),
-        &last.map(|mark| mark.time.to_string()).unwrap_or_default(),
-        last.map_or("", |mark| &mark.service),
-        last.map_or("", |mark| &mark.source),
+        &last.map(|record| record.time.to_string()).unwrap_or_default(),
+        last.map_or("", |record| &record.service),
+        last.map_or("", |record| &record.source),
         &shown.throttled.len().to_string(),
         &shown.notices.due.to_string(),
     ];

@@ -1,7 +1,6 @@
 //! A line for each set, no wider than the terminal.
 
-use backupcodes_core::set::SpentRecord;
-use backupcodes_core::set::{Label, State};
+use backupcodes_core::set::{Label, SpentRecord, State};
 use backupcodes_core::visible::{cut, shown};
 use console::{Style, Term, measure_text_width, pad_str, truncate_str};
 

@@ -2,8 +2,7 @@
 
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::mail::outbox::Refusal;
-use backupcodes_core::set::{Label, State};
-use backupcodes_core::set::{Mail, SpentRecord};
+use backupcodes_core::set::{Label, Mail, SpentRecord, State};
 use backupcodes_core::throttle::Throttled;
 
 use super::Shown;

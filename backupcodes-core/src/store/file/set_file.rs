@@ -75,7 +75,7 @@ impl SetFile<OwnedFd> {
 }
 
 impl<F: AsFd> SetFile<F> {
-    /// The set. Under the lock only the marks of notices can change: every other writer takes the lock.
+    /// The set. Under the lock only the states of notices can change: every other writer takes the lock.
     pub(super) fn read(&self) -> Result<CodeSet, StoreError> {
         CodeSet::parse(&self.text()?).map_err(|reason| corrupt(&self.path, reason))
     }

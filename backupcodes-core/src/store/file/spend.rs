@@ -1,4 +1,4 @@
-//! Writes in place: the record of a spent code, and the mark that its notice was delivered.
+//! Writes in place: the record of a spent code, and that its notice was delivered.
 
 use super::FileStore;
 use crate::code::CodeNumber;
