@@ -135,10 +135,10 @@ fn least_uid(login_defs: &str) -> u32 {
 
 /// All accounts that the database lists. (`getpwent` has no safe form; getent(1) calls it.)
 pub(crate) fn entries() -> Result<Vec<Entry>, Unlisted> {
-    let failed = |error: String| Unlisted(error);
-    let output = Command::new("getent").arg("passwd").output().map_err(|error| failed(error.to_string()))?;
+    let output =
+        Command::new("getent").arg("passwd").output().map_err(|error| Unlisted(error.to_string()))?;
     if !output.status.success() {
-        return Err(failed(output.status.to_string()));
+        return Err(Unlisted(output.status.to_string()));
     }
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(Entry::parse).collect())
 }

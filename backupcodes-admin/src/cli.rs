@@ -246,7 +246,7 @@ impl Cli {
 
 impl Generate {
     /// Where sheets go. Options that exclude each other are wrong usage, which ends the program.
-    pub(crate) fn destination(&self) -> Destination {
+    pub(crate) fn destination(&self) -> Destination<PathBuf> {
         let wrong =
             |what: &str| output::refuse(PROGRAM, &Cli::command().error(ErrorKind::ArgumentConflict, what));
         match (self.format, &self.output, &self.print) {

@@ -26,11 +26,10 @@ use crate::terminal;
 /// What was not delivered stays due. On its first day each delivery tries it again; later one a day does, and whoever sits at a
 /// terminal.
 pub(crate) fn run(config: &Config) -> usize {
-    let host = notice::host_name();
     let mut delivery = Delivery {
         config,
         store: FileStore::new(&config.directory),
-        writer: Writer::of_this_host(config, &host),
+        writer: Writer::of_this_host(config, &notice::host_name()),
         tries_old: true,
         tried: HashSet::new(),
         skipped: HashSet::new(),
@@ -146,7 +145,7 @@ impl Delivery<'_> {
     fn forget_settled_refusals(&mut self) {
         let outbox = self.store.outbox();
         for (user, _) in
-            outbox.waiting().unwrap_or_default().into_iter().filter(|(_, waiting)| waiting.is_told)
+            outbox.waiting().unwrap_or_default().into_iter().filter(|(_, waiting)| waiting.has_refusal)
         {
             let Ok(Some(refusal)) = outbox.refusal(&user) else { continue };
             let waits = outbox.names_to(&user, &refusal.to).map_or(true, |names| !names.is_empty());

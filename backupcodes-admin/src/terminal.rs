@@ -48,10 +48,7 @@ const LONGEST_LINE: usize = 4096;
 /// Reads a code: at a terminal without showing it, else a line of standard input.
 pub(crate) fn secret(prompt: &str) -> io::Result<Zeroizing<String>> {
     let _hidden = if is_there() { Some(EchoOff::new()?) } else { None };
-    if is_there() {
-        write!(io::stderr(), "{}", lines(prompt))?;
-    }
-    read()
+    line(prompt)
 }
 
 /// Reads a line that may be seen.
@@ -59,10 +56,6 @@ pub(crate) fn line(prompt: &str) -> io::Result<Zeroizing<String>> {
     if is_there() {
         write!(io::stderr(), "{}", lines(prompt))?;
     }
-    read()
-}
-
-fn read() -> io::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::with_capacity(LONGEST_LINE));
     if io::stdin().lock().read_line(&mut line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -27,8 +27,7 @@ pub(crate) fn run(
 ) -> Result<Outcome, Failure> {
     let store = FileStore::new(&config.directory);
     let user = &name_of_set(&store, user)?;
-    let host = notice::host_name();
-    let writer = Writer::of_this_host(config, &host);
+    let writer = Writer::of_this_host(config, &notice::host_name());
     if !addresses.is_empty() {
         change_addresses(config, &store, &writer, user, addresses)?;
     }

@@ -55,13 +55,12 @@ pub(crate) fn run(config: &Config, arguments: &Purge) -> Result<Outcome, Failure
     if !gone.is_empty() && !agreed(arguments, &gone, users.len())? {
         return Ok(Outcome::No);
     }
-    let host = notice::host_name();
-    let writer = Writer::of_this_host(config, &host);
+    let writer = Writer::of_this_host(config, &notice::host_name());
     let mut purged = Vec::new();
     for (user, set) in gone {
         // The addresses for notices of uses may still be read.
-        let letters = |last: Option<&_>| last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
-        match store.prepare(&user, Expected::Set(&set), None).and_then(|prepared| prepared.commit(letters)) {
+        let notices = |last: Option<&_>| last.map(|set| writer.of_due_uses(set)).unwrap_or_default();
+        match store.prepare(&user, Expected::Set(&set), None).and_then(|prepared| prepared.commit(notices)) {
             Ok(()) => {
                 failed.extend(Throttle::new(config).clear(&user).err().map(Failure::from));
                 purged.push(user);

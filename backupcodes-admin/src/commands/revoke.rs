@@ -21,8 +21,7 @@ struct Json<'a> {
 }
 
 pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
-    let host = notice::host_name();
-    let writer = Writer::of_this_host(config, &host);
+    let writer = Writer::of_this_host(config, &notice::host_name());
     let store = FileStore::new(&config.directory);
     let user = &name_of_set(&store, user)?;
     let old = match store.read(user) {
@@ -34,14 +33,14 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
     };
     if let Some((_, set)) = &old {
         let expected = set.as_deref().map_or(Expected::Unusable, Expected::Set);
-        let letters = |last: Option<&CodeSet>| {
+        let notices = |last: Option<&CodeSet>| {
             let Some(set) = last else { return Vec::new() };
-            let mut letters = writer.of_due_uses(set);
+            let mut notices = writer.of_due_uses(set);
             let event = Event::Revoked { lost: set.left() };
-            letters.extend(writer.notices(&set.label, &set.label.email, clock::now(), event));
-            letters
+            notices.extend(writer.notices(&set.label, &set.label.email, clock::now(), event));
+            notices
         };
-        store.prepare(user, expected, None)?.commit(letters)?;
+        store.prepare(user, expected, None)?.commit(notices)?;
     }
     // The next account of that name would have to wait.
     if let Some(complaint) = forget(config, user) {

@@ -33,26 +33,19 @@ pub(crate) enum Layout {
     Csv,
 }
 
-/// Where sheets go.
-pub(crate) enum Destination {
+/// Where sheets go. `D` is a directory: its path, or opened.
+pub(crate) enum Destination<D> {
     /// Standard output.
     Stream(Layout),
     /// A file for each user in this directory.
-    Directory(PathBuf, Layout),
+    Directory(D, Layout),
     /// This printer, or the default one.
-    Printer(Option<String>),
-}
-
-/// The same, opened.
-enum Opened {
-    Stream(Layout),
-    Files(Folder, Layout),
     Printer(Option<String>),
 }
 
 /// Shows one new set after the other.
 pub(crate) struct Sheets {
-    to: Opened,
+    to: Destination<Folder>,
     pub(crate) host: String,
     /// Codes of a set: as many columns as a table has.
     columns: u8,
@@ -64,18 +57,22 @@ impl Sheets {
     ///
     /// # Errors
     /// Others can create or remove files in the directory, or codes may not go to standard output.
-    pub(crate) fn open(destination: Destination, host: String, columns: u8) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        destination: Destination<PathBuf>,
+        host: String,
+        columns: u8,
+    ) -> Result<Self, Failure> {
         let to = match destination {
-            Destination::Stream(layout) => judge_output().map(|()| Opened::Stream(layout))?,
-            Destination::Directory(path, layout) => Opened::Files(Folder::open(&path)?, layout),
-            Destination::Printer(printer) => Opened::Printer(printer),
+            Destination::Stream(layout) => judge_output().map(|()| Destination::Stream(layout))?,
+            Destination::Directory(path, layout) => Destination::Directory(Folder::open(&path)?, layout),
+            Destination::Printer(printer) => Destination::Printer(printer),
         };
         Ok(Self { to, host, columns, shown: 0 })
     }
 
     /// Whether all sheets go to one reader.
     pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.to, Opened::Stream(_))
+        matches!(self.to, Destination::Stream(_))
     }
 
     /// Shows a set that is not saved yet. On return its codes are at their destination.
@@ -84,8 +81,8 @@ impl Sheets {
     /// What was to be shown is not, or not whole.
     pub(crate) fn show(&mut self, new: &NewSet) -> io::Result<()> {
         match &self.to {
-            Opened::Stream(layout) => self.stream(*layout, new).and_then(|()| flush_output())?,
-            Opened::Files(folder, layout) => {
+            Destination::Stream(layout) => self.stream(*layout, new).and_then(|()| flush_output())?,
+            Destination::Directory(folder, layout) => {
                 let name = file_name(*layout, new);
                 folder.write(&name, &self.document(*layout, new)).map_err(|error| {
                     let hint = if error.kind() == io::ErrorKind::AlreadyExists {
@@ -97,7 +94,7 @@ impl Sheets {
                     io::Error::other(format!("{}: {error}{hint}", folder.path.join(name).display()))
                 })?;
             }
-            Opened::Printer(printer) => print(printer.as_deref(), &self.document(Layout::Text, new))?,
+            Destination::Printer(printer) => print(printer.as_deref(), &self.document(Layout::Text, new))?,
         }
         self.shown = self.shown.saturating_add(1);
         Ok(())
@@ -106,9 +103,9 @@ impl Sheets {
     /// Takes back the sheet of a set that was not saved, or says where the worthless sheet is.
     pub(crate) fn withdraw(&self, new: &NewSet) -> Option<String> {
         match &self.to {
-            Opened::Stream(_) => Some("THE SHEET ABOVE".into()),
-            Opened::Printer(_) => Some("THE SHEET THAT WAS PRINTED".into()),
-            Opened::Files(folder, layout) => {
+            Destination::Stream(_) => Some("THE SHEET ABOVE".into()),
+            Destination::Printer(_) => Some("THE SHEET THAT WAS PRINTED".into()),
+            Destination::Directory(folder, layout) => {
                 let name = file_name(*layout, new);
                 folder.remove(&name).err().map(|_| format!("THE SHEET {}", folder.path.join(name).display()))
             }
@@ -119,9 +116,9 @@ impl Sheets {
     pub(crate) fn finish(&self) -> Result<(), Failure> {
         let ours = |text: &str| output::write(|out| out.write_all(text.as_bytes())).map_err(Failure::Output);
         match (&self.to, self.shown) {
-            (Opened::Stream(Layout::Json), 0) => output::print("[]"),
-            (Opened::Stream(Layout::Json), _) => ours("\n]\n"),
-            (Opened::Stream(Layout::Html), 1..) => ours(sheet::HTML_TAIL),
+            (Destination::Stream(Layout::Json), 0) => output::print("[]"),
+            (Destination::Stream(Layout::Json), _) => ours("\n]\n"),
+            (Destination::Stream(Layout::Html), 1..) => ours(sheet::HTML_TAIL),
             _ => Ok(()),
         }
     }
@@ -140,11 +137,11 @@ impl Sheets {
             }
             Layout::Json => {
                 out.write_all(if is_first { "[\n" } else { ",\n" }.as_bytes())?;
-                serde_json::to_writer(
-                    Escaping(out),
-                    &Json::of(new, &new.codes.iter().map(Code::for_sheet).collect::<Vec<_>>()),
-                )?;
-                Ok(())
+                let Label { user, set, created, .. } = &new.label;
+                let codes: Vec<_> = new.codes.iter().map(Code::for_sheet).collect();
+                let codes = codes.iter().map(|code| code.as_str()).collect();
+                let json = Json { user, set, created: created.to_string(), codes };
+                Ok(serde_json::to_writer(Escaping(out), &json)?)
             }
             Layout::Csv => {
                 let mut rows = csv::Writer::from_writer(out);
@@ -202,18 +199,6 @@ struct Json<'a> {
     set: &'a str,
     created: String,
     codes: Vec<&'a str>,
-}
-
-impl<'a> Json<'a> {
-    fn of(new: &'a NewSet, codes: &'a [Zeroizing<String>]) -> Self {
-        let Label { user, set, created, .. } = &new.label;
-        Self {
-            user,
-            set,
-            created: created.to_string(),
-            codes: codes.iter().map(|code| code.as_str()).collect(),
-        }
-    }
 }
 
 /// A directory in which only this user can create or remove files.
