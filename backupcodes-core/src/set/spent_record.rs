@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_has_the_width_of_the_hash_and_reads_back() {
+    fn a_record_has_the_width_of_the_hash_and_reads_back() {
         let record = record("sshd", "192.0.2.7");
         let text = record.padded_to(97);
         assert!(text.starts_with("spent 2026-11-25T07:12:44Z mail=due fails=0 sshd 192.0.2.7 "), "{text}");
@@ -160,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_was_cut_at_its_end_still_reads() {
+    fn a_record_that_was_cut_at_its_end_still_reads() {
         let old = "spent 2026-11-25T07:12:44Z mail=due fails=12345 a-service-of-24-characte host.that.goes.on.to-the ";
         let old = SpentRecord::parse(old).unwrap();
         assert!(old.source == "host.that.goes.on.to-the" && old.fails == 12345, "{old:?}");
     }
 
     #[test]
-    fn a_torn_mark_is_neither_mark_nor_hash() {
+    fn a_torn_record_is_neither_record_nor_hash() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let record = record("sshd", "192.0.2.7").padded_to(hash.len());
         for cut in 1..hash.len() {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_so_is_no_mark() {
+    fn what_is_not_written_so_is_no_record() {
         let text = record("sshd", "192.0.2.7").padded_to(97);
         for bad in [
             text.replace("spent", "Spent"),
