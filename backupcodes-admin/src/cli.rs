@@ -45,12 +45,7 @@ Examples:
 
 A code is refused (exit status 1) if it is wrong, mistyped, used or damaged, or
 if there is no set. verify does not check for throttling: see status.")]
-    Verify {
-        #[arg(value_name = "USER", value_hint = ValueHint::Username)]
-        user: String,
-        #[command(flatten)]
-        format: Format,
-    },
+    Verify(OneUser),
     /// Shows or sets where a user's notices go
     #[command(after_help = "\
 Examples:
@@ -82,20 +77,10 @@ The account must still have the uid that the codes were made for.")]
     },
     /// Removes a user's set and ends all of its codes
     #[command(after_help = "Example: backupcodes-admin revoke alice   alice's sheet was lost")]
-    Revoke {
-        #[arg(value_name = "USER", value_hint = ValueHint::Username)]
-        user: String,
-        #[command(flatten)]
-        format: Format,
-    },
+    Revoke(OneUser),
     /// Removes a user's counters of wrong codes: the wait ends
     #[command(after_help = "Example: backupcodes-admin unlock alice   ends alice's wait")]
-    Unlock {
-        #[arg(value_name = "USER", value_hint = ValueHint::Username)]
-        user: String,
-        #[command(flatten)]
-        format: Format,
-    },
+    Unlock(OneUser),
     Purge(Purge),
     /// Delivers the notices that are due, with sendmail
     #[command(after_help = "Example: backupcodes-admin notify   delivers what is due now")]
@@ -111,6 +96,16 @@ Examples:
         #[arg(value_name = "SHELL", value_enum, hide_possible_values = true)]
         shell: Shell,
     },
+}
+
+// What a command about one user takes. A doc comment would be its help.
+#[derive(Args)]
+#[group(skip)]
+pub(crate) struct OneUser {
+    #[arg(value_name = "USER", value_hint = ValueHint::Username)]
+    pub(crate) user: String,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 /// Makes new sets and shows each once; the old set stops working

@@ -24,13 +24,13 @@ pub(crate) fn run(cli: &Cli) -> Result<Outcome, Failure> {
     match &cli.command {
         Command::Generate(arguments) => generate::run(&cli.configuration()?, arguments),
         Command::Status(arguments) => status::run(&cli.configuration()?, arguments),
-        Command::Verify { user, format } => verify::run(&cli.configuration()?, user, format.style),
+        Command::Verify(arguments) => verify::run(&cli.configuration()?, arguments),
         Command::Email { user, addresses, format } => {
             email::run(&cli.configuration()?, user, addresses, format.style)
         }
         Command::Rename { old, new, format } => rename::run(&cli.configuration()?, old, new, format.style),
-        Command::Revoke { user, format } => revoke::run(&cli.configuration()?, user, format.style),
-        Command::Unlock { user, format } => unlock::run(&cli.configuration()?, user, format.style),
+        Command::Revoke(arguments) => revoke::run(&cli.configuration()?, arguments),
+        Command::Unlock(arguments) => unlock::run(&cli.configuration()?, arguments),
         Command::Purge(arguments) => purge::run(&cli.configuration()?, arguments),
         Command::Notify => notify::run(&cli.configuration()?),
         Command::Doctor(arguments) => doctor::run(cli, arguments),

@@ -8,7 +8,7 @@ use backupcodes_core::store::{Expected, FileStore, Prepared, Store};
 use serde::Serialize;
 
 use crate::accounts::name_of_set;
-use crate::cli::Style;
+use crate::cli::{OneUser, Style};
 use crate::commands::unlock::forget;
 use crate::failure::{Failure, Outcome};
 use crate::output;
@@ -20,7 +20,7 @@ struct Json<'a> {
     revoked: bool,
 }
 
-pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
+pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result<Outcome, Failure> {
     let writer = Writer::of_this_host(config, &notice::host_name());
     let store = FileStore::new(&config.directory);
     let user = &name_of_set(&store, user)?;
@@ -47,7 +47,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
         output::complain(&complaint);
     }
     let set = old.as_ref().and_then(|(_, set)| set.as_deref());
-    match (format, &old) {
+    match (format.style, &old) {
         (Style::Json, _) => output::print_json(&Json { user, set, revoked: old.is_some() })?,
         (Style::Text, Some((left, _))) => {
             let which = set.map_or_else(|| "the unusable file".into(), |set| format!("set {set}"));

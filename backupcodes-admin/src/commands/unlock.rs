@@ -5,7 +5,7 @@ use backupcodes_core::throttle::Throttle;
 use serde::Serialize;
 
 use super::account;
-use crate::cli::Style;
+use crate::cli::{OneUser, Style};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
@@ -21,10 +21,10 @@ pub(crate) fn forget(config: &Config, user: &str) -> Option<String> {
     Some(format!("the failures of {user} still count: {error}; then: backupcodes-admin unlock {user}"))
 }
 
-pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
+pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result<Outcome, Failure> {
     let user = &account(user)?.name;
     let cleared = Throttle::new(config).clear(user)?;
-    match format {
+    match format.style {
         Style::Json => output::print_json(&Json { user, cleared })?,
         Style::Text => {
             output::print(&format!("{user}: counters of failures removed: {cleared}\n"))?;

@@ -8,7 +8,7 @@ use backupcodes_core::visible::shown;
 use serde::Serialize;
 
 use super::account;
-use crate::cli::Style;
+use crate::cli::{OneUser, Style};
 use crate::failure::{Failure, Outcome};
 use crate::{output, terminal};
 
@@ -20,7 +20,7 @@ struct Json<'a> {
     reason: Option<String>,
 }
 
-pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome, Failure> {
+pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result<Outcome, Failure> {
     let account = account(user)?;
     let store = FileStore::new(&config.directory);
     let answer = terminal::secret(&format!("Backup code of {} (it will not be spent): ", shown(user)))
@@ -32,7 +32,7 @@ pub(crate) fn run(config: &Config, user: &str, format: Style) -> Result<Outcome,
         Err(Refusal::Hash(error)) => return Err(error.into()),
         Err(refusal) => Err(refusal),
     };
-    match (format, &verdict) {
+    match (format.style, &verdict) {
         (Style::Text, Ok(number)) => output::print(&format!("{user}: code {number} would be accepted\n"))?,
         (Style::Text, Err(refusal)) => output::print(&format!("{user}: would be refused: {refusal}\n"))?,
         (Style::Json, verdict) => output::print_json(&Json {
