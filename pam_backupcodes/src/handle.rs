@@ -70,8 +70,7 @@ impl<'a> Handle<'a> {
     /// Sets a variable of the PAM environment, `NAME=value`. A name alone removes the variable.
     pub(crate) fn set_variable(&mut self, name_value: &str) {
         if let Ok(name_value) = CString::new(name_value) {
-            // Without the variable, only the reminder is missing.
-            let _ = libpam::set_variable(self.0, &name_value);
+            libpam::set_variable(self.0, &name_value);
         }
     }
 

@@ -43,13 +43,10 @@ pub(crate) fn set_authtok(pamh: &mut PamHandle, token: Option<&[u8]>) -> Result<
 }
 
 /// Sets a variable of the PAM environment, which sshd carries from the authentication to the session: `NAME=value`.
-/// A name alone removes the variable.
-pub(crate) fn set_variable(pamh: &mut PamHandle, name_value: &CStr) -> Result<(), c_int> {
+/// A name alone removes the variable. If this fails, only the reminder is missing.
+pub(crate) fn set_variable(pamh: &mut PamHandle, name_value: &CStr) {
     // SAFETY: the handle is live, and libpam copies the text.
-    match unsafe { pam_putenv(pamh, name_value.as_ptr()) } {
-        0 => Ok(()),
-        code => Err(code),
-    }
+    unsafe { pam_putenv(pamh, name_value.as_ptr()) };
 }
 
 /// The value of a variable of the PAM environment.
