@@ -9,7 +9,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::{Broker, BrokerError, CallError};
-use crate::code::CodeNumber;
 use crate::store::Accepted;
 
 /// The varlink interface.
@@ -73,17 +72,6 @@ impl CheckReply {
     #[must_use]
     pub const fn denied(verdict: Verdict) -> Self {
         Self { verdict, number: None, left: None }
-    }
-
-    ///
-    /// # Errors
-    /// Any other verdict. An acceptance without a code counts as [`Verdict::Unavailable`].
-    pub fn into_accepted(self) -> Result<Accepted, Verdict> {
-        match (self.verdict, self.number.and_then(CodeNumber::new), self.left) {
-            (Verdict::Accepted, Some(number), Some(left)) => Ok(Accepted::by_broker(number, left)),
-            (Verdict::Accepted, ..) => Err(Verdict::Unavailable),
-            (verdict, ..) => Err(verdict),
-        }
     }
 }
 

@@ -52,11 +52,11 @@ pub(crate) fn check(login: &Login<'_>, response: &[u8]) -> Result<Accepted, Deni
         tty: Some(origin.tty.as_str().into()),
     };
     let denied = |outcome, level, reason| Denial { outcome, level, reason };
-    let reply = Broker::connect(config, PATIENCE)
+    let verdict = Broker::connect(config, PATIENCE)
         .map_err(CallError::from)
         .and_then(|mut broker| broker.check(&question, PATIENCE))
         .map_err(|error| denied(Outcome::Unavailable, Level::Error, format!("{error}; {origin}")))?;
-    reply.into_accepted().map_err(|verdict| {
+    verdict.map_err(|verdict| {
         let (outcome, level) = match verdict {
             Verdict::Refused => (Outcome::Refused, Level::Debug),
             Verdict::UserUnknown => (Outcome::UserUnknown, Level::Debug),

@@ -16,10 +16,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Check, CheckReply, ErrorName, HasSet, HasSetReply, INTERFACE, LARGEST, OtherDirectory};
+use super::{Check, CheckReply, ErrorName, HasSet, HasSetReply, INTERFACE, LARGEST, OtherDirectory, Verdict};
+use crate::code::CodeNumber;
 use crate::config::Config;
 use crate::files::lock::{Deadline, PAUSE};
 use crate::files::trust::ShownPath;
+use crate::store::Accepted;
 use crate::visible::shown;
 
 /// A connection to the broker.
@@ -175,12 +177,21 @@ impl Broker {
         self.call("HasSet", question, patience).map(|HasSetReply { has_set }| has_set)
     }
 
-    /// Lets the broker check and spend a code.
+    /// Lets the broker check and spend a code. An acceptance without a code counts as [`Verdict::Unavailable`].
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn check(&mut self, question: &Check<'_>, patience: Duration) -> Result<CheckReply, CallError> {
-        self.call("Check", question, patience)
+    pub fn check(
+        &mut self,
+        question: &Check<'_>,
+        patience: Duration,
+    ) -> Result<Result<Accepted, Verdict>, CallError> {
+        let CheckReply { verdict, number, left } = self.call("Check", question, patience)?;
+        Ok(match (verdict, number.and_then(CodeNumber::new), left) {
+            (Verdict::Accepted, Some(number), Some(left)) => Ok(Accepted::by_broker(number, left)),
+            (Verdict::Accepted, ..) => Err(Verdict::Unavailable),
+            (verdict, ..) => Err(verdict),
+        })
     }
 
     /// Calls a method and waits for its reply.
