@@ -55,19 +55,15 @@ struct Cli {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    let Err(failure) = run(&cli) else { return ExitCode::SUCCESS };
+    if matches!(failure, Failure::Connection(_)) {
         // Any user can cause this.
-        Err(failure @ Failure::Connection(_)) => {
-            log::log(Level::Debug, &failure.to_string());
-            ExitCode::from(3)
-        }
-        Err(failure) => {
-            log::log(Level::Error, &failure.to_string());
-            complain(&failure);
-            ExitCode::from(3)
-        }
+        log::log(Level::Debug, &failure.to_string());
+    } else {
+        log::log(Level::Error, &failure.to_string());
+        complain(&failure);
     }
+    ExitCode::from(3)
 }
 
 /// Why the broker ends.
