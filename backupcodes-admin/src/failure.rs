@@ -156,7 +156,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Of an answer that came when the broker waited for it no longer.
+    /// The failure of a response that came after the broker had stopped waiting for it.
     pub(crate) fn in_time(self) -> Self {
         match self {
             Self::Broker(BrokerError::NoReply { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => {

@@ -10,8 +10,8 @@ use backupcodes_core::clock::Time;
 use backupcodes_core::code::Code;
 use backupcodes_core::config::Config;
 use backupcodes_core::protocol::{
-    Answer, Broker, CallError, CodeState, CodeStatus, Denied, ErrorName, Message, Nothing, OfUser,
-    RenewalStep, Status, Style, Verify, VerifyReply,
+    Broker, CallError, CodeState, CodeStatus, Denied, ErrorName, Message, Nothing, OfUser, RenewalStep,
+    Respond, Status, Style, Verify, VerifyReply,
 };
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -27,8 +27,8 @@ use crate::{output, sheet, terminal};
 
 /// The start of complaints.
 const PROGRAM: &str = "backupcodes";
-/// How long an answer of the broker's is waited for: PAM makes whoever typed a wrong password wait, and ten hashes take time
-/// on a slow host.
+/// How long this program waits for a reply of the broker: PAM delays after a wrong password, and ten hashes take time on a slow
+/// host.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const AFTER: &str = "\
@@ -115,9 +115,9 @@ impl Session {
     }
 
     fn verify(&mut self) -> Result<Outcome, Failure> {
-        let answer = terminal::secret("Backup code (it will not be spent): ").map_err(Failure::Input)?;
+        let response = terminal::secret("Backup code (it will not be spent): ").map_err(Failure::Input)?;
         let OfUser { user, directory } = self.of_user();
-        let question = Verify { user, directory, answer: answer.as_str().into() };
+        let question = Verify { user, directory, response: response.as_str().into() };
         match self.call("Verify", &question) {
             Ok(VerifyReply { accepted: true, .. }) => {
                 output::print("The code would be accepted.\n").map(|()| Outcome::Done)
@@ -138,13 +138,13 @@ impl Session {
                 Ok(step) => step,
                 Err(error) => return denied(error),
             };
-            let answers = messages.iter().map(converse).collect::<io::Result<Vec<_>>>();
-            let answers = answers.map_err(Failure::Input)?;
+            let responses = messages.iter().map(converse).collect::<io::Result<Vec<_>>>();
+            let responses = responses.map_err(Failure::Input)?;
             if let Some(sheet) = sheet {
                 break sheet;
             }
-            let answers = answers.iter().flatten().map(|answer| answer.as_str().into()).collect();
-            reply = match self.call("Answer", &Answer { answers }) {
+            let responses = responses.iter().flatten().map(|response| response.as_str().into()).collect();
+            reply = match self.call("Respond", &Respond { responses }) {
                 Err(CallError::Broker(error)) => return Err(Failure::from(error).in_time()),
                 reply => reply,
             };
@@ -196,7 +196,7 @@ impl Session {
     }
 }
 
-/// Shows a message, and gets the answer where it is a prompt.
+/// Shows a message, and reads the response to a prompt.
 fn converse(message: &Message) -> io::Result<Option<Zeroizing<String>>> {
     match message.style {
         Style::PromptEchoOff => terminal::secret(&message.text).and_then(unless_interrupted),
@@ -209,8 +209,8 @@ fn converse(message: &Message) -> io::Result<Option<Zeroizing<String>>> {
 }
 
 /// Ctrl-C sends no signal while the terminal does not show what is typed.
-fn unless_interrupted(answer: Zeroizing<String>) -> io::Result<Option<Zeroizing<String>>> {
-    if answer.contains('\u{3}') { Err(io::ErrorKind::Interrupted.into()) } else { Ok(Some(answer)) }
+fn unless_interrupted(response: Zeroizing<String>) -> io::Result<Option<Zeroizing<String>>> {
+    if response.contains('\u{3}') { Err(io::ErrorKind::Interrupted.into()) } else { Ok(Some(response)) }
 }
 
 fn denied(error: CallError) -> Result<Outcome, Failure> {

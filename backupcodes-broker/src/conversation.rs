@@ -20,7 +20,7 @@ const STACK: usize = 8 << 20;
 
 /// The state of the conversation.
 pub(crate) enum Step {
-    /// PAM waits for answers to the prompts among these messages.
+    /// PAM waits for responses to the prompts among these messages.
     Asked(Vec<Message>),
     /// PAM has ended, with these last messages. The error is for the log.
     Ended(Vec<Message>, Result<(), String>),
@@ -31,7 +31,7 @@ pub(crate) struct Conversation {
     /// The broker's uid, before any module runs.
     broker: Uid,
     steps: Receiver<Step>,
-    answers: Sender<Vec<OsString>>,
+    responses: Sender<Vec<OsString>>,
 }
 
 impl Conversation {
@@ -39,18 +39,18 @@ impl Conversation {
     pub(crate) fn begin(user: &str, caller: Caller) -> Result<Self, String> {
         let broker = geteuid();
         let (step_sender, steps) = mpsc::channel();
-        let (answers, answer_receiver) = mpsc::channel();
+        let (responses, response_receiver) = mpsc::channel();
         let user = user.to_owned();
         std::thread::Builder::new()
             .stack_size(STACK)
             .spawn(move || {
                 let bridge =
-                    Bridge { unsent: RefCell::default(), steps: step_sender, answers: answer_receiver };
+                    Bridge { unsent: RefCell::default(), steps: step_sender, responses: response_receiver };
                 let result = with_real_uid_of(caller, broker, || authenticate(&user, &bridge));
                 let _ = bridge.steps.send(Step::Ended(bridge.unsent.take(), result));
             })
             .map_err(|error| format!("no thread for PAM ({error})"))?;
-        Ok(Self { broker, steps, answers })
+        Ok(Self { broker, steps, responses })
     }
 
     /// Waits for the next step.
@@ -63,10 +63,10 @@ impl Conversation {
         }
     }
 
-    /// Answers the prompts of the last step, in their order. Answers must not contain a NUL.
-    pub(crate) fn answer(&self, answers: Vec<OsString>) {
+    /// Responds to the prompts of the last step, in their order. Responses must not contain a NUL.
+    pub(crate) fn respond(&self, responses: Vec<OsString>) {
         // If PAM has ended, the next step reports it.
-        let _ = self.answers.send(answers);
+        let _ = self.responses.send(responses);
     }
 }
 
@@ -115,7 +115,7 @@ struct Bridge {
     /// Messages without a prompt, which wait for the next prompt or the end.
     unsent: RefCell<Vec<Message>>,
     steps: Sender<Step>,
-    answers: Receiver<Vec<OsString>>,
+    responses: Receiver<Vec<OsString>>,
 }
 
 impl Bridge {
@@ -127,23 +127,23 @@ impl Bridge {
                 Exchange::Prompt(prompt) => (Style::PromptEchoOn, prompt.question()),
                 Exchange::Info(info) => (Style::TextInfo, info.question()),
                 Exchange::Error(error) => (Style::ErrorMsg, error.question()),
-                // A terminal cannot answer other styles; their answer stays an error.
+                // A terminal cannot respond to other styles; their response stays an error.
                 _ => continue,
             };
             messages.push(Message { style, text: text.to_string_lossy().into_owned() });
         }
         let is_asked = messages.iter().any(Message::is_prompt);
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         if is_asked {
             let _ = self.steps.send(Step::Asked(messages));
-            // If the connection has ended, the prompts stay without an answer, which is an error to PAM.
-            let Ok(received) = self.answers.recv() else { return };
-            answers = received;
+            // If the connection has ended, the prompts stay without a response, and PAM reports an error.
+            let Ok(received) = self.responses.recv() else { return };
+            responses = received;
         } else {
             self.unsent.replace(messages);
         }
-        let mut answers = answers.into_iter().map(Ok);
-        let mut next = || answers.next().unwrap_or(Err(ErrorCode::ConversationError));
+        let mut responses = responses.into_iter().map(Ok);
+        let mut next = || responses.next().unwrap_or(Err(ErrorCode::ConversationError));
         for exchange in exchanges {
             match exchange {
                 Exchange::MaskedPrompt(prompt) => prompt.set_answer(next()),

@@ -10,8 +10,8 @@ use backupcodes_core::config::Config;
 use backupcodes_core::hash::{HeapMemory, Memory};
 use backupcodes_core::origin::{Origin, counter_of_unknown_user, normalized_host};
 use backupcodes_core::protocol::{
-    Answer, Check, CheckReply, CodeState, CodeStatus, Denied, ErrorName, HasSet, HasSetReply, INTERFACE,
-    Message, Nothing, OfUser, OtherDirectory, Status, Style, Unavailable, Verdict, Verify, VerifyReply,
+    Check, CheckReply, CodeState, CodeStatus, Denied, ErrorName, HasSet, HasSetReply, INTERFACE, Message,
+    Nothing, OfUser, OtherDirectory, Respond, Status, Style, Unavailable, Verdict, Verify, VerifyReply,
 };
 use backupcodes_core::set::State;
 use backupcodes_core::store::{FileStore, Store};
@@ -58,7 +58,7 @@ impl Methods {
 
     fn check(&self, parameters: Value) -> MethodResult {
         // The code is in the memory of this process, which serves no other caller and leaves no core dump.
-        let Check { user, directory, answer, service, host, tty } = read(parameters)?;
+        let Check { user, directory, response, service, host, tty } = read(parameters)?;
         let account = self.acts_for(&user, Some(&directory))?;
         let is_root = self.caller.is_root();
         let counted_as = match &account {
@@ -75,7 +75,7 @@ impl Methods {
             counted_as,
         };
         let login = Login { config: &self.config, account: account.as_ref(), origin: &origin };
-        let reply = match login.attempt(answer.as_bytes(), &ThisProcess) {
+        let reply = match login.attempt(response.as_bytes(), &ThisProcess) {
             Ok(accepted) => CheckReply::accepted(&accepted),
             Err(Denial { outcome, level, reason }) => {
                 log(level, &reason);
@@ -125,7 +125,7 @@ impl Methods {
     }
 
     fn verify(&self, parameters: Value) -> MethodResult {
-        let Verify { user, directory, answer } = read(parameters)?;
+        let Verify { user, directory, response } = read(parameters)?;
         let account = self.acts_for(&user, directory.as_deref())?.ok_or(Error::NoSet)?;
         let origin = Origin {
             user: Some(account.name.clone()),
@@ -135,7 +135,7 @@ impl Methods {
             counted_as: None,
         };
         let login = Login { config: &self.config, account: Some(&account), origin: &origin };
-        let (accepted, refused) = match login.verify(answer.as_bytes(), &ThisProcess) {
+        let (accepted, refused) = match login.verify(response.as_bytes(), &ThisProcess) {
             Ok(()) => (true, None),
             Err(Refusal::NoSet) => return Err(Error::NoSet),
             Err(Refusal::Throttled(_, wait)) => (false, Some(wait.to_string())),
@@ -158,11 +158,11 @@ impl Methods {
         reply_with(&reply)
     }
 
-    fn answer(&self, parameters: Value) -> MethodResult {
-        let Answer { answers } = read(parameters)?;
-        let answers = answers.into_iter().map(Cow::into_owned).collect();
+    fn respond(&self, parameters: Value) -> MethodResult {
+        let Respond { responses } = read(parameters)?;
+        let responses = responses.into_iter().map(Cow::into_owned).collect();
         let mut renewal = self.renewal();
-        let (next, reply) = renewal.take().ok_or(Error::OutOfTurn)?.answer(&self.config, answers)?;
+        let (next, reply) = renewal.take().ok_or(Error::OutOfTurn)?.respond(&self.config, responses)?;
         *renewal = Some(next);
         reply_with(&reply)
     }
@@ -268,7 +268,7 @@ impl Interface for Methods {
             Some("Status") => self.status(parameters),
             Some("Verify") => self.verify(parameters),
             Some("Renew") => self.renew(parameters),
-            Some("Answer") => self.answer(parameters),
+            Some("Respond") => self.respond(parameters),
             Some("Keep") => self.keep(),
             _ => return call.reply_method_not_found(method),
         };
@@ -345,7 +345,7 @@ mod tests {
         let check = Check {
             user: "u".into(),
             directory: directory(),
-            answer: "a".into(),
+            response: "a".into(),
             service: "s".into(),
             host: Some("h".into()),
             tty: Some("t".into()),
@@ -362,9 +362,9 @@ mod tests {
             ("method Renew(", written(&user)),
             ("method Status(user: string, directory: ?string) -> (", written(status)),
             ("type Code (", written(code)),
-            ("method Answer(", written(Answer { answers: vec![] })),
+            ("method Respond(", written(Respond { responses: vec![] })),
             (
-                "method Answer(answers: []string) -> (",
+                "method Respond(responses: []string) -> (",
                 written(RenewalStep { messages: vec![], sheet: Some(sheet()) }),
             ),
             ("type Message (", written(message())),

@@ -24,8 +24,8 @@ use crate::renewal_service::judge_service;
 
 /// The service under which renewals are counted: failed ones may be guesses of passwords, and successful ones send mail.
 const COUNTED_AS: &str = "renewal";
-/// The longest answer of PAM: PAM_MAX_RESP_SIZE of `_pam_types.h`.
-const LONGEST_ANSWER: usize = 512;
+/// The longest response of PAM: PAM_MAX_RESP_SIZE of `_pam_types.h`.
+const LONGEST_RESPONSE: usize = 512;
 
 /// A renewal that has begun.
 pub(crate) struct Renewal {
@@ -36,7 +36,7 @@ pub(crate) struct Renewal {
 }
 
 enum Stage {
-    /// PAM waits for the answers to this number of prompts.
+    /// PAM waits for the responses to this number of prompts.
     Asked { conversation: Conversation, prompts: usize },
     /// The client has the sheet. The old set is still in place.
     Made(NewSet),
@@ -66,20 +66,24 @@ impl Renewal {
         Self::advance(config, account, old, conversation)
     }
 
-    /// Answers the last prompts.
+    /// Responds to the last prompts.
     ///
     /// # Errors
     /// [`Error`]: the renewal has ended.
-    pub(crate) fn answer(self, config: &Config, answers: Vec<String>) -> Result<(Self, RenewalStep), Error> {
+    pub(crate) fn respond(
+        self,
+        config: &Config,
+        responses: Vec<String>,
+    ) -> Result<(Self, RenewalStep), Error> {
         let Self { account, old, stage } = self;
         let Stage::Asked { conversation, prompts } = stage else { return Err(Error::OutOfTurn) };
-        if answers.len() != prompts {
+        if responses.len() != prompts {
             return Err(Error::OutOfTurn);
         }
-        if answers.iter().any(|answer| answer.len() >= LONGEST_ANSWER || answer.contains('\0')) {
-            return Err(Error::Parameters("answers".into()));
+        if responses.iter().any(|response| response.len() >= LONGEST_RESPONSE || response.contains('\0')) {
+            return Err(Error::Parameters("responses".into()));
         }
-        conversation.answer(answers.into_iter().map(Into::into).collect());
+        conversation.respond(responses.into_iter().map(Into::into).collect());
         Self::advance(config, account, old, conversation)
     }
 

@@ -34,7 +34,7 @@ pub struct HasSetReply {
 pub struct Check<'a> {
     pub user: Cow<'a, str>,
     pub directory: Cow<'a, Path>,
-    pub answer: Cow<'a, str>,
+    pub response: Cow<'a, str>,
     pub service: Cow<'a, str>,
     pub host: Option<Cow<'a, str>>,
     pub tty: Option<Cow<'a, str>>,
@@ -120,7 +120,7 @@ pub enum CodeState {
 pub struct Verify<'a> {
     pub user: Cow<'a, str>,
     pub directory: Option<Cow<'a, Path>>,
-    pub answer: Cow<'a, str>,
+    pub response: Cow<'a, str>,
 }
 
 /// Reply of `Verify`.
@@ -131,13 +131,13 @@ pub struct VerifyReply {
     pub refused: Option<String>,
 }
 
-/// Parameters of `Answer`.
+/// Parameters of `Respond`.
 #[derive(Serialize, Deserialize)]
-pub struct Answer<'a> {
-    pub answers: Vec<Cow<'a, str>>,
+pub struct Respond<'a> {
+    pub responses: Vec<Cow<'a, str>>,
 }
 
-/// Reply of `Renew` and `Answer`.
+/// Reply of `Renew` and `Respond`.
 #[derive(Serialize, Deserialize)]
 pub struct RenewalStep {
     pub messages: Vec<Message>,
@@ -153,7 +153,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Whether it needs an answer.
+    /// Whether it needs a response.
     #[must_use]
     pub const fn is_prompt(&self) -> bool {
         matches!(self.style, Style::PromptEchoOff | Style::PromptEchoOn)

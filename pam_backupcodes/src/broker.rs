@@ -46,7 +46,7 @@ pub(crate) fn check(login: &Login<'_>, response: &[u8]) -> Result<Accepted, Deni
         user: user(login).into(),
         directory: config.directory.as_path().into(),
         // A response that is not UTF-8 is no code.
-        answer: std::str::from_utf8(response).unwrap_or_default().into(),
+        response: std::str::from_utf8(response).unwrap_or_default().into(),
         service: origin.service.as_str().into(),
         host: origin.host.as_deref().map(Into::into),
         tty: Some(origin.tty.as_str().into()),

@@ -23,9 +23,9 @@ struct Json<'a> {
 pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result<Outcome, Failure> {
     let account = account(user)?;
     let store = FileStore::new(&config.directory);
-    let answer = terminal::secret(&format!("Backup code of {} (it will not be spent): ", shown(user)))
+    let response = terminal::secret(&format!("Backup code of {} (it will not be spent): ", shown(user)))
         .map_err(Failure::Input)?;
-    let request = Request { account: Some(&account), response: answer.as_bytes(), cost: config.hash.cost };
+    let request = Request { account: Some(&account), response: response.as_bytes(), cost: config.hash.cost };
     let verdict = match judge(&store, request, || Ok(()), &mut HeapMemory::default()) {
         Ok((found, ())) => Ok(found.number()),
         Err(Refusal::Store(error)) => return Err(error.into()),

@@ -252,12 +252,11 @@ def send(beginning):
 ";
     const FLOODS: &str = "
 while True:
-    send(message('Check', service='x', user=name(2), answer='x')[:-4])
+    send(message('Check', service='x', user=name(2), response='x')[:-4])
 ";
     const MOST_MEMORY: u64 = 32 << 20;
     let Some(mut scene) = Scene::new("") else { return };
-    let kinds =
-        "print(json.dumps([send(b''), send(message('Check', service='x', user=name(2), answer='x')[:-4])]))";
+    let kinds = "print(json.dumps([send(b''), send(message('Check', service='x', user=name(2), response='x')[:-4])]))";
     for taken in attack(&scene, &AS_ATTACKER, &format!("{SENDS}{kinds}")).as_array().unwrap() {
         assert!((16 << 10..2 << 20).contains(&taken.as_u64().unwrap()), "{taken} bytes are taken");
     }
@@ -386,7 +385,7 @@ fn who_has_as_many_codes_checked_as_they_can_keeps_no_other_user_from_logging_in
         "
 s = connect()
 while True:
-    assert call(s, 'Check', user=name(2), answer='{wrong}', service='x')['parameters'] == {{'verdict': 'refused'}}
+    assert call(s, 'Check', user=name(2), response='{wrong}', service='x')['parameters'] == {{'verdict': 'refused'}}
 "
     );
     let mut attackers = Attackers::start(&scene, 16, &AS_ATTACKER, &checks);
@@ -401,7 +400,7 @@ fn who_reads_no_reply_is_given_up_and_holds_nothing_meanwhile() {
     const READS_NOTHING: &str = "
 s = connect()
 s.setblocking(False)
-calls = message('Check', user=name(65534), answer='CODE', service='x') + message('Status', user=name(65534))
+calls = message('Check', user=name(65534), response='CODE', service='x') + message('Status', user=name(65534))
 start, stopped = time.monotonic(), None
 while True:
     try:
@@ -470,7 +469,7 @@ broker = int(sys.stdin.readline())
 os.kill(broker, 9)
 while os.path.exists(f'/proc/{broker}/fd/0'):
     time.sleep(0.01)
-verdict = call(s, 'Check', user=name(65534), answer=sys.stdin.readline().strip(), service='x')
+verdict = call(s, 'Check', user=name(65534), response=sys.stdin.readline().strip(), service='x')
 print(json.dumps(verdict['parameters']['verdict']))
 ";
     let Some(mut scene) = Scene::new("") else { return };

@@ -151,8 +151,8 @@ fn a_broker_of_another_directory_proves_nothing_and_checks_nothing() {
         };
         [
             ("HasSet", with(json!({}))),
-            ("Check", with(json!({ "answer": code, "service": "x" }))),
-            ("Verify", with(json!({ "answer": code }))),
+            ("Check", with(json!({ "response": code, "service": "x" }))),
+            ("Verify", with(json!({ "response": code }))),
             ("Status", with(json!({}))),
             ("Renew", with(json!({}))),
         ]
@@ -198,8 +198,8 @@ fn each_account_acts_for_itself_alone_and_root_for_any() {
     let code = &scene.sheet.codes[0];
     let store = scene.world.store();
     let calls = [
-        ("Check", json!({ "user": USER, "directory": store, "answer": code, "service": "x" })),
-        ("Verify", json!({ "user": USER, "answer": code })),
+        ("Check", json!({ "user": USER, "directory": store, "response": code, "service": "x" })),
+        ("Verify", json!({ "user": USER, "response": code })),
         ("HasSet", json!({ "user": USER, "directory": store })),
         ("Status", json!({ "user": USER })),
     ];
@@ -255,7 +255,7 @@ fn failures_of_a_user_make_nobody_else_wait_whatever_service_they_claim() {
     scene.world.configure(&format!("broker = {socket:?}\n{}", CHEAP.replace("free = 1000000", "free = 1")));
     for service in ["login", "sshd", &scene.world.service] {
         let directory = scene.world.store();
-        let check = json!({ "user": USER, "directory": directory, "answer": wrong, "service": service, "host": "192.0.2.7" });
+        let check = json!({ "user": USER, "directory": directory, "response": wrong, "service": service, "host": "192.0.2.7" });
         assert_eq!(scene.call(65534, "Check", check)["parameters"]["verdict"], "refused");
     }
     let throttled = scene.status()["throttled"].clone();
@@ -302,7 +302,7 @@ fn what_is_no_call_gets_no_further_and_others_go_on() {
         let reply = scene.send(65534, bytes);
         assert!(reply.is_empty() || reply.contains("error"), "{reply}");
     }
-    let reply = scene.call(65534, "Check", json!({ "user": USER, "answer": 7 }));
+    let reply = scene.call(65534, "Check", json!({ "user": USER, "response": 7 }));
     assert_eq!(reply["error"], "org.varlink.service.InvalidParameter");
     let reply = scene.call(65534, "NoSuchMethod", json!({}));
     assert_eq!(reply["error"], "org.varlink.service.MethodNotFound");

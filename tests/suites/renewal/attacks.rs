@@ -63,8 +63,8 @@ impl Client {
         self.call("Renew", json!({ "user": user }))
     }
 
-    fn answer(&mut self, answer: &str) -> Value {
-        self.call("Answer", json!({ "answers": [answer] }))
+    fn respond(&mut self, response: &str) -> Value {
+        self.call("Respond", json!({ "responses": [response] }))
     }
 }
 
@@ -80,14 +80,14 @@ fn no_throttle() {
 }
 
 #[test]
-fn answers_that_nobody_asked_for_end_a_renewal_and_make_no_set() {
+fn unsolicited_responses_end_a_renewal_and_make_no_set() {
     let Some(scene) = Renewal::new() else { return };
     no_throttle();
     let sheet = scene.machine.generate(&scene.user);
     let before = scene.file();
     let user = scene.user.name.as_str();
     let password = scene.user.password.clone();
-    let answers = |answers: &[&str]| json!({ "answers": answers });
+    let responses = |responses: &[&str]| json!({ "responses": responses });
     let begun = || {
         let mut client = Client::connect();
         assert_eq!(client.renew(user)["parameters"]["messages"][0]["text"], "Password: ");
@@ -95,13 +95,13 @@ fn answers_that_nobody_asked_for_end_a_renewal_and_make_no_set() {
     };
     // Nothing was asked.
     let mut client = Client::connect();
-    assert_eq!(client.error("Answer", answers(&[&password])), "OutOfTurn");
+    assert_eq!(client.error("Respond", responses(&[&password])), "OutOfTurn");
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     // One was asked for.
     for wrong in [&[][..], &[password.as_str(), &sheet.codes[0]], &["", "", ""]] {
         let mut client = begun();
-        assert_eq!(client.error("Answer", answers(wrong)), "OutOfTurn");
-        assert_eq!(client.error("Answer", answers(&[&password])), "OutOfTurn");
+        assert_eq!(client.error("Respond", responses(wrong)), "OutOfTurn");
+        assert_eq!(client.error("Respond", responses(&[&password])), "OutOfTurn");
         assert_eq!(client.error("Renew", json!({ "user": user })), "OutOfTurn", "one for a connection");
     }
     let mut client = begun();
@@ -109,34 +109,34 @@ fn answers_that_nobody_asked_for_end_a_renewal_and_make_no_set() {
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     for bad in [json!(["a\0b"]), json!(["x".repeat(512)]), json!([7]), json!("x"), json!([null]), json!([[]])]
     {
-        assert_eq!(begun().error("Answer", json!({ "answers": bad })), "InvalidParameter", "{bad}");
+        assert_eq!(begun().error("Respond", json!({ "responses": bad })), "InvalidParameter", "{bad}");
     }
     // Two at one time: the first one goes on.
     let mut client = begun();
     assert_eq!(client.error("Renew", json!({ "user": user })), "OutOfTurn");
-    assert_eq!(client.answer(&password)["parameters"]["messages"][0]["text"], "Backup code: ");
+    assert_eq!(client.respond(&password)["parameters"]["messages"][0]["text"], "Backup code: ");
     // Keep instead of the code, and the code then.
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
-    assert_eq!(client.error("Answer", answers(&[&sheet.codes[0]])), "OutOfTurn");
+    assert_eq!(client.error("Respond", responses(&[&sheet.codes[0]])), "OutOfTurn");
     // The password instead of the code, and the other way round.
     for (first, second) in [(&password, Some(&password)), (&sheet.codes[0], None)] {
         let mut client = begun();
-        let reply = client.answer(first);
+        let reply = client.respond(first);
         assert_eq!(reply["error"].is_null(), second.is_some(), "{reply}");
         if let Some(second) = second {
-            assert_eq!(client.error("Answer", answers(&[second])), "Denied");
+            assert_eq!(client.error("Respond", responses(&[second])), "Denied");
         }
         assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     }
-    // What was asked of one connection is not answered on another.
+    // A prompt of one connection accepts no response on another.
     let (_asked, mut other) = (begun(), Client::connect());
-    assert_eq!(other.error("Answer", answers(&[&password])), "OutOfTurn");
+    assert_eq!(other.error("Respond", responses(&[&password])), "OutOfTurn");
     assert_eq!(scene.file(), before);
-    // An answer behind the sheet gives it up.
+    // A response after the sheet discards the sheet.
     let mut client = begun();
-    client.answer(&password);
-    let new = codes(&client.answer(&sheet.codes[0]));
-    assert_eq!(client.error("Answer", answers(&["x"])), "OutOfTurn");
+    client.respond(&password);
+    let new = codes(&client.respond(&sheet.codes[0]));
+    assert_eq!(client.error("Respond", responses(&["x"])), "OutOfTurn");
     assert_eq!(client.error("Keep", json!({})), "OutOfTurn");
     assert!(!scene.takes(&new[0]) && scene.takes(&sheet.codes[1]));
     assert_eq!((scene.set(), scene.left()), (sheet.set, 9));
@@ -270,8 +270,8 @@ fn a_client_that_goes_away_at_any_step_leaves_the_old_set_or_the_new_one_whole()
     let steps = |code: &str| {
         [
             ("Renew", json!({ "user": user })),
-            ("Answer", json!({ "answers": [password] })),
-            ("Answer", json!({ "answers": [code] })),
+            ("Respond", json!({ "responses": [password] })),
+            ("Respond", json!({ "responses": [code] })),
             ("Keep", json!({})),
         ]
     };
@@ -300,8 +300,8 @@ fn a_client_that_goes_away_at_any_step_leaves_the_old_set_or_the_new_one_whole()
         let sheet = scene.machine.generate(&scene.user);
         let mut client = Client::connect();
         client.renew(&user);
-        client.answer(&password);
-        let new = codes(&client.answer(&sheet.codes[0]));
+        client.respond(&password);
+        let new = codes(&client.respond(&sheet.codes[0]));
         assert!(!scene.takes(&new[0]) && scene.takes(&sheet.codes[1]), "not before Keep");
         client.send("Keep", json!({}));
         if waits {
@@ -367,7 +367,7 @@ fn sweep(counts: fn(&Stop) -> bool) {
 fn renew_until_it_ends(mut client: Client, user: &str, code: &str) -> (Option<(String, Vec<String>)>, bool) {
     client.send("Renew", json!({ "user": user }));
     let Some(_) = client.receive() else { return (None, false) };
-    client.send("Answer", json!({ "answers": [code] }));
+    client.send("Respond", json!({ "responses": [code] }));
     let Some(reply) = client.receive() else { return (None, false) };
     let set = reply["parameters"]["sheet"]["set"].as_str().unwrap_or_else(|| panic!("{reply}")).into();
     let shown = Some((set, codes(&reply)));
