@@ -60,7 +60,7 @@ pub(crate) enum Failure {
     SheetIsDead { user: String, error: Box<ReplaceError>, sheet: String },
     #[error("{group}: no such group in the user database; check the name: getent group {group}")]
     NoGroup { group: String },
-    #[error("the user database does not answer for groups ({0}); see nsswitch.conf(5)")]
+    #[error("groups cannot be read from the user database ({0}); see nsswitch.conf(5)")]
     Groups(Errno),
     #[error("the {0}; give names as arguments, or one a line on standard input: -")]
     Unlisted(#[from] Unlisted),

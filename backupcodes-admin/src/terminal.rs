@@ -17,7 +17,7 @@ pub(crate) fn is_there() -> bool {
     io::stdin().is_terminal()
 }
 
-/// Asks a question that is answered with `y` or anything else.
+/// Asks a yes-or-no question. Anything but `y` or `yes` means no.
 ///
 /// # Errors
 /// The terminal's, or `Interrupted` by a signal that is watched.
@@ -75,7 +75,7 @@ impl EchoOff {
         let mut hidden = before.clone();
         // Nor does Ctrl-C end the program while the terminal is so.
         hidden.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG);
-        // The new line that ends the answer is shown.
+        // The new line that ends the response is shown.
         hidden.local_flags.insert(LocalFlags::ECHONL);
         tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden)?;
         Ok(Self(before))

@@ -157,7 +157,7 @@ fn has_room(config: &Config) -> Result<(), Error> {
     let (directory, shown) = (&config.directory, config.directory.display());
     let failed = |error: rustix::io::Errno| {
         let errno = Errno::from_raw(error.raw_os_error());
-        Error::Unavailable(format!("{shown}: cannot be looked at ({errno}); check that it exists"))
+        Error::Unavailable(format!("{shown}: cannot be examined ({errno}); check that it exists"))
     };
     // libc's function fails for large disks if its numbers have 32 bits.
     let disk = rustix::fs::statvfs(directory).map_err(failed)?;

@@ -138,7 +138,7 @@ const FIRST_FACTORS: [&str; 24] = [
     "pam_winbind",
 ];
 
-/// First factors that the user does not answer with a text.
+/// First factors that need no typed response.
 const WITHOUT_AUTHTOK: [&str; 3] = ["pam_fprintd", "pam_howdy", "pam_sss_gss"];
 
 /// Modules that may ask for the password if no other module has: they need it for another purpose.

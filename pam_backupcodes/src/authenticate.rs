@@ -48,7 +48,7 @@ fn attempt(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> Resu
     let origin = handle.origin(account.as_ref());
     let login = Login { config: &config, account: account.as_ref(), origin: &origin };
     if options.nullok && access.has_no_set(&login)? {
-        let reason = format!("passed over: no set, and nullok is given; {origin}");
+        let reason = format!("skipped: no set, and nullok is given; {origin}");
         return Err(Denial::new(PAM_IGNORE, Level::Debug, reason));
     }
     if access == Access::ReadOnly {

@@ -49,7 +49,7 @@ pub(crate) fn or_forward(handle: &mut Handle<'_>, options: &Options) -> Result<O
     handle.forward(verification_code.as_deref().map(Vec::as_slice).or(as_typed))?;
     let response = response?;
     if is_short {
-        let reason = "the answer is too short for a backup code, and is left to the next module";
+        let reason = "the response is too short for a backup code, and is forwarded to the next module";
         return Err(Denial::new(PAM_AUTH_ERR, Level::Debug, reason));
     }
     Ok(response)

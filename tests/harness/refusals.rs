@@ -8,7 +8,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::{Answer, Attempt, Sheet, World, built, feed, me, pam, sheet, text};
 
-/// Why an answer is refused.
+/// Why a response is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     UnknownUser,
@@ -86,8 +86,8 @@ impl Kind {
             Self::AllSpent | Self::SpentNumber => "code 1 was used before",
             Self::WrongNumber => "code 10 does not exist in the set",
             Self::WrongSecret => "wrong code for number 1",
-            Self::Malformed => "the answer is not a backup code",
-            Self::Throttled => "failures in a row; the answer was not looked at",
+            Self::Malformed => "the response is not a backup code",
+            Self::Throttled => "failures in a row; the response was not examined",
             Self::SpendingFailed => "code 1 was right but could not be spent",
         }
     }
@@ -189,7 +189,7 @@ impl Ground {
 }
 
 impl Refusal {
-    /// What came before: one failure, or so many that the answer is not looked at for a minute.
+    /// What came before: one failure, or so many that no response is examined for a minute.
     pub fn reset(&self) {
         assert!(self.counter.exists(), "{}", self.counter.display());
         fs::write(&self.counter, "x".repeat(self.failures)).unwrap();

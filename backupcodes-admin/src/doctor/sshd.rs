@@ -16,7 +16,7 @@ const SUBJECT: &str = "sshd";
 
 /// The method that passes on each question of PAM's.
 const KEYBOARD: &str = "keyboard-interactive";
-/// The method that asks once, and answers all that PAM asks with that.
+/// The method that asks once, and gives this response to every prompt of PAM.
 const PASSWORD: &str = "password";
 
 /// Judges sshd, where its stack has the module.

@@ -139,7 +139,7 @@ impl Requirement {
 
     /// Judges an open descriptor.
     pub(crate) fn judge(self, path: &Path, fd: impl AsFd) -> Result<Stat, Untrusted> {
-        let stat = stat(fd).map_err(|error| self.refuse(path, format!("cannot be looked at ({error})")))?;
+        let stat = stat(fd).map_err(|error| self.refuse(path, format!("cannot be examined ({error})")))?;
         let (wanted, forbidden) = match self {
             Self::PrivateDirectory => (SFlag::S_IFDIR, 0o077),
             Self::PublicDirectory => (SFlag::S_IFDIR, 0o022),

@@ -56,8 +56,8 @@ pub enum BrokerError {
         /// Its uid.
         uid: u32,
     },
-    /// It does not answer.
-    #[error("{path}: the broker does not answer ({errno}); see its log: journalctl -u backupcodes-broker")]
+    /// It does not reply.
+    #[error("{path}: the broker does not reply ({errno}); see its log: journalctl -u backupcodes-broker")]
     NoReply {
         /// The socket.
         path: ShownPath,
@@ -65,7 +65,7 @@ pub enum BrokerError {
         errno: Errno,
     },
     /// Its message is not a valid reply.
-    #[error("{path}: not an answer of the broker ({reason}); install the same version of both")]
+    #[error("{path}: not a reply of the broker ({reason}); install the same version of both")]
     InvalidReply {
         /// The socket.
         path: ShownPath,

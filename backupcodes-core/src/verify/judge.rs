@@ -25,7 +25,7 @@ pub struct Request<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The response lacks the shape or check character of a code. It may be a password, and must not be logged.
-    #[error("the answer is not a backup code")]
+    #[error("the response is not a backup code")]
     Malformed,
     /// The set has no code of this number.
     #[error("code {0} does not exist in the set")]
@@ -46,7 +46,7 @@ pub enum Refusal {
     #[error("no such user")]
     NoUser,
     /// After this many failures, the response was not examined.
-    #[error("throttled {1} after {0} failures in a row; the answer was not looked at")]
+    #[error("throttled {1} after {0} failures in a row; the response was not examined")]
     Throttled(u32, Wait),
     /// The attempt cannot be counted, so the response was not examined.
     #[error("the attempt cannot be counted: {0}")]

@@ -173,8 +173,8 @@ fn verify_says_of_each_state_what_it_is() {
     let sheet = sheet(world.admin(&["generate", "--yes", "--count", "4", "--format", "json", &me()]));
     says(&old.codes[1], "wrong code for number 2");
     says(&old.codes[8], "code 9 does not exist in the set");
-    says(&mistyped(&sheet.codes[0]), "the answer is not a backup code");
-    says("", "the answer is not a backup code");
+    says(&mistyped(&sheet.codes[0]), "the response is not a backup code");
+    says("", "the response is not a backup code");
     assert_eq!(world.try_answer(&sheet.codes[2]), pam::SUCCESS);
     let used = verify(&sheet.codes[2], 1);
     assert!(used.contains(&format!("code 3 was used before: {}", &sheet.created[..10])), "{used}");

@@ -16,7 +16,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 enum Stage {
     /// Before anybody is asked.
     Start,
-    /// Before any look at a hash.
+    /// Before any hash is examined.
     Look,
     /// When the code was right.
     Spend,
@@ -43,7 +43,7 @@ impl Codes {
         right.into_iter().zip(wrong).map(|(right, wrong)| Self { right, wrong }).collect()
     }
 
-    /// Both answers get the same from `attempt`, and each has one line in the log.
+    /// Both responses get the same from `attempt`, and each has one line in the log.
     fn are_denied_by(&self, world: &World, attempt: impl Fn(Attempt) -> Outcome, stage: Stage, reason: &str) {
         let (code, levels) = match stage {
             Stage::Start | Stage::Look => (pam::AUTHINFO_UNAVAIL, [ERROR; 2]),
@@ -89,17 +89,17 @@ fn eio_at_any_step_denies_both_alike_and_the_code_works_at_most_once_after_it() 
     // The calls of an attempt with a right code, in their order.
     let steps = [
         ("openat:error=EIO:when=1", store, Stage::Look, "cannot open (EIO", 1),
-        ("newfstatat:error=EIO:when=1", store, Stage::Look, "cannot be looked at (EIO", 1),
+        ("newfstatat:error=EIO:when=1", store, Stage::Look, "cannot be examined (EIO", 1),
         ("openat:error=EIO:when=2", store, Stage::Look, "cannot open (EIO", 1),
-        ("newfstatat:error=EIO:when=1", file, Stage::Look, "cannot be looked at (EIO", 1),
+        ("newfstatat:error=EIO:when=1", file, Stage::Look, "cannot be examined (EIO", 1),
         ("pread64:error=EIO:when=1", file, Stage::Look, "cannot read (EIO", 1),
         ("pread64:error=EIO:when=2", file, Stage::Look, "cannot read (EIO", 1),
         ("openat:error=EIO:when=3", store, Stage::Spend, "cannot open (EIO", 1),
-        ("newfstatat:error=EIO:when=2", store, Stage::Spend, "cannot be looked at (EIO", 1),
+        ("newfstatat:error=EIO:when=2", store, Stage::Spend, "cannot be examined (EIO", 1),
         ("openat:error=EIO:when=4", store, Stage::Spend, "cannot open (EIO", 1),
-        ("newfstatat:error=EIO:when=2", file, Stage::Spend, "cannot be looked at (EIO", 1),
+        ("newfstatat:error=EIO:when=2", file, Stage::Spend, "cannot be examined (EIO", 1),
         ("flock:error=EIO:when=1", file, Stage::Spend, "cannot lock (EIO", 1),
-        ("newfstatat:error=EIO:when=3", store, Stage::Spend, "cannot look at (EIO", 1),
+        ("newfstatat:error=EIO:when=3", store, Stage::Spend, "cannot examine (EIO", 1),
         ("pread64:error=EIO:when=3", file, Stage::Spend, "cannot read (EIO", 1),
         ("pread64:error=EIO:when=4", file, Stage::Spend, "cannot read (EIO", 1),
         ("openat:error=EIO:when=5", store, Stage::Spend, "cannot open for writing (EIO", 1),
@@ -139,17 +139,17 @@ fn eio_at_any_step_of_the_count_denies_both_alike_and_leaves_the_code_good() {
         ("openat:error=EIO:when=1", run, "cannot open (EIO"),
         ("mkdirat:error=EIO:when=1", run, "cannot make (EIO"),
         ("openat:error=EIO:when=2", run, "cannot open (EIO"),
-        ("newfstatat:error=EIO:when=1", run, "cannot be looked at (EIO"),
+        ("newfstatat:error=EIO:when=1", run, "cannot be examined (EIO"),
         ("fchmod:error=EIO:when=1", run, "cannot make (EIO"),
         ("openat:error=EIO:when=3", run, "cannot open (EIO"),
         ("mkdirat:error=EIO:when=2", run, "cannot make (EIO"),
         ("openat:error=EIO:when=4", run, "cannot open (EIO"),
-        ("newfstatat:error=EIO:when=1", all, "cannot be looked at (EIO"),
+        ("newfstatat:error=EIO:when=1", all, "cannot be examined (EIO"),
         ("fchmod:error=EIO:when=1", all, "cannot make (EIO"),
         ("openat:error=EIO:when=1", all, "cannot open (EIO"),
         ("mkdirat:error=EIO:when=1", all, "cannot make (EIO"),
         ("openat:error=EIO:when=2", all, "cannot open (EIO"),
-        ("newfstatat:error=EIO:when=1", mine, "cannot be looked at (EIO"),
+        ("newfstatat:error=EIO:when=1", mine, "cannot be examined (EIO"),
         ("fchmod:error=EIO:when=1", mine, "cannot make (EIO"),
         ("openat:error=EIO:when=1", mine, "cannot open (EIO"),
         ("openat:error=EIO:when=2", mine, "cannot list (EIO"),
@@ -157,7 +157,7 @@ fn eio_at_any_step_of_the_count_denies_both_alike_and_leaves_the_code_good() {
         ("getdents64:error=EIO:when=2", mine, "cannot list (EIO"),
         ("openat:error=EIO:when=3", mine, "cannot open (EIO"),
         ("fchmod:error=EIO:when=1", file, "cannot open (EIO"),
-        ("newfstatat:error=EIO:when=1", file, "cannot be looked at (EIO"),
+        ("newfstatat:error=EIO:when=1", file, "cannot be examined (EIO"),
         ("write:error=EIO:when=1", file, "cannot count in (EIO"),
         ("write:retval=0:when=1", file, "cannot count in (EIO"),
         ("lseek:error=EIO:when=1", file, "cannot count in (EIO"),

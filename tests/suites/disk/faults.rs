@@ -1,4 +1,4 @@
-//! System calls that fail, as strace makes them: each denies and says why, and a right code is answered like a wrong one.
+//! System calls that fail, as strace makes them: each denies and says why, and a right code returns the same as a wrong one.
 
 use std::process::Output;
 
@@ -76,7 +76,7 @@ fn uids_that_cannot_be_taken_or_given_back_are_answered_like_a_wrong_code() {
     let Some(world) = World::new("") else { return };
     let Some(application) = world.setuid_application() else { return };
     let sheet = world.generate();
-    // Two calls for the count, which comes before any look at the answer, and two for the spending.
+    // Two calls for the count, which comes before the response is examined, and two for the spending.
     for (code, call) in sheet.codes.iter().zip(1..=4) {
         let inject = format!("setresuid:error=EPERM:when={call}");
         let outcome = injected(&["-u", "nobody"], &application, world.attempt(&[code.into()]), &inject);

@@ -76,7 +76,7 @@ fn packages_stay_while_somebody_includes_the_service_of_renewals() {
     }
 }
 
-/// mawk fails at the first directory that a file includes, which gawk and busybox pass over.
+/// mawk fails at the first directory that a file includes, which gawk and busybox skip.
 #[test]
 fn packages_stay_where_awk_fails_or_is_missing() {
     if sandbox_of_root().is_none() {

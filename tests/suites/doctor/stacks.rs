@@ -26,7 +26,7 @@ const OF_STACKS: [&str; 22] = [
     "missing-include",
     "nothing-to-take",
     "forward-pass-asks-again",
-    "one-answer",
+    "one-response",
     "one-password",
     "root-renews",
     "let-in-unasked",
@@ -116,11 +116,11 @@ fn a_locker_wants_lines_of_its_own_and_the_broker() {
     let found = |services: &[(&str, String)]| doctor_of_stacks(&world, services, "");
     // Debian's swaylock takes the lines of login.
     let both = found(&[console()]);
-    both.has("one-answer", &["error", "/etc/pam.d/login:", "in the stack of swaylock", "use_first_pass"]);
+    both.has("one-response", &["error", "/etc/pam.d/login:", "in the stack of swaylock", "use_first_pass"]);
     both.has("broker-missing", &["error", "swaylock", socket.to_str().unwrap(), "backupcodes-broker.socket"]);
     for block in ["locker", "locker-code"] {
         let own = [console(), ("swaylock", readme::block(block))];
-        found(&own).has_none(&["one-answer", "code-alone"]);
+        found(&own).has_none(&["one-response", "code-alone"]);
         found(&own).has("broker-missing", &["error", "swaylock"]);
     }
     let _listener = UnixListener::bind(&socket).unwrap();

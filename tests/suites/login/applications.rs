@@ -68,7 +68,7 @@ fn sudo_asks_nothing_while_its_ticket_holds_and_for_a_fresh_code_after_k() {
     };
     sudo("", &[&codes[0]]);
     sudo("", &[]);
-    // With a command, the ticket is passed over; the code that is spent does not do.
+    // With a command, `sudo -k` ignores the ticket, and the spent code is refused.
     sudo("-k", &[&codes[0], &codes[1]]);
     sudo("", &[]);
     // Without one, it is gone.

@@ -129,18 +129,18 @@ fn a_use_is_told_with_time_and_place_refusals_before_it_and_what_is_left() {
             " UTC+05:30\n  From:      192.0.2.7\n",
             &format!("  Service:   {}\n  Set:       {}\n", scene.world.service, sheet.set),
             "  Code:      number 1 of the sheet\n  Left:      4 of 5\n",
-            "  Before it: 2 answers in a row from there were refused\n",
+            "  Before it: 2 codes in a row from there were refused\n",
             "If this was not you",
             &format!("Tell the administrator of {} at once", host()),
             &format!("\n  backupcodes-admin revoke -- {}  ends", me()),
         ],
     );
-    // One answer, and not two: what came before an accepted one is told with that one.
+    // One refused code, and not two: the notice of the accepted code already told of the first.
     refused(1);
     scene.use_code(&sheet.codes[1]);
     let used = scene.deliver_one();
     assert!(used.subject().ends_with(": only 3 left"), "{}", used.subject());
-    assert_says(&used, &["  Before it: 1 answer from there was refused\n", "Get a new sheet soon"]);
+    assert_says(&used, &["  Before it: 1 code from there was refused\n", "Get a new sheet soon"]);
     for (code, words) in sheet.codes[2..].iter().zip(["only 2 left", "only 1 left", "none is left"]) {
         scene.use_code(code);
         let used = scene.deliver_one();

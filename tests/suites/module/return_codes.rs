@@ -90,9 +90,9 @@ fn what_is_no_code_is_refused_and_nothing_of_it_is_logged() {
         Answer::Bytes([b"1\xff\xfe".as_slice(), sheet.codes[0].as_bytes()].concat()),
     ];
     for answer in answers {
-        refuses(&world, answer, pam::AUTH_ERR, NOTICE, "the answer is not a backup code");
+        refuses(&world, answer, pam::AUTH_ERR, NOTICE, "the response is not a backup code");
     }
-    refuses(&world, Answer::Null, pam::AUTH_ERR, NOTICE, "the answer is not a backup code");
+    refuses(&world, Answer::Null, pam::AUTH_ERR, NOTICE, "the response is not a backup code");
     let log = world.log();
     for part in ["123456", "horse", "INCORRECT", &mistyped, "1111"] {
         assert!(log.iter().all(|line| !line.text.contains(part)), "{part} in the log");
@@ -139,7 +139,7 @@ fn no_set_is_refused_at_the_prompt_and_passed_over_with_nullok() {
     let outcome = world.attempt(&[]).run();
     // The stack has this module alone: libpam makes of its PAM_IGNORE a refusal of its own.
     assert_eq!((outcome.codes, outcome.said), (vec![pam::PERM_DENIED], vec![]));
-    assert!(world.last_line().text.contains("passed over: no set, and nullok is given"));
+    assert!(world.last_line().text.contains("skipped: no set, and nullok is given"));
     assert_eq!(world.last_line().level, DEBUG);
 }
 

@@ -8,7 +8,7 @@ use backupcodes_tests::level::ERROR;
 use backupcodes_tests::machine::{Account, Machine, run};
 use backupcodes_tests::{Answer, Attempt, Sheet, World, pam, set_mode, sheet, text};
 
-/// An account with a set, and a stack in which `nullok` passes over who has none.
+/// An account with a set, and a stack in which `nullok` skips users without a set.
 fn world() -> Option<(Machine, World, Account, Sheet)> {
     let (machine, world) = (Machine::new()?, World::new("nullok")?);
     let account = machine.accounts(1).remove(0);
@@ -167,7 +167,7 @@ fn a_set_is_renamed_to_no_other_account_and_onto_no_other_set() {
     let useradd = ["--uid", &uid.to_string(), "--non-unique", "--no-create-home", &second];
     run(Command::new("useradd").args(useradd), "");
     let no_codes = of(&world, &second, &codes.codes[0]).run();
-    assert_eq!(no_codes.codes, [pam::AUTH_ERR], "it is not passed over");
+    assert_eq!(no_codes.codes, [pam::AUTH_ERR], "it is not skipped");
     doctor(&world).has("set-of-same-uid", &["warning", &second, "generate"]);
     let own = sheet(world.admin(&["generate", "--format", "json", &second]));
     doctor(&world).has_none(&["set-of-same-uid"]);

@@ -82,7 +82,7 @@ fn a_stack_that_asks_for_a_code_alone_wants_a_key_before_it() {
 }
 
 #[test]
-fn one_answer_for_the_password_and_the_code_lets_nobody_in_who_has_a_set() {
+fn one_response_for_password_and_code_locks_out_users_with_a_set() {
     for settings in [format!("{NO_KEY}{NO_KEYBOARD}"), "AuthenticationMethods publickey,password\n".into()] {
         assert_eq!(checks(&settings, Asked::PasswordAndCode), ["sshd-kbd-interactive!"], "{settings}");
         assert_eq!(checks(&settings, Asked::Other), ["sshd-password"], "{settings}");

@@ -176,7 +176,7 @@ pub(super) fn nothing_to_take() -> LineFinding {
 pub(super) fn one_response() -> LineFinding {
     let message = "needs a password and a code, and the locker responds to both prompts with the same text: users with a set cannot unlock".into();
     let remedy = "give the locker lines of its own, in its own file: `auth sufficient pam_unix.so` and `auth required pam_backupcodes.so use_first_pass`".into();
-    LineFinding { level: Level::Error, check: "one-answer", message, remedy }
+    LineFinding { level: Level::Error, check: "one-response", message, remedy }
 }
 
 const LINES_OF_ITS_OWN: &str = "give the program lines of its own, in its own file, without pam_backupcodes.so; a code needs a program that shows prompts";

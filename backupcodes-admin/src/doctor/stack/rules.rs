@@ -85,7 +85,7 @@ pub(super) fn needs_password_and_code(logins: &Logins<'_>) -> bool {
             let mut results = results(entry);
             results.retain(|result| match Verdict::of(result) {
                 Verdict::Success => !is_wrong(entry),
-                // Users with a set are not passed over.
+                // Users with a set are not skipped.
                 Verdict::Ignore => role(entry) != Role::Ours,
                 Verdict::Failure => true,
             });

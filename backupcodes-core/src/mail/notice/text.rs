@@ -111,8 +111,8 @@ fn used(
     ];
     match fails {
         0 => {}
-        1 => facts.push(("Before it", "1 answer from there was refused".into())),
-        fails => facts.push(("Before it", format!("{fails} answers in a row from there were refused"))),
+        1 => facts.push(("Before it", "1 code from there was refused".into())),
+        fails => facts.push(("Before it", format!("{fails} codes in a row from there were refused"))),
     }
     let advice = if few.is_some() { " Get a new sheet soon." } else { "" };
     Words {
@@ -262,7 +262,7 @@ One of your backup codes was used to log in. It works no more.
   Set:       9f3c21aa
   Code:      number 3 of the sheet
   Left:      6 of 10
-  Before it: 4 answers in a row from there were refused
+  Before it: 4 codes in a row from there were refused
 
 If this was you, cross code 3 out on your sheet.
 

@@ -91,7 +91,7 @@ impl<F: AsFd> SetFile<F> {
         match directory.stat(&self.name) {
             Ok(now) => Ok(same(&now, &self.stat)),
             Err(Errno::ENOENT) => Ok(false),
-            Err(errno) => Err(FileError::system(&self.path, "look at")(errno)),
+            Err(errno) => Err(FileError::system(&self.path, "examine")(errno)),
         }
     }
 

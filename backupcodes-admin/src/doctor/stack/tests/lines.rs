@@ -49,7 +49,7 @@ fn a_line_with_a_character_that_cannot_be_seen() {
     }
     let last = format!("{stack}auth required pam_env.so\r");
     assert_eq!(found(&last), ["carriage-return 3"]);
-    assert_eq!(found(&format!("{}{stack}", "# a comment\r\n")), NOTHING, "libpam passes over it");
+    assert_eq!(found(&format!("{}{stack}", "# a comment\r\n")), NOTHING, "libpam skips it");
     assert_eq!(found(&windows.replace("pam_backupcodes", "pam_oath")), NOTHING, "without the module");
     // Who cannot see the module by it, or the file that has it.
     let included = Host::new().with("backupcodes-auth", stack).with("sshd", "@include backupcodes-auth\r\n");

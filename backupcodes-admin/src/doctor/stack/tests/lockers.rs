@@ -3,11 +3,11 @@
 use super::*;
 
 #[test]
-fn a_locker_with_one_answer_cannot_be_asked_for_two() {
+fn a_locker_with_one_response_cannot_give_password_and_code() {
     let both = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
     for locker in ["swaylock", "i3lock", "gtklock", "waylock"] {
-        assert_eq!(found_in(locker, both), ["one-answer 2"], "{locker}");
-        assert_eq!(found_in(locker, &both.replace("codes.so", "codes.so nullok")), ["one-answer 2"]);
+        assert_eq!(found_in(locker, both), ["one-response 2"], "{locker}");
+        assert_eq!(found_in(locker, &both.replace("codes.so", "codes.so nullok")), ["one-response 2"]);
         for one in ["locker", "locker-code"] {
             assert_eq!(found_in(locker, &readme(one)), NOTHING, "{locker}: {one}");
         }
@@ -23,7 +23,7 @@ fn a_locker_with_one_answer_cannot_be_asked_for_two() {
         both.replace("requisite pam_unix", "sufficient pam_fprintd") + "auth required pam_unix.so\n",
         format!("auth sufficient pam_fprintd.so\n{both}"),
     ] {
-        assert!(!found_in("swaylock", &other).contains(&"one-answer 2".into()), "{other}");
+        assert!(!found_in("swaylock", &other).contains(&"one-response 2".into()), "{other}");
     }
     // These ask one question after the other.
     for locker in ["xlock", "kde", "xsecurelock", "hyprlock", "login"] {
@@ -32,7 +32,7 @@ fn a_locker_with_one_answer_cannot_be_asked_for_two() {
 }
 
 #[test]
-fn a_program_that_answers_once_cannot_be_asked_for_two_and_one_is_not_enough_there() {
+fn a_server_with_one_response_can_use_neither_password_and_code_nor_a_code_alone() {
     let both = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
     for program in [
         "vsftpd",
@@ -74,7 +74,7 @@ fn a_program_that_answers_once_cannot_be_asked_for_two_and_one_is_not_enough_the
     // Both take the lines of login, and each is told of in its own words.
     let host = Host::new().with("login", both).with("swaylock", "auth include login\n");
     let host = host.with("sddm", "auth include login\n");
-    assert_eq!(host.found(), ["one-answer /etc/pam.d/login:2", "one-password /etc/pam.d/login:2"]);
+    assert_eq!(host.found(), ["one-password /etc/pam.d/login:2", "one-response /etc/pam.d/login:2"]);
     for asking in ["cockpit", "gdm-password", "lightdm", "greetd", "ocserv"] {
         assert_eq!(found_in(asking, both), NOTHING, "{asking}");
     }

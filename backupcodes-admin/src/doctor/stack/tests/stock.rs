@@ -69,14 +69,14 @@ fn the_stacks_of_the_guide_are_in_order_wherever_they_stand() {
         }
         let locker = Host::debian().replacing("swaylock", "auth include login", &stack);
         let checks: Vec<_> = locker.findings().iter().map(|found| found.check).collect();
-        assert_eq!(checks, if is_one_factor { &[][..] } else { &["one-answer"] }, "{name}");
+        assert_eq!(checks, if is_one_factor { &[][..] } else { &["one-response"] }, "{name}");
         assert!(has_module(locker.0.path(), "swaylock") && !has_module(locker.0.path(), "sshd"), "{name}");
     }
     // Debian's swaylock takes the lines of login.
     let taken = Host::debian().replacing("login", DEBIAN, &readme("console"));
     let findings = taken.findings();
     assert_eq!(findings.len(), 1, "{findings:?}");
-    assert_eq!((findings[0].check, findings[0].level), ("one-answer", Level::Error));
+    assert_eq!((findings[0].check, findings[0].level), ("one-response", Level::Error));
 }
 
 /// A stack that comes with the package of a family of distributions.
