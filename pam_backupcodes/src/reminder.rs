@@ -42,7 +42,7 @@ pub(crate) fn few_left(left: usize) -> String {
     format!("{}.{ADVICE}", codes_left(left))
 }
 
-const ADVICE: &str = " Get a new set soon: ask your administrator.";
+const ADVICE: &str = " Get a new set soon: run backupcodes renew, or ask your administrator.";
 
 fn codes_left(left: usize) -> String {
     match left {
@@ -60,7 +60,9 @@ mod tests {
     fn the_user_reads_which_code_was_used_and_how_many_are_left() {
         let text = |left| after_use(CodeNumber::new(3).unwrap(), left, 3);
         assert_eq!(text(7), "Backup code 3 was accepted, and is used up. 7 backup codes are left.");
-        assert!(text(1).ends_with(" 1 backup code is left. Get a new set soon: ask your administrator."));
+        assert!(text(1).ends_with(
+            " 1 backup code is left. Get a new set soon: run backupcodes renew, or ask your administrator."
+        ));
         assert!(text(0).contains("No backup code is left. Get a new set"));
     }
 

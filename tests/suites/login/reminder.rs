@@ -10,7 +10,7 @@ use backupcodes_tests::terminal::Terminal;
 use backupcodes_tests::{Answer, Outcome, Sheet, World, built, me, pam, readme, set_mode, sheet};
 
 const PROMPT: &str = "Backup code: ";
-const ADVICE: &str = " Get a new set soon: ask your administrator.";
+const ADVICE: &str = " Get a new set soon: run backupcodes renew, or ask your administrator.";
 
 /// sshd says nothing of its own at the start of a session, as in Debian: PAM does.
 const NO_MOTD: &str = "PrintMotd no\n";
