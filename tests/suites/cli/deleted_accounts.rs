@@ -142,7 +142,7 @@ fn userdel_never_fails_for_the_hook_and_one_line_says_what_stays() {
     let lines = said(&account);
     set_mode(Path::new("/var/lib/backupcodes"), 0o700);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    let start = format!("backupcodes: the backup codes of {} stay (", account.name);
+    let start = format!("backupcodes: the backup codes of {} were not removed (", account.name);
     assert!(lines[0].starts_with(&start) && lines[0].ends_with("backupcodes-admin purge"), "{lines:?}");
     assert!(account.file().exists());
     // The package is gone, and its file in /etc is not.
@@ -169,7 +169,8 @@ fn an_account_that_another_root_has_lost_keeps_its_codes_here() {
     let deleted = delete("userdel", &["--prefix", root.path().to_str().unwrap(), &account.name]);
     assert!(deleted.status.success(), "{deleted:?}");
     assert!(has_set(&machine, &account.name));
-    let line = format!("backupcodes: {} is still an account here; ", account.name);
+    let line =
+        format!("backupcodes: {} is still an account here, and keeps its backup codes; ", account.name);
     assert!(text(&deleted.stderr).contains(&line), "{deleted:?}");
     // musl's getent takes `--` for a name.
     program("getent", "[ \"$2\" != -- ] || exit 2\nexec /usr/bin/getent \"$@\"");

@@ -101,13 +101,13 @@ fn packages_stay_where_awk_fails_or_is_missing() {
     {
         let by = programs(Some(awk));
         assert_eq!(complaint_by(Some(by.path()), &[free]), "", "{awk}");
-        assert!(complaint_by(Some(by.path()), &[in_use]).ends_with(" first: /etc/pam.d/shop"), "{awk}");
+        assert!(complaint_by(Some(by.path()), &[in_use]).ends_with(" these lines: /etc/pam.d/shop"), "{awk}");
         let found = complaint_by(Some(by.path()), &[in_use, astray]);
-        assert!(found.contains("pam_backupcodes stays: "), "{awk}: {found}");
+        assert!(found.contains("pam_backupcodes stays installed: "), "{awk}: {found}");
     }
     let without = programs(None);
     let found = complaint_by(Some(without.path()), &[free]);
-    assert!(found.contains("pam_backupcodes stays: awk failed, "), "{found}");
+    assert!(found.contains("pam_backupcodes stays installed: awk failed, "), "{found}");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_is_said_is_true_of_a_file_that_only_includes_one() {
         return;
     }
     let found = complaint(&[("shop", "@include backupcodes\n")]);
-    assert!(found.contains("which name pam_backupcodes.so or include a file that does; remove those lines first: /etc/pam.d/shop"), "{found}");
+    assert!(found.contains("which name pam_backupcodes.so or include a file that does; first remove these lines: /etc/pam.d/shop"), "{found}");
 }
 
 /// The package's configuration leaves the delivery to them, which an older package did not.

@@ -109,7 +109,7 @@ fn the_stacks_of_the_package_are_in_order_wherever_they_are_included() {
     let stack = packaged("generic", "backupcodes-totp-auth");
     assert!(stack.contains(last));
     let host = Host::new().with("sshd", &stack.replace(last, "auth required pam_permit.so\n"));
-    assert_eq!(host.found(), ["refusal-ignored /etc/pam.d/sshd:10"]);
+    assert_eq!(host.found(), ["refusal-ignored /etc/pam.d/sshd:9"]);
 }
 
 #[test]
