@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use backupcodes_core::account::{Account, AccountError};
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::store::Store;
 
 /// An account as getent(1) lists it.
 pub(crate) struct Entry {
@@ -30,7 +30,7 @@ const NSSWITCH: &str = "/etc/nsswitch.conf";
 
 /// The name of a user's set: the name that was typed if a file has it, else the name that the database has for it. Both may have
 /// a set, such as `alice` and `alice@example.org` after a change of the directory service. The account may be gone.
-pub(crate) fn name_of_set(store: &FileStore, user: &str) -> Result<String, AccountError> {
+pub(crate) fn name_of_set(store: &impl Store, user: &str) -> Result<String, AccountError> {
     if !matches!(store.read(user), Ok(None)) {
         return Ok(user.into());
     }

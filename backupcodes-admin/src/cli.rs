@@ -82,6 +82,9 @@ The account must still have the uid that the codes were made for.")]
     #[command(after_help = "Example: backupcodes-admin unlock alice   ends alice's wait")]
     Unlock(OneUser),
     Purge(Purge),
+    /// What an administrator does with sets that hosts share
+    #[command(subcommand)]
+    Fleet(Fleet),
     /// Delivers the notices that are due, with sendmail
     #[command(after_help = "Example: backupcodes-admin notify   delivers what is due now")]
     Notify,
@@ -108,6 +111,64 @@ pub(crate) struct OneUser {
     pub(crate) format: Format,
 }
 
+#[derive(Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum Fleet {
+    /// Makes the users, roles and permissions in etcd, and turns its authentication on
+    Init {
+        /// The name in the administrators' certificates
+        #[arg(long, value_name = "NAME", default_value = "backupcodes-admin")]
+        admin: String,
+        #[command(flatten)]
+        root: Certificate,
+    },
+    /// Lets a host in, by the name in its certificate
+    AddHost {
+        #[arg(value_name = "HOST")]
+        name: String,
+        #[command(flatten)]
+        root: Certificate,
+    },
+    /// Keeps a host out, at once
+    RemoveHost {
+        #[arg(value_name = "HOST")]
+        name: String,
+        #[command(flatten)]
+        root: Certificate,
+    },
+    /// Gives sets of this host to the fleet; sheets stay good
+    Import {
+        #[arg(value_name = "USER", value_hint = ValueHint::Username, required_unless_present = "all")]
+        users: Vec<String>,
+        /// All sets of this host
+        #[arg(long, conflicts_with = "users")]
+        all: bool,
+    },
+    /// Shows the nodes of the store
+    Status {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Ends all sets, after the store was restored from a backup
+    Restored {
+        /// Without asking
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+// The certificate of etcd's root, which no host has. A doc comment would be its help.
+#[derive(Args)]
+#[group(skip)]
+pub(crate) struct Certificate {
+    /// Certificate of etcd's user root
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) certificate: PathBuf,
+    /// Its key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: PathBuf,
+}
+
 /// Makes new sets and shows each once; the old set stops working
 #[derive(Args)]
 #[group(skip)]
@@ -129,6 +190,9 @@ pub(crate) struct Generate {
     /// Only accounts without a set
     #[arg(long)]
     pub(crate) missing: bool,
+    /// On this host alone, also where hosts share sets
+    #[arg(long)]
+    pub(crate) host: bool,
     /// Replace sets that have unspent codes without asking
     #[arg(long)]
     pub(crate) yes: bool,

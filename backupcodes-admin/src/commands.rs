@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 mod doctor;
 mod email;
+mod fleet;
 mod generate;
 mod notify;
 mod purge;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Outcome, Failure> {
         Command::Revoke(arguments) => revoke::run(&cli.configuration()?, arguments),
         Command::Unlock(arguments) => unlock::run(&cli.configuration()?, arguments),
         Command::Purge(arguments) => purge::run(&cli.configuration()?, arguments),
+        Command::Fleet(command) => fleet::run(&cli.configuration()?, cli.config.as_deref(), command),
         Command::Notify => notify::run(&cli.configuration()?),
         Command::Doctor(arguments) => doctor::run(cli, arguments),
         Command::Completions { shell } => completions::print::<Cli>(PROGRAM, *shell),

@@ -8,28 +8,36 @@ mod sendmail;
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::time::Duration;
 
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::code::CodeNumber;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::delivery_lock::{DAY, DeliveryLock};
-use backupcodes_core::mail::notice::{self, Writer};
+use backupcodes_core::mail::notice::{self, Event, Writer};
 use backupcodes_core::mail::outbox::{QueuedNotice, Refusal};
-use backupcodes_core::set::{CodeSet, Label, SpentRecord};
-use backupcodes_core::store::{FileStore, Store, StoreError};
+use backupcodes_core::protocol::fleet::DueNotice;
+use backupcodes_core::set::{CodeSet, Label, SpentRecord, printable};
+use backupcodes_core::store::{FileStore, FleetStore, Sets, Store, StoreError};
 
 use self::sendmail::Sent;
 use crate::terminal;
+
+/// The time that the host where a code was used has to tell of it, before another one does.
+const LEFT: Duration = Duration::from_secs(5 * 60);
 
 /// Delivers until nothing is left that was not tried. How many notices were not delivered or could not be read.
 ///
 /// What was not delivered stays due. On its first day each delivery tries it again; later one a day does, and whoever sits at a
 /// terminal.
 pub(crate) fn run(config: &Config) -> usize {
+    let host = notice::host_name();
     let mut delivery = Delivery {
         config,
         store: FileStore::new(&config.directory),
-        writer: Writer::of_this_host(config, &notice::host_name()),
+        fleet: Sets::new(config).into_fleet(),
+        writer: Writer::of_this_host(config, &host),
+        host,
         tries_old: true,
         tried: HashSet::new(),
         skipped: HashSet::new(),
@@ -70,7 +78,10 @@ pub(crate) fn run(config: &Config) -> usize {
 struct Delivery<'a> {
     config: &'a Config,
     store: FileStore,
+    fleet: Option<FleetStore>,
     writer: Writer<'a>,
+    /// What this host calls itself.
+    host: String,
     /// Whether it tries what has been due for longer than a day.
     tries_old: bool,
     tried: HashSet<Due>,
@@ -112,6 +123,9 @@ impl Delivery<'_> {
         }
         for user in self.users() {
             while self.deliver_next_use(&user) {}
+        }
+        for notice in self.fleet_due() {
+            self.deliver_fleet_use(&notice);
         }
         self.forget_settled_refusals();
     }
@@ -159,7 +173,8 @@ impl Delivery<'_> {
     fn has_news(&mut self) -> bool {
         let queued = self.notices().into_iter().map(Due::Queued).collect::<Vec<_>>();
         let mut users = self.users().into_iter();
-        queued.iter().any(|notice| self.is_new(notice))
+        !self.fleet_due().is_empty()
+            || queued.iter().any(|notice| self.is_new(notice))
             || users.any(|user| {
                 self.set(&user)
                     .is_some_and(|set| set.due().any(|(number, _)| self.is_new(&due(&set, number))))
@@ -210,25 +225,73 @@ impl Delivery<'_> {
 
     /// The addresses that the user has instead of this one. `None`: this one is still used, or nobody knows.
     fn addresses_instead(&self, user: &str, to: &String) -> Option<Vec<String>> {
-        let email = self.store.read(user).ok().flatten()?.label.email;
+        let email = Sets::new(self.config).read(user).ok().flatten()?.label.email;
         let is_used = self.writer.recipients(user, &email).contains(to);
         (!is_used).then(|| self.writer.addresses(user, &email))
     }
 
     fn deliver_use(&mut self, user: &str, set: &CodeSet, number: CodeNumber, record: &SpentRecord) {
-        let mut notices = self.writer.of_use(set, number, record);
+        let notices = self.writer.of_use(set, number, record);
+        if self.deliver_some(notices, user, number) {
+            let marked = self.store.mark_notified(user, number, record).map(drop);
+            self.will_be_sent_again(marked, user, number);
+        }
+    }
+
+    /// The uses that are due in the fleet, and this host's to tell: its own, and those that another host has left for so long.
+    fn fleet_due(&mut self) -> Vec<DueNotice> {
+        let due = self.fleet.as_ref().map_or(Ok(Vec::new()), FleetStore::due);
+        let mut due = due.unwrap_or_else(|error| self.unreadable("fleet", &error));
+        due.retain(|notice| {
+            let Some(record) = SpentRecord::parse(&notice.record) else { return false };
+            let is_own = record.host.as_deref().is_some_and(|host| host == printable(&self.host));
+            (is_own || clock::now().seconds().abs_diff(record.time.seconds()) >= LEFT.as_secs())
+                && self.is_new(&Due::Use(notice.user.clone(), notice.set.clone(), notice.number))
+        });
+        due
+    }
+
+    fn deliver_fleet_use(&mut self, due: &DueNotice) {
+        let DueNotice { user, uid, set, created, email, .. } = due.clone();
+        let (Some(record), Some(number), Ok(created)) =
+            (SpentRecord::parse(&due.record), CodeNumber::new(due.number), created.parse())
+        else {
+            return;
+        };
+        if !self.takes_on(Due::Use(user.clone(), set.clone(), due.number), record.time) {
+            return;
+        }
+        let label = Label { set, user, uid, created, email };
+        let event = Event::Used { number, record: &record, left: Some((due.left, due.total)) };
+        let writer = Writer::of_this_host(self.config, record.host.as_deref().unwrap_or(&self.host));
+        let notices = writer.notices(&label, &label.email, record.time, event);
+        if self.deliver_some(notices, &label.user, number) {
+            let ended = self.fleet.as_ref().map_or(Ok(()), |fleet| fleet.notified(due));
+            self.will_be_sent_again(ended, &label.user, number);
+        }
+    }
+
+    /// Sends the notices of one use. Those that were not delivered wait in the outbox, if others were: whether the use is told of.
+    fn deliver_some(&mut self, mut notices: Vec<QueuedNotice>, user: &str, number: CodeNumber) -> bool {
         let total = notices.len();
         notices.retain(|notice| !matches!(self.send(notice), Fate::Delivered));
         if notices.len() == total {
-            return;
+            return false;
         }
-        // Only the notices that were not delivered wait in the outbox.
-        let names = self.store.outbox().put(&notices).map(|queued| queued.names());
-        let marked = names.map_err(StoreError::from).and_then(|names| {
-            // This run has tried them.
-            self.tried.extend(names.into_iter().map(Due::Queued));
-            self.store.mark_notified(user, number, record)
-        });
+        match self.store.outbox().put(&notices).map(|queued| queued.names()) {
+            Ok(names) => {
+                // This run has tried them.
+                self.tried.extend(names.into_iter().map(Due::Queued));
+                true
+            }
+            Err(error) => {
+                self.will_be_sent_again(Err(error.into()), user, number);
+                false
+            }
+        }
+    }
+
+    fn will_be_sent_again(&mut self, marked: Result<(), StoreError>, user: &str, number: CodeNumber) {
         if let Err(error) = marked {
             self.fail(&format!("the notice of code {number} of {user} will be sent again: {error}"));
         }

@@ -1,10 +1,11 @@
 //! How a command ends.
 
 use backupcodes_core::account::AccountError;
+use backupcodes_core::code::CodeNumber;
 use backupcodes_core::config::ConfigError;
 use backupcodes_core::files::FileError;
 use backupcodes_core::hash::{CreateError, HashError};
-use backupcodes_core::protocol::{BrokerError, CallError, ErrorName};
+use backupcodes_core::protocol::{CallError, ErrorName, ServiceError};
 use backupcodes_core::set::OwnerMismatch;
 use backupcodes_core::store::{ReplaceError, StoreError};
 use nix::errno::Errno;
@@ -92,6 +93,26 @@ pub(crate) enum Failure {
         "standard output is a file that others can read (mode {0:04o}); run `umask 077` first, or write files: --output DIR"
     )]
     OpenFile(u32),
+    #[error("this host shares no sets: fleet.endpoints is empty; see backupcodes.conf(5)")]
+    NoFleet,
+    #[error("/usr/sbin/backupcodes-fleet cannot be started ({0}); install the package backupcodes-fleet")]
+    FleetProgram(std::io::Error),
+    #[error("nothing more is done ({0})")]
+    FleetSetUp(std::process::ExitStatus),
+    #[error("{0} has no set on this host; nothing was done; see: backupcodes-admin status {0}")]
+    NotOnHost(String),
+    #[error(
+        "{user} has set {own} on this host and set {shared} in the fleet; nothing was done; to keep the fleet's: \
+         backupcodes-admin revoke {user}"
+    )]
+    BothHave { user: String, own: String, shared: String },
+    #[error(
+        "code {number} of {user} was spent on this host meanwhile, and is still good in the fleet ({error}); for a new set: \
+         backupcodes-admin generate {user}"
+    )]
+    StillGood { user: String, number: CodeNumber, error: String },
+    #[error("all {total} sets of the fleet would end; to end them without being asked: --yes")]
+    WouldEndAll { total: usize },
     #[error("signals cannot be handled ({0})")]
     Signals(std::io::Error),
     #[error(
@@ -106,7 +127,7 @@ pub(crate) enum Failure {
     #[error("the user database has no account for this uid ({0}); check it: id")]
     Whoami(Errno),
     #[error(transparent)]
-    Broker(#[from] BrokerError),
+    Broker(#[from] ServiceError),
     #[error(
         "the broker failed ({0}); the administrator finds more in its log: journalctl -t backupcodes-broker"
     )]
@@ -159,7 +180,7 @@ impl Failure {
     /// The failure of a response that came after the broker had stopped waiting for it.
     pub(crate) fn in_time(self) -> Self {
         match self {
-            Self::Broker(BrokerError::NoReply { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => {
+            Self::Broker(ServiceError::NoReply { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => {
                 Self::TooLate
             }
             other => other,
@@ -170,7 +191,7 @@ impl Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Broker(error) => Self::Broker(error),
+            CallError::Service(error) => Self::Broker(error),
             CallError::Replied { error, .. } => Self::Refused(ErrorName::shortened(&error).into()),
         }
     }

@@ -2,7 +2,7 @@
 
 use backupcodes_core::account::{Account, AccountError};
 use backupcodes_core::set::Label;
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::store::Store;
 
 use crate::accounts::Accounts;
 
@@ -41,12 +41,12 @@ impl Owner {
 }
 
 /// Whether the account has a set of its own, under its own name.
-pub(crate) fn has_own_set(store: &FileStore, account: &Account) -> bool {
+pub(crate) fn has_own_set(store: &impl Store, account: &Account) -> bool {
     store.read(&account.name).is_ok_and(|set| set.is_some_and(|set| set.label.judge_owner(account).is_ok()))
 }
 
 /// What became of the account that a set was made for, by the account that has its name or its uid now, and what to do.
-pub(crate) fn what_became_of(store: &FileStore, user: &str, uid: u32, now: &Account) -> String {
+pub(crate) fn what_became_of(store: &impl Store, user: &str, uid: u32, now: &Account) -> String {
     let Account { name, uid: other } = now;
     if *other == uid && has_own_set(store, now) {
         format!(

@@ -145,7 +145,7 @@ impl Session {
             }
             let responses = responses.iter().flatten().map(|response| response.as_str().into()).collect();
             reply = match self.call("Respond", &Respond { responses }) {
-                Err(CallError::Broker(error)) => return Err(Failure::from(error).in_time()),
+                Err(CallError::Service(error)) => return Err(Failure::from(error).in_time()),
                 reply => reply,
             };
         };
@@ -160,7 +160,7 @@ impl Session {
                 output::tell("These codes work from now on. The codes of older sheets no longer work.");
                 Ok(Outcome::Done)
             }
-            Err(CallError::Broker(error)) => {
+            Err(CallError::Service(error)) => {
                 Err(Failure::Unsure { set: sheet.set, failure: Box::new(error.into()) })
             }
             Err(CallError::Replied { error, .. }) => Err(match ErrorName::of(&error) {
@@ -185,7 +185,7 @@ impl Session {
     }
 
     fn has_no_set(&self, error: CallError) -> Result<Outcome, Failure> {
-        if error.name() != Some(ErrorName::NoSet) {
+        if ErrorName::of_call(&error) != Some(ErrorName::NoSet) {
             return Err(error.into());
         }
         output::complain_as(
@@ -216,7 +216,7 @@ fn unless_interrupted(response: Zeroizing<String>) -> io::Result<Option<Zeroizin
 fn denied(error: CallError) -> Result<Outcome, Failure> {
     let messages = error.parameters().map(|Denied { messages }| messages).unwrap_or_default();
     match error {
-        CallError::Broker(error) => return Err(error.into()),
+        CallError::Service(error) => return Err(error.into()),
         CallError::Replied { error, .. } if ErrorName::of(&error) != Some(ErrorName::Denied) => {
             return Err(Failure::Broken(ErrorName::shortened(&error).into()));
         }

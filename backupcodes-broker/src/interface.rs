@@ -14,7 +14,7 @@ use backupcodes_core::protocol::{
     Nothing, OfUser, OtherDirectory, Respond, Status, Style, Unavailable, Verdict, Verify, VerifyReply,
 };
 use backupcodes_core::set::State;
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::store::{Sets, Store};
 use backupcodes_core::verify::{Denial, Level, Login, Outcome, Process, Refusal, has_no_set};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -191,8 +191,8 @@ impl Methods {
         }
     }
 
-    fn store(&self) -> FileStore {
-        FileStore::new(&self.config.directory)
+    fn store(&self) -> Sets {
+        Sets::new(&self.config)
     }
 
     fn warn_once(&self, line: &str) {

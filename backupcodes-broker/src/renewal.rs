@@ -10,7 +10,7 @@ use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::new_set::{ExistingSet, NewSet};
 use backupcodes_core::protocol::{RenewalStep, Sheet};
-use backupcodes_core::store::{Expected, FileStore, ReplaceError, Store};
+use backupcodes_core::store::{Expected, ReplaceError, Sets, Store};
 use backupcodes_core::throttle::permit::WithPermit;
 use backupcodes_core::throttle::{Counter, Throttle};
 use backupcodes_core::verify::Level;
@@ -56,12 +56,13 @@ impl Renewal {
         judge_service(conf).map_err(Error::Unavailable)?;
         has_room(config)?;
         count(config, &account)?;
-        let store = FileStore::new(&config.directory);
+        let store = Sets::new(config);
         let old = ExistingSet::find(&store, &account).map_err(Error::unavailable)?;
         if old.expected() == Expected::Nothing {
             // A renamed account has a set under its old name, and must not get a second one.
-            store.prove_no_other_name(&account).map_err(Error::unavailable)?;
+            store.own(Some(&account)).map_err(Error::unavailable)?;
         }
+        store.prove_may_replace().map_err(Error::unavailable)?;
         let conversation = Conversation::begin(&account.name, caller).map_err(Error::Unavailable)?;
         Self::advance(config, account, old, conversation)
     }
@@ -94,20 +95,22 @@ impl Renewal {
     pub(crate) fn keep(self, config: &Config) -> Result<(), Error> {
         let Self { account, old, stage } = self;
         let Stage::Made(new) = stage else { return Err(Error::OutOfTurn) };
-        let store = FileStore::new(&config.directory);
+        let store = Sets::new(config);
         let writer = Writer::of_this_host(config, &notice::host_name());
         let put =
             new.prepare(&store, &account, old.expected()).and_then(|prepared| prepared.put_in_place(&writer));
         let user = &account.name;
         match put {
-            Ok(()) | Err(ReplaceError::Unflushed(_)) => {
+            Ok(()) | Err(ReplaceError::Unflushed(_) | ReplaceError::Unknown(_)) => {
                 log(Level::Notice, &format!("renewal of {user}: set {} is in place", new.label.set));
             }
             Err(_) => {}
         }
         put.map_err(|error| match error {
             ReplaceError::Changed { .. } => Error::Changed,
-            error @ ReplaceError::Unflushed(_) => Error::Unflushed(error.to_string()),
+            error @ (ReplaceError::Unflushed(_) | ReplaceError::Unknown(_)) => {
+                Error::Unflushed(error.to_string())
+            }
             error => Error::unavailable(error),
         })?;
         if let Err(error) = Throttle::new(config).clear_all_but(user, COUNTED_AS) {

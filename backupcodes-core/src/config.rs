@@ -45,6 +45,8 @@ pub struct Config {
     pub throttle: ThrottleRules,
     /// Mail.
     pub notify: Notify,
+    /// Sets that hosts share.
+    pub fleet: Fleet,
 }
 
 /// `[codes]`
@@ -116,7 +118,52 @@ impl Default for Config {
                 copy_to: Vec::new(),
                 contact: String::new(),
             },
+            fleet: Fleet {
+                endpoints: Vec::new(),
+                ca: "/etc/backupcodes/fleet/ca.crt".into(),
+                certificate: "/etc/backupcodes/fleet/host.crt".into(),
+                key: "/etc/backupcodes/fleet/host.key".into(),
+                prefix: "/backupcodes/".into(),
+                timeout: Duration::from_secs(5),
+                uid: "same".into(),
+                socket: "/run/backupcodes/fleet".into(),
+            },
         }
+    }
+}
+
+/// `[fleet]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// The URLs of the nodes of etcd; none: this host shares no sets.
+    pub endpoints: Vec<String>,
+    /// The certificate of the authority that signs the certificates of the nodes.
+    pub ca: PathBuf,
+    /// The certificate of this host.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// What all keys in the store begin with.
+    pub prefix: String,
+    /// The longest wait for the store. Whole seconds.
+    pub timeout: Duration,
+    /// Whose set it is: `same`, the account with its name and uid; `any`, the account with its name.
+    pub uid: String,
+    /// The socket of `backupcodes-fleet`.
+    pub socket: PathBuf,
+}
+
+impl Fleet {
+    /// Whether this host shares sets with others.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        !self.endpoints.is_empty()
+    }
+
+    /// Whether a user may have another uid on another host.
+    #[must_use]
+    pub fn is_any_uid(&self) -> bool {
+        self.uid == "any"
     }
 }
 
@@ -177,7 +224,7 @@ impl Config {
             "directory" => self.directory = read(key, value)?,
             "runtime_directory" => self.runtime_directory = read(key, value)?,
             "broker" => self.broker = read(key, value)?,
-            "codes" | "hash" | "throttle" | "notify" => {
+            "codes" | "hash" | "throttle" | "notify" | "fleet" => {
                 let table =
                     value.as_table().ok_or_else(|| format!("{key} is not a section; expected [{key}]"))?;
                 return table.iter().try_for_each(|(inner, value)| {
@@ -190,7 +237,7 @@ impl Config {
     }
 
     fn set_in_section(&mut self, key: &str, value: &DeValue<'_>) -> Result<(), String> {
-        let Self { codes, hash, throttle, notify, .. } = self;
+        let Self { codes, hash, throttle, notify, fleet, .. } = self;
         match key {
             "codes.count" => codes.count = read(key, value)?,
             "codes.length" => codes.length = read(key, value)?,
@@ -208,13 +255,21 @@ impl Config {
             "notify.domain" => notify.domain = read(key, value)?,
             "notify.copy_to" => notify.copy_to = read(key, value)?,
             "notify.contact" => notify.contact = read(key, value)?,
+            "fleet.endpoints" => fleet.endpoints = read(key, value)?,
+            "fleet.ca" => fleet.ca = read(key, value)?,
+            "fleet.certificate" => fleet.certificate = read(key, value)?,
+            "fleet.key" => fleet.key = read(key, value)?,
+            "fleet.prefix" => fleet.prefix = read(key, value)?,
+            "fleet.timeout" => fleet.timeout = read(key, value)?,
+            "fleet.uid" => fleet.uid = read(key, value)?,
+            "fleet.socket" => fleet.socket = read(key, value)?,
             _ => return Err(format!("unknown key {}", key.escape_debug())),
         }
         Ok(())
     }
 
     fn check(&self) -> Result<(), String> {
-        let Self { codes, hash, throttle, notify, .. } = self;
+        let Self { codes, hash, throttle, notify, fleet, .. } = self;
         within("codes.count", usize::from(codes.count), 1, usize::from(CodeNumber::MOST))?;
         within("codes.length", codes.length, SHORTEST_SECRET, LONGEST_SECRET)?;
         hash.cost.check().map_err(|error| format!("hash: {error}"))?;
@@ -237,6 +292,16 @@ impl Config {
         }
         if !notify.domain.is_empty() && address::check(&notify.domain).is_err() {
             return Err("notify.domain: expected a mail domain, or nothing".into());
+        }
+        if let Some(url) = fleet.endpoints.iter().find(|url| !url.starts_with("https://")) {
+            return Err(format!("fleet.endpoints: {url:?}; expected URLs that begin with https://"));
+        }
+        if !fleet.prefix.ends_with('/') {
+            return Err(format!("fleet.prefix is {:?}; expected a text that ends with /", fleet.prefix));
+        }
+        within("fleet.timeout", fleet.timeout.as_secs(), 1, 60)?;
+        if !["same", "any"].contains(&fleet.uid.as_str()) {
+            return Err(format!("fleet.uid is {:?}; expected \"same\" or \"any\"", fleet.uid));
         }
         Ok(())
     }

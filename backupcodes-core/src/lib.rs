@@ -19,7 +19,6 @@ pub mod mail;
 #[cfg(feature = "notice")]
 pub mod new_set;
 pub mod origin;
-#[cfg(feature = "broker")]
 pub mod protocol;
 pub mod set;
 pub mod store;

@@ -2,19 +2,20 @@
 #![expect(missing_docs, reason = "the description of the interface, in the broker, explains each of them")]
 
 mod client;
+mod connection;
+pub mod fleet;
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::client::{Broker, BrokerError, CallError};
+pub use self::client::Broker;
+pub use self::connection::{CallError, Connection, LARGEST, Service, ServiceError};
 use crate::store::Accepted;
 
 /// The varlink interface.
 pub const INTERFACE: &str = "org.backupcodes.Broker";
-/// The most bytes of a message in either direction. A message with 31 long codes has about 4 KiB.
-pub const LARGEST: usize = 16 << 10;
 
 /// Parameters of `HasSet`.
 #[derive(Serialize, Deserialize)]
@@ -202,6 +203,15 @@ impl ErrorName {
     pub fn of(error: &str) -> Option<Self> {
         let short = error.strip_prefix(INTERFACE)?.strip_prefix('.')?;
         Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(short)).ok()
+    }
+
+    /// The error of the interface that the broker replied with, if it did.
+    #[must_use]
+    pub fn of_call(error: &CallError) -> Option<Self> {
+        match error {
+            CallError::Replied { error, .. } => Self::of(error),
+            CallError::Service(_) => None,
+        }
     }
 
     /// A varlink error for people: without the name of this interface.

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use self::label::{Label, OwnerMismatch};
-pub use self::spent_record::{Mail, SpentRecord};
+pub use self::spent_record::{Mail, SpentRecord, printable};
 use crate::code::CodeNumber;
 use crate::hash::{CodeHash, Cost};
 use crate::toml_value::{Value, one_line, read};
@@ -59,6 +59,18 @@ pub enum State {
     Spent(SpentRecord),
     /// Neither a hash nor a record: counts as spent.
     Damaged,
+}
+
+impl State {
+    /// What stands in a set for a code in this state.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Unspent(hash) => hash.phc(),
+            Self::Spent(record) => record.text(),
+            Self::Damaged => "damaged".into(),
+        }
+    }
 }
 
 /// Why a file is not a set.
@@ -116,8 +128,13 @@ impl CodeSet {
     /// The text of a new set file, with `hashes` in the order of their numbers.
     #[must_use]
     pub fn render(label: &Label, hashes: &[CodeHash]) -> String {
+        Self::render_entries(label, hashes.iter().map(CodeHash::phc))
+    }
+
+    /// The text of a set file with these entries in the order of their numbers.
+    pub fn render_entries(label: &Label, entries: impl Iterator<Item = String>) -> String {
         let Label { set, user, uid, created, email } = label;
-        let codes: Vec<_> = hashes.iter().map(|hash| format!("  \"{}\",\n", hash.phc())).collect();
+        let codes: Vec<_> = entries.map(|entry| format!("  {},\n", quoted(&entry))).collect();
         format!(
             "format = {FORMAT}\nset = {}\nuser = {}\nuid = {uid}\ncreated = {created}\nemail = {}\ncodes = [\n{}]\n\
              durable = \"{}\"\n",
@@ -148,6 +165,12 @@ impl CodeSet {
     /// has no place for it.
     pub(crate) fn durable(&self, inode: impl Display) -> Option<(usize, String)> {
         self.durable.as_ref().map(|durable| (durable.start, digits(inode)))
+    }
+
+    /// The text of a set file with the entries of this one.
+    #[must_use]
+    pub fn text(&self) -> String {
+        Self::render_entries(&self.label, self.entries.iter().map(|entry| entry.state.text()))
     }
 
     /// The entry of a number, where the set has one.

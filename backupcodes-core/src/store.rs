@@ -2,6 +2,8 @@
 
 mod error;
 mod file;
+mod fleet;
+mod sets;
 
 use crate::account::Account;
 use crate::code::CodeNumber;
@@ -11,6 +13,8 @@ use crate::set::{CodeSet, SpentRecord};
 
 pub use self::error::{ReplaceError, SpendError, StoreError};
 pub use self::file::FileStore;
+pub use self::fleet::{FleetError, FleetStore};
+pub use self::sets::Sets;
 
 /// Stores sets: reads one, spends a code of one, replaces one.
 pub trait Store {
@@ -25,11 +29,12 @@ pub trait Store {
     /// [`StoreError`]: nothing is known about the set.
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError>;
 
-    /// Proves that no set of the account's uid exists under another name, where a renamed account still has its codes.
+    /// The set under the account's name. `None` is proof that the account has none under any name: a renamed account still has
+    /// its codes under the old one. Where there is no account, this takes as long as where it has no set.
     ///
     /// # Errors
-    /// [`StoreError::OtherName`] if such a set exists; any other error means that nothing is known.
-    fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError>;
+    /// [`StoreError::OtherName`] if the account's uid has a set under another name; any other error means that nothing is known.
+    fn own(&self, account: Option<&Account>) -> Result<Option<CodeSet>, StoreError>;
 
     /// Overwrites the hash of code `number`, which must still be `hash`, with `record`. On return the record is on stable
     /// storage.
@@ -89,7 +94,6 @@ pub struct Accepted {
 
 impl Accepted {
     /// A code that the broker has spent. Its reply does not name the set.
-    #[cfg(feature = "broker")]
     pub(crate) const fn by_broker(number: CodeNumber, left: usize) -> Self {
         Self { number, set: None, left }
     }

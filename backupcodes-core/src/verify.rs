@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::hash::Memory;
 use crate::origin::Origin;
 use crate::set::SpentRecord;
-use crate::store::{Accepted, FileStore, StoreError};
+use crate::store::{Accepted, Sets, StoreError};
 use crate::throttle::permit::WithPermit;
 use crate::throttle::{CountedAttempt, Throttle};
 
@@ -92,7 +92,7 @@ impl Login<'_> {
     /// [`Denial`]: the response must not be accepted.
     pub fn attempt(&self, response: &[u8], process: &dyn Process) -> Result<Accepted, Denial> {
         let Self { config, account, origin } = *self;
-        let store = FileStore::new(&config.directory);
+        let store = Sets::new(config);
         let request = Request { account, response, cost: config.hash.cost };
         let mut memory = WithPermit::new(config, process.memory());
         let judged = judge(&store, request, || self.count(process), &mut memory);
@@ -116,7 +116,7 @@ impl Login<'_> {
     /// # Errors
     /// [`Refusal`]: why it would not be accepted.
     pub fn verify(&self, response: &[u8], process: &dyn Process) -> Result<(), Refusal> {
-        let store = FileStore::new(&self.config.directory);
+        let store = Sets::new(self.config);
         let request = Request { account: self.account, response, cost: self.config.hash.cost };
         let mut memory = WithPermit::new(self.config, process.memory());
         let (_, counted) = judge(&store, request, || self.count(process), &mut memory)?;
@@ -128,7 +128,7 @@ impl Login<'_> {
     /// Whether it is proven that the user has no set. After an error the user is prompted, and the attempt fails.
     #[must_use]
     pub fn has_no_set(&self) -> bool {
-        let store = FileStore::new(&self.config.directory);
+        let store = Sets::new(self.config);
         self.account.is_some_and(|account| has_no_set(&store, account).unwrap_or(false))
     }
 
@@ -147,7 +147,7 @@ impl Login<'_> {
     /// A failed spend has the outcome of a wrong code: a user who can make it fail must not learn that the code was right.
     fn spend(
         &self,
-        found: MatchedCode<'_, FileStore>,
+        found: MatchedCode<'_, Sets>,
         counted: &CountedAttempt,
         process: &dyn Process,
     ) -> Result<Accepted, Denial> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backupcodes_core::config::Config;
-use backupcodes_core::protocol::{Broker, BrokerError, CallError, Check, HasSet, Verdict};
+use backupcodes_core::protocol::{Broker, CallError, Check, HasSet, ServiceError, Verdict};
 use backupcodes_core::store::Accepted;
 use backupcodes_core::verify::{Denial, Level, Login, Outcome};
 
@@ -16,7 +16,7 @@ const SHORT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// No broker listens, or it cannot be trusted.
-pub(crate) fn find(config: &Config) -> Result<(), BrokerError> {
+pub(crate) fn find(config: &Config) -> Result<(), ServiceError> {
     Broker::connect(config, SHORT).map(drop)
 }
 
@@ -24,14 +24,14 @@ pub(crate) fn find(config: &Config) -> Result<(), BrokerError> {
 ///
 /// # Errors
 /// The broker uses another directory of sets. The attempt reports any other fault.
-pub(crate) fn has_no_set(login: &Login<'_>) -> Result<bool, BrokerError> {
+pub(crate) fn has_no_set(login: &Login<'_>) -> Result<bool, ServiceError> {
     let question = HasSet { user: user(login).into(), directory: login.config.directory.as_path().into() };
     let reply = Broker::connect(login.config, SHORT)
         .map_err(CallError::from)
         .and_then(|mut broker| broker.has_set(&question, SHORT));
     match reply {
         Ok(has_set) => Ok(!has_set),
-        Err(CallError::Broker(error @ BrokerError::OtherDirectory { .. })) => Err(error),
+        Err(CallError::Service(error @ ServiceError::OtherDirectory { .. })) => Err(error),
         Err(_) => Ok(false),
     }
 }

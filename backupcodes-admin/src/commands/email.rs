@@ -5,7 +5,7 @@ use backupcodes_core::config::Config;
 use backupcodes_core::mail::delivery_lock::DeliveryLock;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::set::CodeSet;
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::store::{Sets, Store};
 use serde::Serialize;
 
 use crate::accounts::{name_of_set, without_set};
@@ -25,7 +25,7 @@ pub(crate) fn run(
     addresses: &[String],
     format: Style,
 ) -> Result<Outcome, Failure> {
-    let store = FileStore::new(&config.directory);
+    let store = Sets::new(config);
     let user = &name_of_set(&store, user)?;
     let writer = Writer::of_this_host(config, &notice::host_name());
     if !addresses.is_empty() {
@@ -49,13 +49,13 @@ pub(crate) fn run(
 
 fn change_addresses(
     config: &Config,
-    store: &FileStore,
+    store: &Sets,
     writer: &Writer<'_>,
     user: &str,
     addresses: &[String],
 ) -> Result<(), Failure> {
     let told = writer.recipients(user, addresses);
-    let outbox = store.outbox();
+    let outbox = store.files().outbox();
     // What waits for an address that refused notices and that the user no longer has goes to the new ones.
     let refused = outbox.refusal(user)?.map(|refusal| refusal.to).filter(|to| !told.contains(to));
     let waiting = refused.as_ref().map_or(Ok(Vec::new()), |to| outbox.names_to(user, to))?;

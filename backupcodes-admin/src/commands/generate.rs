@@ -16,7 +16,7 @@ use backupcodes_core::hash::{CreateError, HeapMemory};
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::new_set::{ExistingSet, NewSet};
 use backupcodes_core::set::Label;
-use backupcodes_core::store::{FileStore, ReplaceError, Store, StoreError};
+use backupcodes_core::store::{ReplaceError, Sets, StoreError};
 use rand::rngs::SysError;
 
 use self::users::asked_for;
@@ -41,11 +41,12 @@ pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Fail
     let run = Run {
         config,
         arguments,
-        store: FileStore::new(&config.directory),
+        store: if arguments.host { Sets::of_host(config) } else { Sets::new(config) },
         interrupt: Interrupt::watch()?,
         progress: Progress::over(total),
         ended: RefCell::default(),
     };
+    run.store.prove_may_replace()?;
     run.warn_of_storage();
     let mut plan = Plan { run: &run, users: users.into_iter(), seen: BTreeSet::new(), unasked: None };
     let mut put = Put { run: &run, sheets };
@@ -67,7 +68,7 @@ pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Fail
 struct Run<'a> {
     config: &'a Config,
     arguments: &'a Generate,
-    store: FileStore,
+    store: Sets,
     interrupt: Interrupt,
     progress: Progress,
     ended: RefCell<Ended>,
@@ -114,7 +115,7 @@ impl Run<'_> {
 
     /// That an old set of the same uid exists, under a name without an account, and what to do.
     fn superseded(&self, account: &Account) -> Option<String> {
-        let Err(StoreError::OtherName { user, .. }) = self.store.prove_no_other_name(account) else {
+        let Err(StoreError::OtherName { user, .. }) = self.store.files().prove_no_other_name(account) else {
             return None;
         };
         let lives = Account::by_name(&user).is_ok_and(|other| other.is_some_and(|other| other.name == user));
@@ -273,7 +274,7 @@ impl Put<'_, '_> {
                 });
                 Ok(())
             }
-            Err(error @ ReplaceError::Unflushed(_)) => Err(error.into()),
+            Err(error @ (ReplaceError::Unflushed(_) | ReplaceError::Unknown(_))) => Err(error.into()),
             Err(error) => Err(match self.sheets.withdraw(new) {
                 Some(sheet) => Failure::SheetIsDead { user: user(), error: error.into(), sheet },
                 None => error.into(),

@@ -4,7 +4,7 @@ use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::notice::{self, Event, Writer};
 use backupcodes_core::set::CodeSet;
-use backupcodes_core::store::{Expected, FileStore, Prepared, Store};
+use backupcodes_core::store::{Expected, Prepared, Sets, Store};
 use serde::Serialize;
 
 use crate::accounts::name_of_set;
@@ -22,7 +22,7 @@ struct Json<'a> {
 
 pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result<Outcome, Failure> {
     let writer = Writer::of_this_host(config, &notice::host_name());
-    let store = FileStore::new(&config.directory);
+    let store = Sets::new(config);
     let user = &name_of_set(&store, user)?;
     let old = match store.read(user) {
         Ok(None) => None,

@@ -15,7 +15,7 @@ use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::outbox::{Refusal, Waiting};
 use backupcodes_core::set::{CodeSet, SpentRecord, State};
-use backupcodes_core::store::{FileStore, Store, StoreError};
+use backupcodes_core::store::{FleetStore, Sets, Store, StoreError};
 use backupcodes_core::throttle::{Throttle, Throttled, UsersWithCounters};
 
 use crate::accounts::{name_of_set, without_set};
@@ -35,12 +35,21 @@ pub(crate) fn run(config: &Config, arguments: &Status) -> Result<Outcome, Failur
 }
 
 fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
-    let users = reader.store.users()?;
+    let own = reader.store.files().users()?;
     let (known, unknown) = reader.known();
     let mut failed = Vec::new();
+    // A set on the host goes first. Where the fleet cannot be reached, those are all.
+    let shared = reader.store.fleet().map_or(Ok(Vec::new()), FleetStore::users);
+    let mut users = shared.unwrap_or_else(|error| {
+        failed.push(error.into());
+        Vec::new()
+    });
+    users.extend(own);
+    users.sort_unstable();
+    users.dedup();
     let mut report = Report::new(arguments.format, Some(Table::over(&users)));
     let mut printed = Ok(());
-    let work = |users: &[String]| match reader.store.read_all(users) {
+    let work = |users: &[String]| match reader.read_all(users) {
         Ok(sets) => {
             users.iter().zip(sets).map(|(name, set)| reader.look(name, set, &known)).collect::<Vec<_>>()
         }
@@ -160,7 +169,7 @@ impl Status {
 
 /// Reads what there is to show.
 struct Reader {
-    store: FileStore,
+    store: Sets,
     throttle: Throttle,
     low: usize,
 }
@@ -179,14 +188,14 @@ struct Looked {
 
 impl Reader {
     fn new(config: &Config) -> Self {
-        let store = FileStore::new(&config.directory);
+        let store = Sets::new(config);
         Self { store, throttle: Throttle::new(config), low: config.codes.low }
     }
 
     /// What is known before the sets are read, and why something is not.
     fn known(&self) -> (Known, Vec<Failure>) {
         let mut failures = Vec::new();
-        let waiting = self.store.outbox().waiting().unwrap_or_else(|error| {
+        let waiting = self.store.files().outbox().waiting().unwrap_or_else(|error| {
             failures.push(error.into());
             BTreeMap::new()
         });
@@ -205,6 +214,15 @@ impl Reader {
         } else {
             stale.into()
         })
+    }
+
+    fn read_all(&self, users: &[String]) -> Result<Vec<Result<Option<CodeSet>, StoreError>>, StoreError> {
+        let own = self.store.files().read_all(users)?;
+        let read = |(user, set): (&String, _)| match (set, self.store.fleet()) {
+            (Ok(None), Some(fleet)) => fleet.read(user),
+            (set, _) => set,
+        };
+        Ok(users.iter().zip(own).map(read).collect())
     }
 
     fn look(&self, file_of: &str, set: Result<Option<CodeSet>, StoreError>, known: &Known) -> Looked {
@@ -226,7 +244,7 @@ impl Reader {
         }
         let mut refusal = None;
         if waiting.has_refusal {
-            match self.store.outbox().refusal(name) {
+            match self.store.files().outbox().refusal(name) {
                 Ok(found) => refusal = found,
                 Err(error) => failures.push(error.into()),
             }

@@ -2,7 +2,7 @@
 
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
-use backupcodes_core::store::FileStore;
+use backupcodes_core::store::Sets;
 use backupcodes_core::verify::{Refusal, Request, judge};
 use backupcodes_core::visible::shown;
 use serde::Serialize;
@@ -22,7 +22,7 @@ struct Json<'a> {
 
 pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result<Outcome, Failure> {
     let account = account(user)?;
-    let store = FileStore::new(&config.directory);
+    let store = Sets::new(config);
     let response = terminal::secret(&format!("Backup code of {} (it will not be spent): ", shown(user)))
         .map_err(Failure::Input)?;
     let request = Request { account: Some(&account), response: response.as_bytes(), cost: config.hash.cost };

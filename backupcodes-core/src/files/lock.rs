@@ -37,7 +37,6 @@ impl Deadline {
     }
 
     /// The time that is left.
-    #[cfg(feature = "broker")]
     pub(crate) fn left(self) -> Duration {
         self.end.saturating_duration_since(Instant::now())
     }

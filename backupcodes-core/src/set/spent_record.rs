@@ -24,6 +24,8 @@ pub struct SpentRecord {
     pub service: String,
     /// Remote host, or `local`.
     pub source: String,
+    /// The host where the code was used, in a set that hosts share.
+    pub host: Option<String>,
 }
 
 /// The state of the notice of a use.
@@ -53,14 +55,14 @@ impl SpentRecord {
     #[must_use]
     pub fn new(time: Time, fails: u32, service: &str, source: &str) -> Self {
         let [service, source] = [service, source].map(printable);
-        Self { time, mail: Mail::Due, fails: fails.min(FAILS), service, source }
+        Self { time, mail: Mail::Due, fails: fails.min(FAILS), service, source, host: None }
     }
 
     /// The text that is written over a hash of `width` bytes, with a cut that shows in a service or source that is too long.
     /// It ends with a space, as no hash does, so that the end of a hash behind a torn record is not taken for its source.
     #[must_use]
     pub fn padded_to(&self, width: usize) -> String {
-        let Self { time, mail, fails, service, source } = self;
+        let Self { time, mail, fails, service, source, host } = self;
         let mut text = format!("spent {time} mail={} fails={fails} ", mail.word());
         // But the space between both, and the one at the end.
         let room = width.saturating_sub(text.len()).saturating_sub(2);
@@ -68,7 +70,22 @@ impl SpentRecord {
         let service = cut(service, room.saturating_sub(source.len()).max(least));
         let source = cut(source, room.saturating_sub(service.len()));
         text.extend([&service, " ", &source]);
+        if let Some(host) = host {
+            text.extend([" on=", host]);
+        }
         format!("{text:width$}")
+    }
+
+    /// The text in a store where records need no certain width: nothing is cut.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{} ", self.padded_to(usize::from(u16::MAX)).trim_end())
+    }
+
+    /// The same record in a set that hosts share: the code was used on this one.
+    #[must_use]
+    pub fn on_host(self, host: &str) -> Self {
+        Self { host: Some(printable(host)), ..self }
     }
 
     /// Reads a record, in exactly the form that [`SpentRecord::padded_to`] writes.
@@ -85,14 +102,20 @@ impl SpentRecord {
             fails: words.next()?.strip_prefix("fails=")?.parse().ok()?,
             service: words.next()?.into(),
             source: words.next()?.into(),
+            host: match words.next() {
+                // The rest of a hash behind a torn record is no host.
+                Some(word) => Some(word.strip_prefix("on=")?.into()),
+                None => None,
+            },
         };
         // Whatever was overlooked above shows here: a torn record is no record.
         (record.padded_to(text.len()) == text).then_some(record)
     }
 }
 
-/// Names come from the network: what is not a plain character of a host or service name becomes `?`.
-fn printable(name: &str) -> String {
+/// A name as records have it. Names come from the network: what is not a plain character of a host or service name becomes `?`.
+#[must_use]
+pub fn printable(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._:%@+-".contains(c) { c } else { '?' };
     if name.is_empty() { "?".into() } else { name.chars().map(plain).collect() }
 }

@@ -4,6 +4,7 @@ use crate::account::Account;
 use crate::explanation::Explanation;
 use crate::files::{FileError, ShownPath};
 use crate::set::{BadSet, OwnerMismatch};
+use crate::store::fleet::FleetError;
 
 /// A set cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum StoreError {
         /// The account without a set.
         account: Account,
     },
+    /// The sets that hosts share cannot be used.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
 }
 
 impl StoreError {
@@ -46,6 +50,7 @@ impl StoreError {
                 "make a new set with it",
             ),
             Self::OwnerMismatch(stale) => stale.explanation(),
+            Self::Fleet(error) => error.explanation(),
             Self::OtherName { set, user, account: Account { name, uid } } => Explanation::new(
                 name,
                 format!("no set, but {user} with the same uid {uid} has set {set}; expected one name"),
@@ -95,6 +100,11 @@ pub enum ReplaceError {
     /// The change is made, but may not be on stable storage.
     #[error("{0}; the change is made, but a power cut may undo it: keep both sheets, and do it again")]
     Unflushed(StoreError),
+    /// It is unknown whether the change is made.
+    #[error(
+        "{0}; it is unknown whether the change is made: keep both sheets, and look which set counts: backupcodes-admin status"
+    )]
+    Unknown(StoreError),
     /// Both names of a rename have a set.
     #[error(
         "{old} and {new} both have a set ({old_set}, {new_set}); nothing was done; to keep {new}'s: backupcodes-admin revoke {old}; \

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
+pub(super) use self::replace::Replacement;
 use crate::account::Account;
 use crate::code::CodeNumber;
 use crate::files::directory::Directory;
@@ -96,15 +97,9 @@ impl Store for FileStore {
         set_file::read_in(&self.open()?, user)
     }
 
-    fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError> {
-        let directory = self.open()?;
-        for user in uid_index::of_uid(&directory, account.uid)? {
-            let other = if user == account.name { None } else { set_file::read_in(&directory, &user)? };
-            if let Some(set) = other.filter(|set| set.label.uid == account.uid) {
-                return Err(StoreError::OtherName { set: set.label.set, user, account: account.clone() });
-            }
-        }
-        Ok(())
+    fn own(&self, account: Option<&Account>) -> Result<Option<CodeSet>, StoreError> {
+        let Some(account) = account else { return Ok(None) };
+        own_or_proven_none(|| self.read(&account.name), || self.prove_no_other_name(account))
     }
 
     fn spend(
@@ -125,6 +120,35 @@ impl Store for FileStore {
     ) -> Result<replace::Replacement<'_>, ReplaceError> {
         replace::Replacement::prepare(self, user, expected, new)
     }
+}
+
+impl FileStore {
+    /// Proves that no set of the account's uid exists under another name.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherName`] if one does; any other error means that nothing is known.
+    pub fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError> {
+        let directory = self.open()?;
+        for user in uid_index::of_uid(&directory, account.uid)? {
+            let other = if user == account.name { None } else { set_file::read_in(&directory, &user)? };
+            if let Some(set) = other.filter(|set| set.label.uid == account.uid) {
+                return Err(StoreError::OtherName { set: set.label.set, user, account: account.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The second read finds a set that a concurrent `rename` has moved from the other name to this one.
+fn own_or_proven_none(
+    read: impl Fn() -> Result<Option<CodeSet>, StoreError>,
+    prove_no_other_name: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<Option<CodeSet>, StoreError> {
+    if let Some(set) = read()? {
+        return Ok(Some(set));
+    }
+    prove_no_other_name()?;
+    read()
 }
 
 #[cfg(test)]
@@ -232,6 +256,19 @@ mod tests {
         replace(&store, "alice", Expected::Set(&label.set), None).unwrap();
         assert!(store.prove_no_other_name(&bob).is_ok());
         assert!(!directory.path().join("uid-1000").is_symlink());
+    }
+
+    #[test]
+    fn a_set_that_is_renamed_between_two_reads_is_found() {
+        let (directory, _, text) = directory();
+        let store = FileStore::new(directory.path());
+        replace(&store, "alice", Expected::Nothing, Some(&text)).unwrap();
+        let bob = account("bob", 1000);
+        let rename = || {
+            assert!(store.rename("alice", &bob).unwrap().is_some());
+            store.prove_no_other_name(&bob)
+        };
+        assert!(own_or_proven_none(|| store.read("bob"), rename).unwrap().is_some());
     }
 
     #[test]

@@ -100,20 +100,7 @@ pub fn judge<'a, S: Store + ?Sized, T>(
 /// # Errors
 /// Nothing is known, or a set may exist: under this name, or of this uid under another name.
 pub fn has_no_set(store: &(impl Store + ?Sized), account: &Account) -> Result<bool, StoreError> {
-    own_or_proven_none(store, account).map(|set| set.is_none())
-}
-
-/// The set under the account's name. `None` is proof that the account has none under any name. The second read finds a set
-/// that a concurrent `rename` has moved from the other name to this one.
-fn own_or_proven_none(
-    store: &(impl Store + ?Sized),
-    account: &Account,
-) -> Result<Option<CodeSet>, StoreError> {
-    if let Some(set) = store.read(&account.name)? {
-        return Ok(Some(set));
-    }
-    store.prove_no_other_name(account)?;
-    store.read(&account.name)
+    store.own(Some(account)).map(|set| set.is_none())
 }
 
 impl<S: Store + ?Sized> MatchedCode<'_, S> {
@@ -139,8 +126,9 @@ fn own_set<'a>(
     store: &(impl Store + ?Sized),
     account: Option<&'a Account>,
 ) -> Result<(&'a str, CodeSet), Refusal> {
+    let set = store.own(account);
     let account = account.ok_or(Refusal::NoUser)?;
-    let set = own_or_proven_none(store, account)?.ok_or(Refusal::NoSet)?;
+    let set = set?.ok_or(Refusal::NoSet)?;
     set.label.judge_owner(account).map_err(StoreError::from)?;
     Ok((&account.name, set))
 }
@@ -158,7 +146,7 @@ mod tests {
     use super::*;
     use crate::hash::{HeapMemory, OutOfMemory};
     use crate::set::Label;
-    use crate::store::{Expected, FileStore, Prepared, ReplaceError};
+    use crate::store::{Expected, FileStore, Prepared};
     use argon2::Block;
     use rand::rngs::SysRng;
     use std::os::unix::fs::PermissionsExt;
@@ -293,52 +281,6 @@ mod tests {
         world.renew(Expected::Set(&old));
         assert!(matches!(found.spend(&record()), Err(SpendError::NoLongerUnspent)));
         assert_eq!(store.read("alice").unwrap().unwrap().left(), 3);
-    }
-
-    /// A store in which root renames the set between two reads.
-    struct Renaming<'a>(FileStore, &'a Account);
-
-    impl Store for Renaming<'_> {
-        type Prepared<'a>
-            = <FileStore as Store>::Prepared<'a>
-        where
-            Self: 'a;
-
-        fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
-            self.0.read(user)
-        }
-
-        fn prove_no_other_name(&self, account: &Account) -> Result<(), StoreError> {
-            assert!(self.0.rename(&self.1.name, account).unwrap().is_some());
-            self.0.prove_no_other_name(account)
-        }
-
-        fn spend(
-            &self,
-            user: &str,
-            number: CodeNumber,
-            hash: &CodeHash,
-            record: &SpentRecord,
-        ) -> Result<Accepted, SpendError> {
-            self.0.spend(user, number, hash, record)
-        }
-
-        fn prepare(
-            &self,
-            user: &str,
-            expected: Expected<'_>,
-            new: Option<&str>,
-        ) -> Result<Self::Prepared<'_>, ReplaceError> {
-            self.0.prepare(user, expected, new)
-        }
-    }
-
-    #[test]
-    fn a_set_that_is_renamed_between_two_reads_is_found() {
-        let world = World::new();
-        let store = Renaming(world.store(), &world.account);
-        let renamed = Account { name: "bob".into(), ..world.account.clone() };
-        assert!(!has_no_set(&store, &renamed).unwrap());
     }
 
     #[test]

@@ -52,6 +52,8 @@ struct JsonCode<'a> {
     time: Option<String>,
     service: Option<&'a str>,
     source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
     mailed: Option<bool>,
 }
 
@@ -91,15 +93,17 @@ impl<'a> JsonThrottled<'a> {
 
 impl<'a> JsonCode<'a> {
     fn of(number: u8, state: &'a State) -> Self {
-        let blank = Self { number, state: "", time: None, service: None, source: None, mailed: None };
+        let blank =
+            Self { number, state: "", time: None, service: None, source: None, host: None, mailed: None };
         match state {
             State::Unspent(_) => Self { state: "unspent", ..blank },
             State::Damaged => Self { state: "damaged", ..blank },
-            State::Spent(SpentRecord { time, mail, service, source, .. }) => Self {
+            State::Spent(SpentRecord { time, mail, service, source, host, .. }) => Self {
                 state: "spent",
                 time: Some(time.to_string()),
                 service: Some(service),
                 source: Some(source),
+                host: host.as_deref(),
                 mailed: Some(*mail == Mail::Ok),
                 ..blank
             },

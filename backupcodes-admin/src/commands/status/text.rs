@@ -53,12 +53,13 @@ pub(super) fn lines(one: &Shown) -> Vec<Line> {
     for (number, entry) in set.entries() {
         match &entry.state {
             State::Unspent(_) => continue,
-            State::Spent(SpentRecord { time, mail, service, source, .. }) => {
+            State::Spent(SpentRecord { time, mail, service, source, host, .. }) => {
+                let on = host.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
                 let notice = match mail {
                     Mail::Ok => "",
                     Mail::Due => ", notice due",
                 };
-                line(format_args!("  code {number} used {time} by {service} from {source}{notice}"));
+                line(format_args!("  code {number} used {time} by {service} from {source}{on}{notice}"));
             }
             State::Damaged => line(format_args!("  code {number} DAMAGED, counts as used")),
         }

@@ -1,0 +1,148 @@
+//! `fleet`: what an administrator does with the sets that hosts share.
+
+use std::path::Path;
+use std::process::Command;
+
+use backupcodes_core::clock;
+use backupcodes_core::config::Config;
+use backupcodes_core::mail::notice::{self, Writer};
+use backupcodes_core::protocol::fleet::StatusReply;
+use backupcodes_core::set::{CodeSet, State};
+use backupcodes_core::store::{Expected, FleetStore, Prepared, Sets, Store};
+
+use crate::cli::{Certificate, Fleet, Style};
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::{output, terminal};
+
+/// The program that has network code, of a package of its own.
+const PROGRAM: &str = "/usr/sbin/backupcodes-fleet";
+
+pub(crate) fn run(config: &Config, conf: Option<&Path>, command: &Fleet) -> Result<Outcome, Failure> {
+    match command {
+        Fleet::Init { admin, root } => set_up(conf, root, &["init", admin]),
+        Fleet::AddHost { name, root } => set_up(conf, root, &["add-host", name]),
+        Fleet::RemoveHost { name, root } => set_up(conf, root, &["remove-host", name]),
+        Fleet::Import { users, all } => import(config, users, *all),
+        Fleet::Status { format } => status(&shared(config)?, format.style),
+        Fleet::Restored { yes } => restored(&shared(config)?, *yes),
+    }
+}
+
+fn shared(config: &Config) -> Result<FleetStore, Failure> {
+    Sets::new(config).into_fleet().ok_or(Failure::NoFleet)
+}
+
+/// With the certificate of etcd's root, which no host has.
+fn set_up(
+    conf: Option<&Path>,
+    Certificate { certificate, key }: &Certificate,
+    what: &[&str],
+) -> Result<Outcome, Failure> {
+    let mut program = Command::new(PROGRAM);
+    conf.map(|conf| program.arg("--config").arg(conf));
+    program.arg("--certificate").arg(certificate).arg("--key").arg(key).arg("--").args(what);
+    // It says itself what is wrong.
+    let status = program.status().map_err(Failure::FleetProgram)?;
+    if status.success() { Ok(Outcome::Done) } else { Err(Failure::FleetSetUp(status)) }
+}
+
+fn import(config: &Config, users: &[String], all: bool) -> Result<Outcome, Failure> {
+    let sets = Sets::new(config);
+    let Some(fleet) = sets.fleet() else { return Err(Failure::NoFleet) };
+    fleet.prove_may_replace()?;
+    let users = if all { sets.files().users()? } else { users.to_vec() };
+    let mut failed = Vec::new();
+    for user in &users {
+        match import_one(config, &sets, fleet, user) {
+            Ok(set) => output::print(&format!("{user}: set {set} is the fleet's now\n"))?,
+            Err(failure) => failed.push(failure),
+        }
+    }
+    output::report(failed, users.len()).map(|()| Outcome::Done)
+}
+
+/// The set counts on this host until the fleet has it, and from then on in the fleet.
+fn import_one(config: &Config, sets: &Sets, fleet: &FleetStore, user: &str) -> Result<String, Failure> {
+    let own = sets.files().read(user)?.ok_or_else(|| Failure::NotOnHost(user.into()))?;
+    let id = own.label.set.clone();
+    match fleet.read(user)? {
+        // The end of an import is missing.
+        Some(shared) if shared.label.set == id => {}
+        Some(shared) => {
+            return Err(Failure::BothHave { user: user.into(), own: id, shared: shared.label.set });
+        }
+        None => fleet.prepare(user, Expected::Nothing, Some(&own.text()))?.commit(|_| Vec::new())?,
+    }
+    let writer = Writer::of_this_host(config, &notice::host_name());
+    let mut lost = None;
+    let notices = |last: Option<&CodeSet>| {
+        let Some(last) = last else { return Vec::new() };
+        lost = spend_again(fleet, last).err();
+        writer.of_due_uses(last)
+    };
+    sets.files().prepare(user, Expected::Set(&id), None)?.commit(notices)?;
+    lost.map_or(Ok(id), Err)
+}
+
+/// Spends in the fleet what was spent here while the set was imported.
+fn spend_again(fleet: &FleetStore, last: &CodeSet) -> Result<(), Failure> {
+    let user = &last.label.user;
+    let Some(shared) = fleet.read(user)? else { return Ok(()) };
+    for (number, entry) in last.entries() {
+        let State::Spent(record) = &entry.state else { continue };
+        if let Some(State::Unspent(hash)) = shared.entry(number).map(|entry| &entry.state) {
+            fleet.spend(user, number, hash, record).map_err(|error| Failure::StillGood {
+                user: user.clone(),
+                number,
+                error: error.to_string(),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
+    let status = fleet.status()?;
+    let is_whole = status.nodes.iter().all(|node| node.error.is_none());
+    match format {
+        Style::Json => output::print_json(&status)?,
+        Style::Text => {
+            let StatusReply { cluster, revision, may_replace, nodes } = &status;
+            let may = if *may_replace { "may" } else { "may not" };
+            output::print(&format!(
+                "cluster {cluster}, revision {revision}; this host {may} replace sets\n"
+            ))?;
+            for node in nodes {
+                let what = node.error.clone().unwrap_or_else(|| {
+                    format!(
+                        "etcd {}{}, {} KiB",
+                        node.version,
+                        if node.leads { ", leads" } else { "" },
+                        node.size >> 10
+                    )
+                });
+                output::print(&format!("  {}: {what}\n", node.url))?;
+            }
+        }
+    }
+    Ok(if is_whole { Outcome::Done } else { Outcome::No })
+}
+
+fn restored(fleet: &FleetStore, yes: bool) -> Result<Outcome, Failure> {
+    let total = fleet.users()?.len();
+    if !yes {
+        if !terminal::is_there() {
+            return Err(Failure::WouldEndAll { total });
+        }
+        let question = format!(
+            "All {total} sets of the fleet end, since codes that were spent after the backup work again. Everybody needs a new one. End them?"
+        );
+        if !terminal::agrees(&question, &Interrupt::watch()?).map_err(Failure::Input)? {
+            return Ok(Outcome::No);
+        }
+    }
+    fleet.restored(clock::now().seconds())?;
+    output::print(&format!("{total} sets are ended; to make new ones: backupcodes-admin generate\n"))?;
+    Ok(Outcome::Done)
+}

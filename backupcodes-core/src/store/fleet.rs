@@ -1,0 +1,345 @@
+//! The sets that this host shares with others: `backupcodes-fleet` reads and changes them. Nothing here knows a network.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Accepted, Expected, Prepared, ReplaceError, SpendError, Store, StoreError};
+use crate::account::Account;
+use crate::code::CodeNumber;
+use crate::config::Fleet;
+use crate::explanation::Explanation;
+use crate::hash::CodeHash;
+use crate::mail::outbox::{Outbox, QueuedNotice};
+use crate::protocol::fleet::{
+    DueNotice, DueReply, ErrorName, FLEET, NamesReply, Nothing, Notified, Read, ReadReply, Readdress, Reason,
+    Replace, Restored, Spend, SpendReply, StatusReply,
+};
+use crate::protocol::{CallError, Connection, ServiceError};
+use crate::set::{BadSet, CodeSet, SpentRecord};
+
+/// The longest wait beyond the configured one, which the service itself keeps to.
+const MARGIN: Duration = Duration::from_millis(250);
+/// No account has this name: reading its set takes as long as reading that of an account without one.
+const NOBODY: &str = "/";
+
+/// Sets that hosts share.
+pub struct FleetStore {
+    fleet: Fleet,
+    /// For notices that no set holds.
+    outbox: Outbox,
+}
+
+/// The sets that hosts share cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// The service cannot be used.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The service refused.
+    #[error("the fleet's sets: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+        /// Whether it may have made the change.
+        is_unknown: bool,
+    },
+    /// What it replied is not a set.
+    #[error(
+        "the fleet's set of {user} is none ({reason}); make a new one: backupcodes-admin generate {user}"
+    )]
+    NoSet {
+        /// Whose it is.
+        user: String,
+        /// What is wrong with it.
+        reason: BadSet,
+    },
+}
+
+impl FleetError {
+    /// The error in three parts.
+    #[must_use]
+    pub fn explanation(&self) -> Explanation {
+        Explanation::new(&"fleet", self.to_string(), "see its log: journalctl -t backupcodes-fleet")
+    }
+}
+
+/// A replacement whose state was read.
+pub struct FleetReplacement<'a> {
+    store: &'a FleetStore,
+    user: String,
+    expected: Option<String>,
+    new: Option<String>,
+}
+
+impl FleetStore {
+    /// The sets of the configured fleet. Notices wait in `outbox`.
+    #[must_use]
+    pub const fn new(fleet: Fleet, outbox: Outbox) -> Self {
+        Self { fleet, outbox }
+    }
+
+    /// The users with a set, sorted.
+    ///
+    /// # Errors
+    /// Nothing is known.
+    pub fn users(&self) -> Result<Vec<String>, StoreError> {
+        let NamesReply { users } = self.call("List", &Nothing {})?;
+        Ok(users)
+    }
+
+    /// Proves that this host may replace sets.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn prove_may_replace(&self) -> Result<(), StoreError> {
+        let Nothing {} = self.call("MayReplace", &Nothing {})?;
+        Ok(())
+    }
+
+    /// The nodes of the store.
+    ///
+    /// # Errors
+    /// Nothing is known.
+    pub fn status(&self) -> Result<StatusReply, StoreError> {
+        Ok(self.call("Status", &Nothing {})?)
+    }
+
+    /// Ends all sets, since the store was restored at `time`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// They may not have ended.
+    pub fn restored(&self, time: u64) -> Result<(), StoreError> {
+        let Nothing {} = self.call("Restored", &Restored { time })?;
+        Ok(())
+    }
+
+    /// The uses whose notices are due, on all hosts.
+    ///
+    /// # Errors
+    /// Nothing is known.
+    pub fn due(&self) -> Result<Vec<DueNotice>, StoreError> {
+        let DueReply { notices } = self.call("Due", &Nothing {})?;
+        Ok(notices)
+    }
+
+    /// Ends the notice of a use.
+    ///
+    /// # Errors
+    /// The notice may still be due.
+    pub fn notified(&self, notice: &DueNotice) -> Result<(), StoreError> {
+        let DueNotice { user, set, number, .. } = notice;
+        let Nothing {} =
+            self.call("Notified", &Notified { user: user.into(), set: set.into(), number: *number })?;
+        Ok(())
+    }
+
+    /// Changes the addresses of the user's set. `notices` gets its state and makes notices. `false`: the user has no set.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the set is unchanged, unless the error says otherwise.
+    pub fn change_addresses(
+        &self,
+        user: &str,
+        email: &[String],
+        notices: impl FnOnce(&CodeSet) -> Vec<QueuedNotice>,
+    ) -> Result<bool, ReplaceError> {
+        let (Some(set), ReadReply { revision, .. }) = self.read_with(user, None)? else { return Ok(false) };
+        let queued = self.outbox.put(&notices(&set))?;
+        let email = email.iter().map(|to| to.as_str().into()).collect();
+        let change = Readdress { user: user.into(), set: set.label.set.into(), revision, email };
+        let Nothing {} = self.call("Readdress", &change).map_err(|error| {
+            let error = ReplaceError::of_fleet(error, user);
+            if !error.may_be_made() {
+                queued.withdraw();
+            }
+            error
+        })?;
+        Ok(true)
+    }
+
+    /// The set of a user, and the whole reply.
+    fn read_with(
+        &self,
+        user: &str,
+        uid: Option<u32>,
+    ) -> Result<(Option<CodeSet>, ReadReply), FleetCallError> {
+        let uid = uid.filter(|_| !self.fleet.is_any_uid());
+        let reply: ReadReply = self.call("Read", &Read { user: user.into(), uid })?;
+        let set = reply.set.as_deref().map(CodeSet::parse).transpose();
+        let mut set = set.map_err(|reason| FleetError::NoSet { user: user.into(), reason })?;
+        if self.fleet.is_any_uid() {
+            if let (Some(set), Ok(Some(account))) = (&mut set, Account::by_name(user)) {
+                set.label.uid = account.uid;
+            }
+        }
+        Ok((set, reply))
+    }
+
+    fn call<P: Serialize, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        parameters: &P,
+    ) -> Result<R, FleetCallError> {
+        let patience = self.fleet.timeout.saturating_add(MARGIN);
+        let mut connection =
+            Connection::open(&FLEET, &self.fleet.socket, patience).map_err(FleetError::from)?;
+        connection.call(method, parameters, patience).map_err(FleetCallError::from)
+    }
+}
+
+/// A call that failed.
+enum FleetCallError {
+    /// What the caller has seen is no longer so.
+    Changed,
+    Other(FleetError),
+}
+
+impl From<FleetError> for FleetCallError {
+    fn from(error: FleetError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<CallError> for FleetCallError {
+    fn from(error: CallError) -> Self {
+        let name = ErrorName::of_call(&error);
+        if name == Some(ErrorName::Changed) {
+            return Self::Changed;
+        }
+        let reason = error.parameters().map(|Reason { reason }| reason);
+        Self::Other(match error {
+            CallError::Service(error) => error.into(),
+            replied @ CallError::Replied { .. } => FleetError::Refused {
+                reason: reason.unwrap_or_else(|| replied.to_string()),
+                is_unknown: name == Some(ErrorName::Unknown),
+            },
+        })
+    }
+}
+
+impl From<FleetCallError> for StoreError {
+    fn from(error: FleetCallError) -> Self {
+        match error {
+            FleetCallError::Other(error) => error.into(),
+            FleetCallError::Changed => {
+                FleetError::Refused { reason: "changed meanwhile".into(), is_unknown: false }.into()
+            }
+        }
+    }
+}
+
+impl From<FleetCallError> for SpendError {
+    fn from(error: FleetCallError) -> Self {
+        match error {
+            FleetCallError::Changed => Self::NoLongerUnspent,
+            FleetCallError::Other(error) => Self::Store(error.into()),
+        }
+    }
+}
+
+impl From<FleetCallError> for ReplaceError {
+    fn from(error: FleetCallError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl ReplaceError {
+    fn of_fleet(error: FleetCallError, user: &str) -> Self {
+        match error {
+            FleetCallError::Changed => Self::Changed { user: user.into() },
+            // A connection that broke off may have broken off behind the change.
+            FleetCallError::Other(
+                error @ (FleetError::Refused { is_unknown: true, .. }
+                | FleetError::Service(
+                    ServiceError::NoReply { .. } | ServiceError::InvalidReply { .. },
+                )),
+            ) => Self::Unknown(error.into()),
+            FleetCallError::Other(error) => Self::Store(error.into()),
+        }
+    }
+
+    /// Whether the change may have been made all the same.
+    const fn may_be_made(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::Unflushed(_))
+    }
+}
+
+impl Store for FleetStore {
+    type Prepared<'a> = FleetReplacement<'a>;
+
+    fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
+        Ok(self.read_with(user, None)?.0)
+    }
+
+    /// One call, whatever it finds.
+    fn own(&self, account: Option<&Account>) -> Result<Option<CodeSet>, StoreError> {
+        let Some(account) = account else { return self.read(NOBODY) };
+        let (set, reply) = self.read_with(&account.name, Some(account.uid))?;
+        if set.is_some() {
+            return Ok(set);
+        }
+        for user in reply.names.into_iter().filter(|user| *user != account.name) {
+            if let Some(set) = self.read(&user)?.filter(|set| set.label.uid == account.uid) {
+                return Err(StoreError::OtherName { set: set.label.set, user, account: account.clone() });
+            }
+        }
+        Ok(None)
+    }
+
+    fn spend(
+        &self,
+        user: &str,
+        number: CodeNumber,
+        hash: &CodeHash,
+        record: &SpentRecord,
+    ) -> Result<Accepted, SpendError> {
+        let (hash, record) = (hash.phc(), record.text());
+        let question =
+            Spend { user: user.into(), number: number.get(), hash: hash.into(), record: record.into() };
+        let SpendReply { set, left } = self.call("Spend", &question)?;
+        Ok(Accepted { number, set: Some(set), left })
+    }
+
+    fn prepare(
+        &self,
+        user: &str,
+        expected: Expected<'_>,
+        new: Option<&str>,
+    ) -> Result<FleetReplacement<'_>, ReplaceError> {
+        let bad = |reason| ReplaceError::Unreadable(reason, user.into());
+        new.map(CodeSet::parse).transpose().map_err(bad)?;
+        let expected = match expected {
+            Expected::Set(set) => Some(set.to_owned()),
+            Expected::Nothing | Expected::Unusable => None,
+        };
+        let (old, _) = self.read_with(user, None)?;
+        if old.map(|old| old.label.set) != expected {
+            return Err(ReplaceError::Changed { user: user.into() });
+        }
+        Ok(FleetReplacement { store: self, user: user.into(), expected, new: new.map(Into::into) })
+    }
+}
+
+impl Prepared for FleetReplacement<'_> {
+    fn commit(self, notices: impl FnOnce(Option<&CodeSet>) -> Vec<QueuedNotice>) -> Result<(), ReplaceError> {
+        let Self { store, user, expected, new } = self;
+        let (last, ReadReply { revision, .. }) = store.read_with(&user, None)?;
+        let queued = store.outbox.put(&notices(last.as_ref()))?;
+        let change = Replace {
+            user: user.as_str().into(),
+            expected: expected.map(Into::into),
+            revision,
+            new: new.map(Into::into),
+        };
+        let Nothing {} = store.call("Replace", &change).map_err(|error| {
+            let error = ReplaceError::of_fleet(error, &user);
+            if !error.may_be_made() {
+                queued.withdraw();
+            }
+            error
+        })?;
+        Ok(())
+    }
+}

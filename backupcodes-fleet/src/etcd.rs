@@ -1,0 +1,218 @@
+//! A client of etcd: transactions that are asked of one node after the other, until one replies.
+
+pub(crate) mod messages;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use prost::Message;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use self::messages::{TxnRequest, TxnResponse};
+
+/// A node that has not replied by then may be stopped or cut off: the next one is asked as well.
+const HEDGE: Duration = Duration::from_millis(300);
+/// Until a node that has no leader, or refuses connections, is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The cluster.
+pub(crate) struct Etcd {
+    nodes: Vec<Node>,
+    /// The node that replied last.
+    first: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Node {
+    url: Arc<str>,
+    channel: Channel,
+}
+
+/// The certificates, as PEM.
+pub(crate) struct Tls {
+    /// Of the authority that signs the nodes' certificates.
+    pub(crate) ca: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+}
+
+/// No reply can be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EtcdError {
+    /// Nothing was changed, or is known to have been.
+    #[error("{node}: {message}")]
+    Refused { node: Arc<str>, code: Code, message: String },
+    /// A change may have been made.
+    #[error("no node of the cluster replied within {} ms; the last error: {last}", .patience.as_millis())]
+    NoReply { patience: Duration, last: String },
+}
+
+impl Etcd {
+    /// The cluster with these nodes, to which nothing connects before the first call.
+    ///
+    /// # Errors
+    /// An endpoint is no URL, or a certificate cannot be used.
+    pub(crate) fn new(endpoints: &[String], tls: &Tls) -> Result<Self, tonic::transport::Error> {
+        let config = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&tls.ca))
+            .identity(Identity::from_pem(&tls.certificate, &tls.key));
+        let node = |url: &String| {
+            let endpoint = Endpoint::from_shared(url.clone())?
+                .tls_config(config.clone())?
+                .connect_timeout(Duration::from_secs(2))
+                // A node that vanishes without a word is given up, and connected to again.
+                .http2_keep_alive_interval(Duration::from_secs(2))
+                .keep_alive_timeout(Duration::from_secs(2))
+                .keep_alive_while_idle(true)
+                .tcp_nodelay(true);
+            Ok(Node { url: url.as_str().into(), channel: endpoint.connect_lazy() })
+        };
+        let nodes = endpoints.iter().map(node).collect::<Result<_, tonic::transport::Error>>()?;
+        Ok(Self { nodes, first: AtomicUsize::new(0) })
+    }
+
+    /// One transaction. It may be performed more than once: what it does must be harmless then.
+    ///
+    /// # Errors
+    /// [`EtcdError`].
+    pub(crate) async fn transaction(
+        &self,
+        request: &TxnRequest,
+        patience: Duration,
+    ) -> Result<TxnResponse, EtcdError> {
+        self.call("/etcdserverpb.KV/Txn", request, patience).await
+    }
+
+    /// A call of any method, of which each node may be asked.
+    pub(crate) async fn call<Q, R>(
+        &self,
+        method: &'static str,
+        request: &Q,
+        patience: Duration,
+    ) -> Result<R, EtcdError>
+    where
+        Q: Message + Clone + 'static,
+        R: Message + Default + 'static,
+    {
+        let deadline = at(patience);
+        let mut asked = JoinSet::new();
+        let mut last = "none was asked".to_owned();
+        let first = self.first.load(Ordering::Relaxed);
+        let mut waiting = self.nodes.iter().cycle().skip(first).take(self.nodes.len()).cloned();
+        let ask = |asked: &mut JoinSet<_>, node: Node, pause| {
+            let request = request.clone();
+            asked.spawn(async move {
+                sleep(pause).await;
+                let reply = node.call(method, request).await;
+                (node, reply)
+            });
+        };
+        if let Some(node) = waiting.next() {
+            ask(&mut asked, node, Duration::ZERO);
+        }
+        loop {
+            let ask_next = |asked: &mut JoinSet<_>, waiting: &mut dyn Iterator<Item = Node>| {
+                waiting.next().into_iter().for_each(|node| ask(asked, node, Duration::ZERO));
+            };
+            match timeout_at(at(HEDGE).min(deadline), asked.join_next()).await {
+                Ok(Some(Ok((node, Ok(reply))))) => {
+                    self.remember(&node);
+                    return Ok(reply);
+                }
+                Ok(Some(Ok((node, Err(status))))) if is_final(&status) => {
+                    let (code, message) = (status.code(), status.message().into());
+                    return Err(EtcdError::Refused { node: node.url, code, message });
+                }
+                Ok(Some(Ok((node, Err(status))))) => {
+                    last = format!("{}: {}", node.url, said(&status));
+                    // The next one at once, and this one again in a moment.
+                    ask_next(&mut asked, &mut waiting);
+                    ask(&mut asked, node, AGAIN);
+                }
+                Ok(Some(Err(failed))) => last = failed.to_string(),
+                Ok(None) => sleep(AGAIN).await,
+                Err(_late) => ask_next(&mut asked, &mut waiting),
+            }
+            if Instant::now() >= deadline {
+                return Err(EtcdError::NoReply { patience, last });
+            }
+        }
+    }
+
+    /// The URLs of the nodes, each with its reply to a call.
+    pub(crate) async fn ask_each<R: Message + Default + 'static>(
+        &self,
+        method: &'static str,
+        request: impl Message + Clone + 'static,
+        patience: Duration,
+    ) -> Vec<(Arc<str>, Result<R, String>)> {
+        let mut replies = Vec::new();
+        for node in &self.nodes {
+            let reply = timeout_at(at(patience), node.call(method, request.clone())).await;
+            let reply =
+                reply.map_or_else(|_| Err("no reply".into()), |reply| reply.map_err(|status| said(&status)));
+            replies.push((Arc::clone(&node.url), reply));
+        }
+        replies
+    }
+
+    fn remember(&self, node: &Node) {
+        if let Some(at) = self.nodes.iter().position(|other| other.url == node.url) {
+            self.first.store(at, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Node {
+    async fn call<Q, R>(&self, method: &'static str, request: Q) -> Result<R, Status>
+    where
+        Q: Message + 'static,
+        R: Message + Default + 'static,
+    {
+        let mut client = Grpc::new(self.channel.clone());
+        client.ready().await.map_err(|error| Status::unavailable(with_causes(&error)))?;
+        let codec: ProstCodec<Q, R> = ProstCodec::default();
+        let path = PathAndQuery::from_static(method);
+        client.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
+    }
+}
+
+/// Whether each node would reply so, and nothing was changed.
+fn is_final(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::PermissionDenied
+            | Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+    )
+}
+
+fn said(status: &Status) -> String {
+    let causes = std::error::Error::source(status).map(with_causes).unwrap_or_default();
+    format!("{} {causes}", status.message()).trim_end().to_owned()
+}
+
+/// An error with what caused it, which tonic leaves out.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn at(patience: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(patience).unwrap_or(now)
+}
