@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_memory_forgets() {
+    fn storage_in_memory_forgets() {
         for kind in ["tmpfs", "ramfs", "rootfs"] {
             let found = mount(&format!("1 0 0:1 / / rw - {kind} none rw")).judge(DEEPEST);
             assert!(matches!(&found, Some(Storage::Forgets(why)) if why.contains(kind)), "{found:?}");

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_set_is_refused_with_the_reason() {
+    fn a_file_that_is_no_set_is_refused_with_the_reason() {
         let hash = CodeHash::decoy(Cost::DEFAULT).phc();
         let head = "set = \"a\"\nuser = \"a\"\nuid = 1\ncreated = 2026-11-24T02:00:00Z\nemail = []\n";
         for (bad, reason) in [

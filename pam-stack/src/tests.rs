@@ -54,7 +54,7 @@ fn a_backslash_joins_what_follows_and_a_comment_ends_a_line() {
 }
 
 #[test]
-fn what_cannot_be_seen_is_a_part_of_a_word() {
+fn invisible_characters_are_part_of_a_word() {
     let faults = |text: &str| lines(text).faults;
     let text = "auth required pam_unix.so\r\n\r\n# no\r\nauth a b # c\r\n#d\rauth e\nauth f\rauth g\r\n\u{feff}auth\u{a0}h";
     let [last, lone] = [Fault::CarriageReturn, Fault::Invisible('\r')];
@@ -73,7 +73,7 @@ fn what_cannot_be_seen_is_a_part_of_a_word() {
 }
 
 #[test]
-fn files_that_seem_to_lead_to_a_module_are_looked_at() {
+fn files_that_may_lead_to_a_module_are_examined() {
     let root = folder(&[
         ("etc/pam.d/a", "auth required pam_a.so\\\n@include\tb\r\n"),
         ("etc/pam.d/b", "auth [include] c\n\u{a0}auth SUBSTACK [/etc/pam.d/d]\n"),
@@ -139,7 +139,7 @@ fn files_are_followed_as_libpam_follows_them() {
 }
 
 #[test]
-fn what_cannot_be_included_is_missing_and_ends() {
+fn a_file_that_cannot_be_included_counts_as_missing_and_ends_the_stack() {
     let root = folder(&[
         ("etc/pam.d/typed", "auth include gone\nauth required pam_a.so\n"),
         ("etc/pam.d/all", "auth required pam_a.so\n@include gone\n"),

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_that_is_missing_is_told_of() {
+    fn a_missing_broker_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("broker");
         let found = check("swaylock", &socket).unwrap();

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn homes_are_looked_at_on_disks_of_this_host_and_behind_no_link() {
+    fn homes_are_examined_on_local_disks_only_and_never_through_a_link() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("home/alice");
         fs::create_dir_all(&home).unwrap();

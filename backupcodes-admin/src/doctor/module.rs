@@ -48,7 +48,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_module_that_is_missing_is_told_of() {
+    fn a_missing_module_is_reported() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let security = root.join("usr/lib/x86_64-linux-gnu/security");

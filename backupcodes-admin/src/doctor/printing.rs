@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spool_that_keeps_sheets_is_told_of() {
+    fn a_spool_that_keeps_sheets_is_reported() {
         let root = tempfile::tempdir().unwrap();
         assert!(check(root.path()).is_none(), "no CUPS");
         std::fs::create_dir_all(root.path().join("etc/cups")).unwrap();

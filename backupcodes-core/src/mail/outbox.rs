@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_happen_is_not_told() {
+    fn no_notice_reports_what_did_not_happen() {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
         outbox.put(&[notice("alice", 1, "x"), notice("alice", 1, "y")]).unwrap().withdraw();
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_one_address_is_sent_on_to_others() {
+    fn notices_that_wait_for_one_address_reach_the_others() {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
         let to = |user: &str, to: &str| QueuedNotice { to: to.into(), ..notice(user, 1, "x") };
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_crashes_left_unfinished_is_no_letter_and_goes() {
+    fn files_that_crashes_left_unfinished_are_no_notices_and_are_removed() {
         let sets = sets();
         let outbox = Outbox::of(sets.path());
         let file = |name: &str, changed| {

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_identifies_a_host_is_kept_and_a_cut_shows() {
+    fn the_identifying_part_of_a_host_name_is_kept_and_a_cut_is_marked() {
         let host = "a-very-long-name-of-a-machine.somewhere.customer.example.org";
         let told = again(0, "sshd", host);
         assert_eq!((&*told.service, &*told.source), ("sshd", "a-very-long-name-of-a..customer.example.org"));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_so_is_no_record() {
+    fn only_the_exact_form_is_a_record() {
         let text = record("sshd", "192.0.2.7").padded_to(97);
         for bad in [
             text.replace("spent", "Spent"),

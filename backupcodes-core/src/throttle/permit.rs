@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_waited_long_enough_goes_on_without_a_permit() {
+    fn a_process_continues_without_a_permit_after_a_maximum_wait() {
         let (_folder, config) = config(1);
         let mut first = WithPermit::new(&config, Box::<HeapMemory>::default());
         first.blocks(8).unwrap();

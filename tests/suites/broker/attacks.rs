@@ -298,7 +298,7 @@ fn flood(start: &[&str], attack: &str) {
 
 /// With what is no call, at which the process of a connection ends at once.
 #[test]
-fn who_holds_10000_connections_and_opens_new_ones_for_the_oldest_keeps_nobody_else_waiting() {
+fn a_caller_that_holds_10000_connections_and_renews_the_oldest_delays_nobody_else() {
     flood(
         &AS_ATTACKER,
         "
@@ -320,7 +320,7 @@ while True:
 
 /// So the queue is full of connections that are closed and that nobody counts any more.
 #[test]
-fn who_opens_and_closes_connections_as_fast_as_they_can_keeps_nobody_else_waiting() {
+fn a_caller_that_opens_and_closes_connections_quickly_delays_nobody_else() {
     flood(
         &AS_ATTACKER,
         "
@@ -331,7 +331,7 @@ while True:
 }
 
 #[test]
-fn many_accounts_that_open_and_close_connections_as_fast_as_they_can_keep_nobody_else_waiting() {
+fn many_accounts_that_open_and_close_connections_quickly_delay_nobody_else() {
     flood(
         &[],
         "
@@ -347,7 +347,7 @@ while True:
 
 /// A user has 65,536 more uids in user namespaces, subuid(5), but they are nobody's accounts.
 #[test]
-fn who_holds_connections_of_many_uids_without_an_account_keeps_nobody_else_out() {
+fn connections_of_many_uids_without_an_account_lock_nobody_out() {
     const HOLDS: &str = "
 for uid in range(100000, 100016):
     if not os.fork():
@@ -370,7 +370,7 @@ time.sleep(60)
 }
 
 #[test]
-fn who_has_as_many_codes_checked_as_they_can_keeps_no_other_user_from_logging_in() {
+fn a_caller_that_checks_as_many_codes_as_it_can_stops_no_login_of_other_users() {
     let Some(scene) = Scene::new("") else { return };
     // Hashes at their usual cost, and none is spared for failures.
     let socket = scene.socket();
@@ -395,7 +395,7 @@ while True:
 }
 
 #[test]
-fn who_reads_no_reply_is_given_up_and_holds_nothing_meanwhile() {
+fn a_caller_that_reads_no_reply_is_dropped_and_blocks_nothing() {
     // Its calls are checks and large replies, until nothing more goes in; then it waits for the end.
     const READS_NOTHING: &str = "
 s = connect()

@@ -66,7 +66,7 @@ fn application_with_read_only_store(scene: &Scene) -> Command {
 }
 
 #[test]
-fn root_that_sees_the_store_read_only_and_no_broker_says_how_to_get_one() {
+fn without_a_broker_and_with_a_read_only_store_the_log_says_how_to_get_one() {
     let Some(mut scene) = Scene::new("") else { return };
     scene.broker.kill().unwrap();
     scene.broker.wait().unwrap();
@@ -83,7 +83,7 @@ fn root_that_sees_the_store_read_only_and_no_broker_says_how_to_get_one() {
 
 /// Else nobody could log in any more where a disk went read-only.
 #[test]
-fn root_that_sees_the_store_read_only_and_no_broker_still_passes_over_who_has_no_set() {
+fn without_a_broker_and_with_a_read_only_store_root_still_skips_users_without_a_set() {
     let Some(mut scene) = Scene::new("nullok") else { return };
     scene.broker.kill().unwrap();
     scene.broker.wait().unwrap();
@@ -109,7 +109,7 @@ fn a_call_that_wants_no_reply_gets_none() {
 }
 
 #[test]
-fn root_that_sees_the_store_read_only_asks_the_broker() {
+fn root_asks_the_broker_if_the_store_is_read_only() {
     let Some(scene) = Scene::new("") else { return };
     let code = &scene.sheet.codes[0];
     let mut application = application_with_read_only_store(&scene);
@@ -293,7 +293,7 @@ fn of_64_simultaneous_logins_with_one_code_by_root_and_by_the_broker_exactly_one
 }
 
 #[test]
-fn what_is_no_call_gets_no_further_and_others_go_on() {
+fn invalid_calls_are_refused_and_others_are_served() {
     let Some(scene) = Scene::new("") else { return };
     let large = format!("{{\"method\":\"{}\"", "x".repeat(1 << 20));
     let deep =
@@ -310,7 +310,7 @@ fn what_is_no_call_gets_no_further_and_others_go_on() {
 }
 
 #[test]
-fn who_says_nothing_or_little_is_not_waited_for() {
+fn callers_that_send_nothing_or_little_are_dropped() {
     let Some(scene) = Scene::new("") else { return };
     let start = Instant::now();
     let mut silent = UnixStream::connect(scene.socket()).unwrap();
@@ -342,7 +342,7 @@ fn a_use_by_the_broker_is_told() {
 
 /// All of one account's, and all held as long as the broker lets them be.
 #[test]
-fn of_10000_connections_of_one_account_16_are_served_and_keep_nobody_else_waiting() {
+fn of_10000_connections_of_one_account_16_are_served_and_delay_nobody_else() {
     const FLOOD: &str = "import select, socket, sys, time\n\
         flood = []\n\
         for _ in range(10000):\n    \
@@ -389,7 +389,7 @@ fn of_10000_connections_of_one_account_16_are_served_and_keep_nobody_else_waitin
 }
 
 #[test]
-fn everyone_reaches_a_broker_whatever_its_umask_is() {
+fn everyone_reaches_a_broker_with_any_umask() {
     if sandbox().is_none() {
         return;
     }

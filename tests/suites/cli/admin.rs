@@ -223,7 +223,7 @@ fn revoke_ends_a_set_and_says_no_where_there_is_none() {
 }
 
 #[test]
-fn what_is_no_set_can_be_revoked() {
+fn a_file_that_is_no_set_can_be_revoked() {
     let Some(world) = World::new("") else { return };
     world.generate();
     fs::write(world.file(), "rubbish").unwrap();
@@ -232,7 +232,7 @@ fn what_is_no_set_can_be_revoked() {
 }
 
 #[test]
-fn unspent_codes_are_replaced_only_by_who_was_asked_or_said_yes() {
+fn unspent_codes_are_replaced_only_after_a_confirmation_or_with_yes() {
     let Some(world) = World::new("") else { return };
     let old = world.generate();
     let output = world.admin(&["generate", &me()]);
@@ -310,7 +310,7 @@ fn a_generate_that_cannot_write_leaves_the_old_set_as_it_was() {
 }
 
 #[test]
-fn what_a_crash_left_over_is_cleaned_by_the_next_run() {
+fn the_next_run_removes_what_a_crash_left_over() {
     let Some(world) = World::new("") else { return };
     fs::write(world.store().join(".new"), "half of a se").unwrap();
     let sheet = world.generate();
@@ -332,7 +332,7 @@ fn an_unknown_account_is_an_error_and_stops_no_other() {
 }
 
 #[test]
-fn what_is_wrong_with_the_store_is_said_with_the_way_out() {
+fn faults_of_the_store_are_reported_with_a_remedy() {
     let Some(world) = World::new("") else { return };
     set_mode(&world.store(), 0o755);
     for command in [["generate", &me()], ["status", &me()], ["revoke", &me()]] {
@@ -386,7 +386,7 @@ fn set_files_are_private_whatever_the_umask() {
 }
 
 #[test]
-fn an_account_that_is_created_again_inherits_no_address_and_is_told_of() {
+fn an_account_that_is_created_again_inherits_no_address_and_is_reported() {
     let Some(world) = World::new("") else { return };
     world.admin(&["generate", "--email", "old@example.org", &me()]);
     let uid = nix::unistd::geteuid().as_raw();

@@ -402,7 +402,7 @@ fn all_are_people_and_root_and_a_user_database_that_lists_none_says_so() {
 }
 
 #[test]
-fn what_cannot_be_together_is_wrong_usage() {
+fn conflicting_options_are_wrong_usage() {
     let Some(world) = World::new("") else { return };
     let me = me();
     for arguments in [

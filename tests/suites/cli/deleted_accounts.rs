@@ -86,7 +86,7 @@ fn an_account_that_is_deleted_and_created_again_has_no_codes_whoever_deletes_it(
 
 /// What nobody is told yet must not be lost.
 #[test]
-fn what_is_due_when_an_account_is_deleted_is_told_to_its_own_addresses() {
+fn notices_that_are_due_when_an_account_is_deleted_go_to_its_own_addresses() {
     let Some(machine) = machine() else { return };
     let account = machine.account();
     machine.generate(&account);

@@ -54,7 +54,7 @@ fn doctor_notes_the_spool(world: &World) -> bool {
 }
 
 #[test]
-fn a_sheet_goes_to_the_printer_and_nowhere_else_and_what_cups_keeps_is_told_of() {
+fn a_sheet_goes_only_to_the_printer_and_what_cups_keeps_is_reported() {
     let Some(world) = World::of_root("") else { return };
     {
         let _cups = Cups::start(&world, "");

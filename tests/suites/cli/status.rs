@@ -160,7 +160,7 @@ fn the_table_fits_the_terminal_and_says_in_words_what_colours_say() {
 }
 
 #[test]
-fn who_reads_the_first_lines_alone_hears_no_complaint() {
+fn a_reader_of_only_the_first_lines_causes_no_error() {
     let Some(world) = world() else { return };
     let set = fs::read(world.file()).unwrap();
     for at in 0..3000 {

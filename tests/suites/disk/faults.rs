@@ -72,7 +72,7 @@ fn an_error_of_the_disk_does_not_prove_that_there_is_no_set() {
 }
 
 #[test]
-fn uids_that_cannot_be_taken_or_given_back_are_answered_like_a_wrong_code() {
+fn uids_that_cannot_be_changed_or_restored_return_the_same_as_a_wrong_code() {
     let Some(world) = World::new("") else { return };
     let Some(application) = world.setuid_application() else { return };
     let sheet = world.generate();

@@ -28,7 +28,7 @@ fn a_set_under_another_users_name_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_trusted_or_read_is_refused_even_with_nullok() {
+fn sets_that_cannot_be_trusted_or_read_are_refused_even_with_nullok() {
     type Spoil = fn(&Path);
     let spoils: [(&str, Spoil); 12] = [
         ("mode 0640", |file| set_mode(file, 0o640)),

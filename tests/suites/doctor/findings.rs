@@ -62,7 +62,7 @@ fn a_directory_that_is_not_in_order_proves_nothing_of_anybody() {
 }
 
 #[test]
-fn the_configuration_that_a_line_names_is_looked_at_with_its_directory() {
+fn the_configuration_of_a_line_and_its_directory_are_examined() {
     let Some((_machine, world)) = World::on_machine("") else { return };
     world.generate();
     let file = world.path("other.conf");
@@ -91,7 +91,7 @@ fn the_configuration_that_a_line_names_is_looked_at_with_its_directory() {
 }
 
 #[test]
-fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
+fn each_unusable_set_is_reported_with_a_remedy() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let accounts = machine.accounts(6);
     let [unreadable, damaged, gone, stale, none, few] =
@@ -129,7 +129,7 @@ fn sets_that_cannot_be_used_are_told_of_each_with_the_way_out() {
 }
 
 #[test]
-fn two_sets_of_one_user_are_told_of_with_both_files() {
+fn two_sets_of_one_user_are_reported_with_both_files() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let accounts = machine.accounts(2);
     let [alice, bob] = [0, 1].map(|at| accounts[at].name.as_str());
@@ -188,7 +188,7 @@ fn two_sets_of_one_user_are_told_of_with_both_files() {
 }
 
 #[test]
-fn a_set_that_is_older_than_its_users_home_is_told_of() {
+fn a_set_that_is_older_than_its_users_home_is_reported() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let accounts = machine.accounts(2);
     let [recreated, same] = [0, 1].map(|at| accounts[at].name.as_str());
@@ -209,7 +209,7 @@ fn a_set_that_is_older_than_its_users_home_is_told_of() {
 }
 
 #[test]
-fn a_second_name_of_a_uid_that_has_no_set_of_its_own_is_told_of() {
+fn a_second_name_of_a_uid_without_its_own_set_is_reported() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let account = machine.account();
     let second = format!("{}-too", account.name);
@@ -276,7 +276,7 @@ fn users_who_will_not_learn_of_a_use_are_named() {
 }
 
 #[test]
-fn a_module_that_is_missing_is_told_of() {
+fn a_missing_module_is_reported() {
     let Some(world) = World::of_root("") else { return };
     world.generate();
     doctor(&world).has_none(&["module-missing"]);
@@ -299,7 +299,7 @@ fn without_module(world: &World) -> (PathBuf, PathBuf) {
 }
 
 #[test]
-fn a_disk_on_which_a_full_disk_denies_is_told_of() {
+fn a_file_system_that_refuses_codes_when_full_is_reported() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let mut disk = Disk::new(&world, FileSystem::Btrfs);
     let store = disk.path("store");
@@ -337,7 +337,7 @@ fn a_disk_on_which_a_full_disk_denies_is_told_of() {
 }
 
 #[test]
-fn storage_that_forgets_is_told_of_by_doctor_and_generate() {
+fn doctor_and_generate_report_storage_that_forgets() {
     let Some(world) = World::of_root("") else { return };
     let warning = || {
         let output = world.admin(&["generate", "--yes", &me(), "--format", "json"]);

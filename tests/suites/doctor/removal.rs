@@ -111,7 +111,7 @@ fn packages_stay_where_awk_fails_or_is_missing() {
 }
 
 #[test]
-fn what_is_said_is_true_of_a_file_that_only_includes_one() {
+fn the_refusal_is_also_true_for_a_file_that_only_includes_another() {
     if sandbox_of_root().is_none() {
         return;
     }

@@ -16,7 +16,7 @@ const OF_STACKS: [&str; 22] = [
     "never-asked",
     "nobody-gets-in",
     "refusal-ignored",
-    "burns-codes",
+    "wastes-codes",
     "code-first",
     "backslash",
     "carriage-return",
@@ -69,7 +69,7 @@ fn debians_stacks_and_those_of_readme_give_no_false_alarm() {
 }
 
 #[test]
-fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
+fn stacks_that_accept_or_lock_out_too_much_are_reported_with_file_and_line() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let code = "auth required pam_backupcodes.so\n";
     let unix = "auth requisite pam_unix.so\n";
@@ -83,7 +83,7 @@ fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
     has("auth sufficient pam_backupcodes.so\nauth required pam_unix.so\n".into(), "code-alone", &["error"]);
     has(format!("auth sufficient pam_permit.so\n{code}"), "never-asked", &["error"]);
     has(format!("{unix}auth sufficient pam_backupcodes.so\n"), "refusal-ignored", &["error"]);
-    has(format!("auth required pam_unix.so\n{code}"), "burns-codes", &["warning", "requisite"]);
+    has(format!("auth required pam_unix.so\n{code}"), "wastes-codes", &["warning", "requisite"]);
     has(format!("{unix}auth required pam_env.so \\\n{code}"), "backslash", &["error"]);
     has(format!("{unix}auth sufficient pam_backupcodes.so forward_pass\n"), "forward-pass-alone", &["error"]);
     has(
@@ -106,7 +106,7 @@ fn stacks_that_let_in_or_lock_out_are_told_of_by_file_and_line() {
 }
 
 #[test]
-fn a_locker_wants_lines_of_its_own_and_the_broker() {
+fn a_locker_needs_its_own_lines_and_the_broker() {
     let Some((_machine, world)) = World::on_machine("") else { return };
     world.generate();
     let socket = world.path("broker");
@@ -128,7 +128,7 @@ fn a_locker_wants_lines_of_its_own_and_the_broker() {
 }
 
 #[test]
-fn an_sshd_that_never_asks_is_told_of_where_its_stack_has_the_module() {
+fn an_sshd_that_never_asks_is_reported_if_its_stack_has_the_module() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let services = [("sshd", readme::block("ssh-key"))];
     let of = |settings: &str| doctor_of_stacks(&world, &services, settings);
@@ -205,7 +205,7 @@ fn gets_in_by_password(sshd: &Sshd, account: &Account, answer: &str) -> bool {
 }
 
 #[test]
-fn what_the_method_password_does_with_codes_is_told_as_it_is() {
+fn doctor_reports_what_the_method_password_does_with_codes() {
     let Some((machine, world)) = World::on_machine("") else { return };
     let (account, sheet) = machine.user();
     let ways = [

@@ -59,7 +59,7 @@ fn screen(refusal: &Refusal, user: &str, sshd: &Sshd) -> String {
 }
 
 #[test]
-fn ssh_shows_the_same_screen_whatever_an_answer_is_refused_for() {
+fn ssh_shows_the_same_screen_for_every_reason_of_a_refusal() {
     let Some(machine) = Machine::new() else { return };
     // The code alone: behind a password or a key an unknown user is not asked for one.
     machine.stack("sshd", "ssh-key");

@@ -55,7 +55,7 @@ fn no_code_stands_in_any_log_or_file_whatever_became_of_it() {
 }
 
 #[test]
-fn the_search_above_finds_a_code_where_one_is() {
+fn the_search_above_finds_an_existing_code() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     fs::write(world.path("leak"), format!("x{}x", sheet.codes[0])).unwrap();

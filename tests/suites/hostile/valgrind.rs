@@ -153,7 +153,7 @@ fn in_use(times: usize, rows: &[Row]) -> Vec<String> {
 }
 
 #[test]
-fn valgrind_sees_a_module_that_reads_what_it_has_freed_and_loses_what_it_has_not() {
+fn valgrind_detects_a_use_after_free_and_a_leak_of_a_faulty_module() {
     let Some(row) = Row::right("", pam::PERM_DENIED) else { return };
     let line = format!("auth required {}\n", built("examples/libbad_memory.so").display());
     fs::write(row.world.path("pam.d").join(&row.world.service), line).unwrap();

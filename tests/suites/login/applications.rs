@@ -270,7 +270,7 @@ fn a_client_that_goes_away_at_the_prompt_spends_and_counts_nothing() {
 }
 
 #[test]
-fn a_client_that_goes_away_after_its_answer_leaves_a_whole_set() {
+fn a_client_that_leaves_after_its_response_leaves_a_whole_set() {
     let delays = [0, 1, 5, 10, 20, 30, 40, 60, 80, 100, 150, 200, 400];
     let Some((machine, account, sheet, sshd)) = with_codes(delays.len() + 2) else { return };
     assert_works_if_unspent(&machine, &account, &sshd, (1, &sheet.codes[0]));

@@ -91,7 +91,7 @@ fn prompts(prompts: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn behind_fedoras_substack_a_mistyped_password_burns_a_code() {
+fn after_fedoras_substack_a_mistyped_password_spends_a_code() {
     let Some(machine) = Machine::new() else { return };
     let host = Fedora::new(&machine, &format!("{SUBSTACK}auth required pam_backupcodes.so\n"));
     let refused = host.own_login(&["mistyped", &host.sheet.codes[0]]);
@@ -104,7 +104,7 @@ fn behind_fedoras_substack_a_mistyped_password_burns_a_code() {
 }
 
 #[test]
-fn the_lines_of_docs_fedora_burn_no_code_for_a_mistyped_password_and_take_each_code_once() {
+fn the_lines_of_docs_fedora_spend_no_code_for_a_mistyped_password_and_accept_each_code_once() {
     let Some(machine) = Machine::new() else { return };
     for name in names_in(FEDORA).filter(|name| *name != "fedora-reminder") {
         let host = Fedora::new(&machine, &block_in(FEDORA, name));
@@ -122,7 +122,7 @@ fn the_lines_of_docs_fedora_burn_no_code_for_a_mistyped_password_and_take_each_c
 }
 
 #[test]
-fn who_is_locked_out_for_wrong_passwords_burns_no_code() {
+fn users_locked_out_for_wrong_passwords_spend_no_code() {
     let Some(machine) = Machine::new() else { return };
     let host = Fedora::new(&machine, &block_in(FEDORA, "fedora-faillock"));
     let mistypes = || assert_eq!(host.own_login(&["mistyped"]), (false, prompts(&[PASSWORD])));
@@ -139,7 +139,7 @@ fn who_is_locked_out_for_wrong_passwords_burns_no_code() {
 }
 
 #[test]
-fn who_has_no_set_passes_by_the_password_and_by_nothing_else() {
+fn users_without_a_set_log_in_with_the_password_and_with_nothing_else() {
     let Some(machine) = Machine::new() else { return };
     let nullok = |name| block_in(FEDORA, name).replace("pam_backupcodes.so", "pam_backupcodes.so nullok");
     for lines in [
@@ -155,7 +155,7 @@ fn who_has_no_set_passes_by_the_password_and_by_nothing_else() {
 }
 
 #[test]
-fn what_the_package_leaves_behind_asks_for_the_password_alone() {
+fn the_stacks_that_remain_after_a_removal_ask_only_for_the_password() {
     let Some(machine) = Machine::new() else { return };
     let host = Fedora::new(&machine, &block_in(FEDORA, "fedora"));
     host.write("backupcodes-auth", &shipped("without/backupcodes-auth"));

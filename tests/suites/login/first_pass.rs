@@ -52,7 +52,7 @@ fn prompts(outcome: &Outcome) -> Vec<&str> {
 }
 
 #[test]
-fn the_module_behind_sees_short_answers_and_nothing_of_wrong_mistyped_or_spent_codes() {
+fn the_next_module_gets_short_responses_and_no_wrong_mistyped_or_spent_code() {
     let Some(machine) = Machine::new() else { return };
     let spy = Spy::new(&machine, "behind");
     let stack = fast("one-prompt");
@@ -149,7 +149,7 @@ fn oath_which_prints_all_it_gets_prints_no_wrong_backup_code() {
 }
 
 #[test]
-fn modules_for_the_password_find_it_behind_pam_unix_and_no_longer_behind_us() {
+fn modules_that_need_the_password_find_it_after_pam_unix_but_not_after_this_module() {
     let Some(machine) = Machine::new() else { return };
     let [before, behind, last] = ["before", "behind", "last"].map(|name| Spy::new(&machine, name));
     let stack = fast("one-prompt-console");
@@ -177,7 +177,7 @@ fn modules_for_the_password_find_it_behind_pam_unix_and_no_longer_behind_us() {
 }
 
 #[test]
-fn a_code_that_was_typed_before_is_not_seen_behind_us_whether_good_or_refused() {
+fn later_modules_do_not_see_a_code_that_was_typed_before_good_or_refused() {
     let Some(machine) = Machine::new() else { return };
     let [first, behind] = ["first", "behind"].map(|name| Spy::new(&machine, name));
     let (account, sheet) = machine.user();

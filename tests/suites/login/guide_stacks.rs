@@ -80,7 +80,7 @@ fn ssh_without_the_key_is_not_even_asked_for_a_code() {
 }
 
 #[test]
-fn ssh_with_password_and_code_burns_no_code_for_a_mistyped_password() {
+fn ssh_with_password_and_code_spends_no_code_for_a_mistyped_password() {
     let Some(machine) = Machine::new() else { return };
     let (account, sheet) = prepare(&machine, "sshd", "ssh-password");
     let sshd = machine.sshd("sshd-password");

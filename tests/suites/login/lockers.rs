@@ -167,7 +167,7 @@ fn a_locker_unlocks_by_the_password_or_a_code() {
 
 /// Debian's locker takes what the console asks for. It answers both prompts with the same text.
 #[test]
-fn where_the_console_asks_for_password_and_code_debians_locker_opens_to_those_without_a_set_alone() {
+fn if_the_console_asks_for_password_and_code_debians_locker_unlocks_only_for_users_without_a_set() {
     let Some(machine) = Machine::new() else { return };
     machine.original_stack("swaylock");
     let _broker = Broker::start();

@@ -48,7 +48,7 @@ fn parts(client: &mut Command, code: Option<&String>) -> [String; 3] {
 }
 
 #[test]
-fn after_a_login_by_code_the_user_reads_which_one_went_and_how_many_are_left() {
+fn after_a_login_with_a_code_the_user_reads_which_one_was_used_and_how_many_are_left() {
     let Some((_machine, account, key, sheet, sshd)) = prepare(5) else { return };
     for (number, left, advice) in [(1, "4 backup codes are", ""), (2, "3 backup codes are", ADVICE)] {
         let code = &sheet.codes[number - 1];
@@ -91,7 +91,7 @@ fn with_few_codes_left_each_login_says_so_also_one_without_a_code() {
 }
 
 #[test]
-fn what_a_command_over_ssh_prints_has_nothing_of_it() {
+fn the_output_of_a_command_over_ssh_does_not_contain_the_reminder() {
     let Some((machine, account, key, sheet, sshd)) = prepare(3) else { return };
     let output = machine.sandbox.join("output");
     let print = |remote: &str, code: &String| {
@@ -166,7 +166,7 @@ fn quiet_and_pam_silent_are_obeyed() {
 }
 
 #[test]
-fn texts_that_fail_take_no_login_away() {
+fn a_text_that_cannot_be_shown_ends_no_login() {
     for control in ["optional", "required"] {
         let Some(world) = with_session(control, "", "") else { return };
         let sheet = world.generate();
@@ -178,7 +178,7 @@ fn texts_that_fail_take_no_login_away() {
 }
 
 #[test]
-fn what_cannot_be_read_is_logged_and_takes_no_session_away() {
+fn unreadable_sets_are_logged_and_end_no_session() {
     type Spoil = fn(&World);
     let spoil: [(&str, Spoil); 3] = [
         ("unknown key nonsense", |world| world.configure("nonsense = 1\n")),

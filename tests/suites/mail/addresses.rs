@@ -87,7 +87,7 @@ fn an_address_that_cannot_be_is_wrong_usage_and_changes_nothing() {
 }
 
 #[test]
-fn who_has_no_set_has_no_addresses() {
+fn users_without_a_set_have_no_addresses() {
     let Some(world) = World::new("") else { return };
     for arguments in [&["no-such-user"][..], &["no-such-user", "a@example.org"], &["nobody", "a@example.org"]]
     {

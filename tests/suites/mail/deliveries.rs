@@ -160,7 +160,7 @@ fn a_use_that_comes_between_the_last_look_of_a_delivery_and_its_end_is_told_by_i
 }
 
 #[test]
-fn a_set_that_ends_while_a_delivery_is_at_it_is_told_of_once() {
+fn a_set_that_ends_during_a_delivery_is_reported_once() {
     let Some(world) = World::new("") else { return };
     let (postbox, sheet) = Postbox::with_set(&world);
     (0..3).for_each(|code| assert_eq!(world.try_answer(&sheet.codes[code]), pam::SUCCESS));

@@ -150,7 +150,7 @@ fn assert_goes_out(scene: &Scene) {
 }
 
 #[test]
-fn what_sendmail_does_not_take_now_stays_due_until_it_does() {
+fn a_notice_that_sendmail_does_not_accept_stays_due_until_it_does() {
     for (does, reason) in [
         (
             "echo 'queue   file:' >&2; echo no space >&2; exit 75",
@@ -171,7 +171,7 @@ fn what_sendmail_does_not_take_now_stays_due_until_it_does() {
 }
 
 #[test]
-fn what_cannot_be_run_leaves_all_due() {
+fn a_sendmail_that_cannot_run_leaves_all_notices_due() {
     type Spoil = fn(&Path);
     let spoils: [(Spoil, &str); 5] = [
         (|program| fs::remove_file(program).unwrap(), "No such file or directory"),
@@ -208,7 +208,7 @@ fn write(program: &Path, text: &str) {
 }
 
 #[test]
-fn what_sendmail_refuses_stays_due_and_is_told_to_root() {
+fn a_notice_that_sendmail_refuses_stays_due_and_is_reported_to_root() {
     for (status, said) in
         [(1, "bad\taddress\\n  syntax"), (64, ""), (67, "no such user"), (70, "not here"), (255, "x")]
     {
@@ -339,7 +339,7 @@ fn of_two_recipients_each_is_told_once_when_sendmail_takes_it() {
 }
 
 #[test]
-fn what_goes_wrong_with_one_notice_holds_up_no_other() {
+fn a_failure_of_one_notice_delays_no_other() {
     for status in [70, 75] {
         let Some(scene) = Scene::with_four_due() else { return };
         // Files that cannot be read, in front of the others and behind them.
@@ -434,7 +434,7 @@ fn a_sendmail_that_reads_nothing_and_says_too_much_keeps_nobody_waiting() {
 }
 
 #[test]
-fn what_sendmail_leaves_in_the_background_goes_on_and_is_not_waited_for() {
+fn background_processes_of_sendmail_continue_and_delay_no_delivery() {
     let Some(scene) = Scene::new() else { return };
     // As exim does, which says 0 before it delivers. It keeps all that it was given open.
     scene.postbox.before("(while [ ! -e go ]; do sleep 0.1; done; echo done >>background) & exit 0");

@@ -12,7 +12,7 @@ use backupcodes_tests::{World, me, pam, set_mode, text};
 use nix::sys::stat::Mode;
 
 #[test]
-fn what_is_there_and_cannot_be_read_is_not_taken_for_missing() {
+fn an_unreadable_file_does_not_count_as_missing() {
     let Some(world) = World::new("nullok") else { return };
     let sheet = world.generate();
     let (conf, drop_ins) = (world.path("conf"), world.path("conf.d"));
@@ -74,7 +74,7 @@ fn litter(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_editors_and_tools_leave_among_the_drop_ins_refuses_nothing() {
+fn leftover_files_of_editors_and_tools_among_the_drop_ins_refuse_no_login() {
     let Some(world) = World::new("") else { return };
     let codes = world.generate().codes;
     let drop_ins = world.path("conf.d");
@@ -129,7 +129,7 @@ fn on_the_host_itself_they_lock_nobody_out_nor_does_a_configuration_that_is_mask
 }
 
 #[test]
-fn what_is_set_is_used() {
+fn configured_values_are_used() {
     let Some(world) = World::new("") else { return };
     world.configure("[codes]\ncount = 4\nlength = 20\nlow = 1\n[hash]\nmemory_kib = 64\npasses = 1\n");
     let sheet = world.generate();

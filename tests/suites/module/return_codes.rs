@@ -69,7 +69,7 @@ fn a_code_with_a_number_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn what_is_no_code_is_refused_and_nothing_of_it_is_logged() {
+fn responses_that_are_no_code_are_refused_and_never_logged() {
     let Some(world) = World::new("debug") else { return };
     let sheet = world.generate();
     world.stack("");
@@ -132,7 +132,7 @@ fn a_person_may_paste_a_code_with_what_comes_along() {
 }
 
 #[test]
-fn no_set_is_refused_at_the_prompt_and_passed_over_with_nullok() {
+fn users_without_a_set_are_refused_at_the_prompt_and_skipped_with_nullok() {
     let Some(world) = World::new("") else { return };
     refuses(&world, "1", pam::AUTH_ERR, DEBUG, "the user has no backup codes");
     world.stack("nullok");
@@ -179,7 +179,7 @@ fn an_unknown_user_is_prompted_and_refused_and_not_named() {
 }
 
 #[test]
-fn a_right_code_that_cannot_be_locked_is_answered_like_a_wrong_one() {
+fn a_right_code_without_its_lock_returns_the_same_as_a_wrong_one() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let locked = Flock::lock(fs::File::open(world.file()).unwrap(), FlockArg::LockExclusive).unwrap();
@@ -262,7 +262,7 @@ fn an_unknown_option_or_a_broken_configuration_is_a_service_error_before_any_pro
 }
 
 #[test]
-fn a_conversation_that_fails_or_comes_back_later_is_told_so() {
+fn a_failed_and_an_incomplete_conversation_have_their_own_return_codes() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     refuses(&world, Answer::Fail, pam::CONV_ERR, ERROR, "the application did not ask for the code");
@@ -273,7 +273,7 @@ fn a_conversation_that_fails_or_comes_back_later_is_told_so() {
 }
 
 #[test]
-fn a_name_that_must_be_asked_for_has_the_same_return_codes() {
+fn a_name_that_the_application_prompts_for_has_the_same_return_codes() {
     let Some(world) = World::new("nullok") else { return };
     let sheet = world.generate();
     let run = |answers: &[Answer]| {
@@ -287,7 +287,7 @@ fn a_name_that_must_be_asked_for_has_the_same_return_codes() {
 }
 
 #[test]
-fn a_text_that_does_not_arrive_takes_no_login_away() {
+fn a_text_that_does_not_arrive_ends_no_login() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let mut attempt = world.attempt(&[(&sheet.codes[0]).into()]);
@@ -365,7 +365,7 @@ fn options_shape_the_prompt_and_silence_the_texts() {
 }
 
 #[test]
-fn few_codes_left_are_told() {
+fn few_codes_left_are_reported() {
     let Some(world) = World::new("") else { return };
     assert!(world.admin(&["generate", "--count", "5", &me()]).status.success());
     let sheet = sheet(world.admin(&["generate", "--yes", "--count", "5", "--format", "json", &me()]));

@@ -99,7 +99,7 @@ fn feed_keeping_stdout(command: &mut Command, input: &str) -> Output {
 }
 
 #[test]
-fn whoever_fails_too_often_waits_whatever_the_answers_are() {
+fn users_who_fail_too_often_wait_whatever_they_respond() {
     let Some(scene) = Renewal::new() else { return };
     let sheet = scene.machine.generate(&scene.user);
     fs::write("/etc/security/backupcodes.conf", "[throttle]\nfree = 2\nfirst_delay = 50\n").unwrap();
@@ -398,7 +398,7 @@ fn an_account_without_a_password_renews_nothing() {
 }
 
 #[test]
-fn who_answers_too_late_is_told_so() {
+fn a_response_that_comes_too_late_is_reported() {
     let Some(scene) = Renewal::new() else { return };
     let mut terminal = Terminal::start(&mut scene.command("renew"));
     terminal.expect(PASSWORD);
@@ -409,7 +409,7 @@ fn who_answers_too_late_is_told_so() {
 }
 
 #[test]
-fn verify_says_when_no_code_is_looked_at() {
+fn verify_says_when_no_code_is_examined() {
     let Some(scene) = Renewal::new() else { return };
     fs::write("/etc/security/backupcodes.conf", "[throttle]\nfree = 1\nfirst_delay = 50\n").unwrap();
     let old = scene.machine.generate(&scene.user);
@@ -423,7 +423,7 @@ fn verify_says_when_no_code_is_looked_at() {
 
 /// What it would show, check and renew is another set than the one that works at a login.
 #[test]
-fn a_broker_of_another_directory_than_the_users_configuration_is_told_of() {
+fn a_broker_of_another_directory_than_the_users_configuration_is_reported() {
     let Some(mut scene) = Renewal::new() else { return };
     let sheet = scene.machine.generate(&scene.user);
     let other = scene.machine.sandbox.join("other-sets");

@@ -92,7 +92,7 @@ fn lock(world: &World) -> Flock<File> {
 }
 
 #[test]
-fn a_code_whose_set_was_replaced_while_its_lock_was_waited_for_is_refused() {
+fn a_code_is_refused_if_its_set_was_replaced_while_it_waited_for_the_lock() {
     let Some(world) = World::new("") else { return };
     let new = world.generate();
     std::fs::rename(world.file(), world.path("new")).unwrap();
@@ -183,7 +183,7 @@ fn a_generate_that_waits_too_long_says_that_its_sheet_is_dead() {
 }
 
 #[test]
-fn a_set_that_moved_while_its_lock_was_waited_for_is_looked_at_again() {
+fn a_set_that_moved_while_an_attempt_waited_for_its_lock_is_read_again() {
     let Some(world) = World::new("") else { return };
     let sheet = world.generate();
     let moved = world.store().join("moved.toml");

@@ -25,7 +25,7 @@ fn has_set(world: &World, user: &str) -> bool {
 }
 
 #[test]
-fn a_renamed_account_is_not_passed_over_and_keeps_its_codes_by_rename() {
+fn nullok_does_not_skip_a_renamed_account_and_rename_keeps_its_codes() {
     let Some((_machine, world, account, codes)) = world() else { return };
     let (old, new) = (account.name.as_str(), format!("{}-new", account.name));
     run(Command::new("usermod").args(["--login", &new, old]), "");
@@ -59,7 +59,7 @@ fn a_renamed_account_is_not_passed_over_and_keeps_its_codes_by_rename() {
 
 /// `generate` for the new name came before anybody thought of `rename`.
 #[test]
-fn where_both_names_have_a_set_nothing_changes_and_each_way_out_leads_to_one() {
+fn if_both_names_have_a_set_nothing_changes_and_each_remedy_leaves_one() {
     let Some((_machine, world, account, codes)) = world() else { return };
     let (old, new) = (account.name.as_str(), format!("{}-new", account.name));
     run(Command::new("usermod").args(["--login", &new, old]), "");
@@ -187,7 +187,7 @@ fn a_set_is_renamed_to_no_other_account_and_onto_no_other_set() {
 }
 
 #[test]
-fn a_set_that_is_not_found_by_its_uid_is_told_of_and_listed_by_email() {
+fn a_set_that_is_not_found_by_its_uid_is_reported_and_listed_by_email() {
     let Some((_machine, world, account, _)) = world() else { return };
     let uid = nix::unistd::User::from_name(&account.name).unwrap().unwrap().uid;
     doctor(&world).has_none(&["set-unlisted"]);
@@ -198,7 +198,7 @@ fn a_set_that_is_not_found_by_its_uid_is_told_of_and_listed_by_email() {
 }
 
 #[test]
-fn an_account_that_has_no_set_and_no_other_name_is_passed_over() {
+fn nullok_skips_an_account_without_a_set_and_without_another_name() {
     let Some((machine, world, account, _)) = world() else { return };
     let other = machine.accounts(1).remove(0);
     assert_eq!(of(&world, &other.name, "").run().codes, [pam::PERM_DENIED]);

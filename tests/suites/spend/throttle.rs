@@ -37,7 +37,7 @@ fn from(world: &World, source: Option<&str>, code: &String) -> Attempt {
 }
 
 #[test]
-fn after_too_many_wrong_codes_a_right_one_is_refused_and_not_looked_at() {
+fn after_too_many_wrong_codes_a_right_one_is_refused_without_a_check() {
     let Some((world, sheet, wrong)) = world() else { return };
     world.configure(&format!("{USUAL}[throttle]\nfirst_delay = 60\nlongest_delay = 600\n"));
     // Nobody waits: the last failure is put back in time.
@@ -82,7 +82,7 @@ fn an_address_in_other_clothes_is_the_same_source() {
 }
 
 #[test]
-fn of_64_simultaneous_wrong_codes_all_are_counted_and_few_are_looked_at() {
+fn of_64_simultaneous_wrong_codes_all_are_counted_and_few_are_examined() {
     let Some((world, sheet, wrong)) = world() else { return };
     let attempts: Vec<_> = (0..64).map(|at| world.attempt(&[(&wrong[at % 10]).into()])).collect();
     let outcomes = race(&attempts);
@@ -190,7 +190,7 @@ fn status_shows_who_has_to_wait_and_unlock_or_a_new_set_ends_it() {
 }
 
 #[test]
-fn an_answer_that_is_no_code_is_not_counted() {
+fn a_response_that_is_no_code_is_not_counted() {
     let Some((world, sheet, _)) = world() else { return };
     for answer in ["", "hunter2", "correct horse battery staple", &sheet.codes[0][1..]] {
         (0..3).for_each(|_| assert_eq!(world.try_answer(answer), pam::AUTH_ERR));
@@ -200,7 +200,7 @@ fn an_answer_that_is_no_code_is_not_counted() {
 }
 
 #[test]
-fn whoever_is_killed_while_the_hash_runs_has_counted() {
+fn an_attempt_that_is_killed_while_the_hash_runs_is_counted() {
     let Some((world, _, wrong)) = world() else { return };
     let attempts = serde_json::to_string(&[world.attempt(&[(&wrong[0]).into()])]).unwrap();
     // The first call that is the hash's own, and nobody else's.
@@ -272,7 +272,7 @@ fn a_missing_runtime_directory_is_made_whatever_the_umask_is() {
 }
 
 #[test]
-fn where_an_attempt_cannot_be_counted_nobody_gets_in() {
+fn an_attempt_that_cannot_be_counted_is_refused() {
     let Some((world, sheet, wrong)) = world() else { return };
     assert_eq!(world.try_answer(&wrong[0]), pam::AUTH_ERR);
     let run = world.path("run");

@@ -80,7 +80,7 @@ fn set_time(letter: &PathBuf, time: SystemTime) {
 }
 
 #[test]
-fn what_bears_a_wrong_date_is_tried_once_a_day_until_it_is_delivered() {
+fn a_notice_with_a_wrong_date_is_tried_once_a_day_until_it_is_delivered() {
     for date in [IN_1970, IN_2106] {
         let Some(scene) = Scene::new() else { return };
         scene.date(date);
@@ -105,7 +105,7 @@ fn what_bears_a_wrong_date_is_tried_once_a_day_until_it_is_delivered() {
 }
 
 #[test]
-fn what_was_refused_on_its_first_day_is_tried_by_each_delivery() {
+fn each_delivery_retries_a_notice_that_was_refused_on_its_first_day() {
     let Some(scene) = Scene::new() else { return };
     for _ in 0..3 {
         assert_eq!(scene.refused(), 2);

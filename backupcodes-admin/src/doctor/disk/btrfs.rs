@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_that_are_written_elsewhere_are_told_of_in_the_directory_and_in_every_set() {
+    fn copy_on_write_is_reported_for_the_directory_and_for_every_set() {
         assert_eq!(found(NO_COW, 2500, None, None), [""; 0]);
         assert!(found(COW, 3, None, None)[0].contains("btrfs without chattr +C"));
         let older = found(NO_COW, 2500, Some(2400), None);

@@ -100,7 +100,7 @@ fn one_response_for_password_and_code_locks_out_users_with_a_set() {
 }
 
 #[test]
-fn each_way_without_a_code_is_told() {
+fn each_way_without_a_code_is_reported() {
     let of = |settings: &str| checks(&format!("{NO_PASSWORD}{settings}"), Asked::PasswordAndCode);
     assert_eq!(of(""), ["sshd-key-alone"]);
     let twice = "AuthenticationMethods publickey,keyboard-interactive publickey,publickey\n";
@@ -182,7 +182,7 @@ fn script(program: &Path, text: &str) {
 }
 
 #[test]
-fn match_blocks_are_told_of() {
+fn match_blocks_are_reported() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("etc/ssh/sshd_config.d");
     std::fs::create_dir_all(&folder).unwrap();

@@ -136,7 +136,7 @@ pub(super) fn wastes_codes() -> LineFinding {
     let remedy =
         "make the module for the password `requisite`, in this stack itself: a substack does not end it"
             .into();
-    LineFinding { level: Level::Warning, check: "burns-codes", message, remedy }
+    LineFinding { level: Level::Warning, check: "wastes-codes", message, remedy }
 }
 
 /// `asking`: a line that asks after ours.

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_line_that_is_true_for_everybody_lets_in_unasked() {
+fn a_line_that_succeeds_for_everybody_accepts_without_a_prompt() {
     let stack = "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n";
     for (line, level) in [
         ("sufficient pam_localuser.so", Level::Error),

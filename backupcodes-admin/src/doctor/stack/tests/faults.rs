@@ -50,7 +50,7 @@ fn a_stack_that_ends_before_the_module_never_asks() {
 }
 
 #[test]
-fn a_stack_that_nobody_passes() {
+fn a_stack_that_refuses_everybody() {
     let ours = "auth required pam_backupcodes.so\n";
     assert_eq!(found(&format!("{ours}auth required pam_deny.so\n")), ["nobody-gets-in 1"]);
     assert_eq!(
@@ -70,7 +70,7 @@ fn a_stack_that_nobody_passes() {
 }
 
 #[test]
-fn a_refusal_that_counts_for_nothing() {
+fn an_ignored_refusal() {
     let password = "auth requisite pam_unix.so\n";
     for control in ["sufficient", "optional", "[success=ok authinfo_unavail=ignore default=bad]"] {
         let stack = format!("{password}auth {control} pam_backupcodes.so\n");
@@ -89,7 +89,7 @@ fn a_refusal_that_counts_for_nothing() {
 }
 
 #[test]
-fn an_error_of_ours_that_counts_for_nothing() {
+fn an_ignored_error_of_our_module() {
     let unix = "auth requisite pam_unix.so\n";
     let line = |control: &str| format!("auth [{control}] pam_backupcodes.so\n");
     let results: Vec<_> = ours::failures().collect();
@@ -133,9 +133,9 @@ fn an_error_of_ours_that_counts_for_nothing() {
 }
 
 #[test]
-fn codes_that_a_wrong_password_burns() {
+fn codes_that_a_wrong_password_wastes() {
     let ours = "auth required pam_backupcodes.so\n";
-    assert_eq!(found(&format!("auth required pam_unix.so\n{ours}")), ["burns-codes 2"]);
+    assert_eq!(found(&format!("auth required pam_unix.so\n{ours}")), ["wastes-codes 2"]);
     assert_eq!(found(&format!("auth requisite pam_unix.so\n{ours}")), NOTHING);
     let denied = "auth [success=1 default=ignore] pam_succeed_if.so\nauth required pam_deny.so\n";
     // In a locker one factor is enough.
@@ -229,7 +229,7 @@ fn a_code_that_is_asked_for_before_the_password() {
 }
 
 #[test]
-fn accounts_without_a_set_are_named_where_they_cannot_get_in() {
+fn accounts_without_a_set_are_named_if_they_cannot_log_in() {
     let names = ["a", "b", "c", "d", "e", "f"].map(String::from);
     let judged = |stack: &str, names: &[String]| {
         check(Host::new().with("login", stack).0.path(), &[(None, names.to_vec())].into())
@@ -271,7 +271,7 @@ fn long_stacks_are_judged_at_once() {
 }
 
 #[test]
-fn a_code_or_a_password_that_gets_in_alone_is_told_of_whatever_the_order() {
+fn a_code_or_a_password_that_is_enough_alone_is_reported_in_any_order() {
     let found_in_x = |stack: &str| Host::new().with("x", stack).found();
     let ours = "auth required pam_backupcodes.so\n";
     let either = [
@@ -317,7 +317,7 @@ fn a_code_or_a_password_that_gets_in_alone_is_told_of_whatever_the_order() {
 }
 
 #[test]
-fn what_sshd_asks_for_is_told_by_its_stack() {
+fn the_stack_of_sshd_determines_what_it_asks_for() {
     let asked = |stack: &str| asked_by_sshd(Host::new().with("sshd", stack).0.path());
     let unix = "auth requisite pam_unix.so\n";
     let ours = "auth required pam_backupcodes.so\n";

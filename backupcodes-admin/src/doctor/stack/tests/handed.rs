@@ -20,7 +20,7 @@ fn forward_pass_needs_a_module_behind_it() {
 }
 
 #[test]
-fn what_is_handed_on_is_to_be_taken() {
+fn a_forwarded_response_needs_a_module_that_takes_it() {
     let ours = format!("{UNIX}auth sufficient pam_backupcodes.so forward_pass\n");
     for again in ["pam_google_authenticator.so", "pam_oath.so usersfile=/etc/users.oath", "pam_sss.so"] {
         let host = Host::new().with("login", &format!("{ours}auth required {again}\n"));

@@ -112,7 +112,7 @@ fn an_include_that_is_missing() {
 }
 
 #[test]
-fn what_is_no_file_is_passed_over() {
+fn entries_that_are_no_files_are_skipped() {
     let host = Host::new().with("login", "auth requisite pam_unix.so\nauth required pam_backupcodes.so\n");
     nix::unistd::mkfifo(&host.path("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     std::os::unix::fs::symlink("/dev/zero", host.path("zero")).unwrap();

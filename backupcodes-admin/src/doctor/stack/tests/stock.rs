@@ -15,7 +15,7 @@ const OF_FEDORA: [(&str, &str); 6] = [
 ];
 
 #[test]
-fn stock_stacks_with_the_module_in_its_place_have_nothing_to_be_told() {
+fn stock_stacks_with_the_module_in_the_right_place_have_no_finding() {
     in_order(debian_with_locker, &OF_DEBIAN.map(|service| (service, DEBIAN)));
     in_order(Host::fedora, &OF_FEDORA);
 }
@@ -113,12 +113,12 @@ fn the_stacks_of_the_package_are_in_order_wherever_they_are_included() {
 }
 
 #[test]
-fn placements_in_fedoras_stacks_are_told_apart() {
+fn placements_in_fedoras_stacks_are_distinguished() {
     let ours = "auth required pam_backupcodes.so\n";
     let sshd = "auth       substack     password-auth\n";
     // The substack does not end the stack when the password is wrong.
     let behind = Host::fedora().replacing("sshd", sshd, &format!("{sshd}{ours}"));
-    assert_eq!(behind.found(), ["burns-codes /etc/pam.d/sshd:2"]);
+    assert_eq!(behind.found(), ["wastes-codes /etc/pam.d/sshd:2"]);
     // In the place of the substack, as the guide says.
     let instead = Host::fedora().replacing("sshd", sshd, &readme("ssh-password"));
     assert_eq!(instead.found(), NOTHING);
