@@ -26,10 +26,10 @@ use crate::terminal;
 /// The time that the host where a code was used has to tell of it, before another one does.
 const LEFT: Duration = Duration::from_secs(5 * 60);
 
-/// Delivers until nothing is left that was not tried. How many notices were not delivered or could not be read.
+/// Tries every due notice. Returns how many notices were not delivered or could not be read.
 ///
-/// What was not delivered stays due. On its first day each delivery tries it again; later one a day does, and whoever sits at a
-/// terminal.
+/// A notice that was not delivered stays due. On its first day each delivery tries it again; later one delivery a day does, and
+/// each one at a terminal.
 pub(crate) fn run(config: &Config) -> usize {
     let host = notice::host_name();
     let mut delivery = Delivery {

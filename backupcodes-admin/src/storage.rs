@@ -38,8 +38,8 @@ pub(crate) const REMEDY: &str =
 /// Overlays over overlays, and disks over files: the kernel has fewer.
 const DEEPEST: usize = 8;
 
-/// What is wrong with the storage of a directory. `None` where nothing is known to be, also where it cannot be opened: whoever
-/// works with it says why.
+/// What is wrong with the storage of a directory. `None` if no fault is known, or if the directory cannot be opened: commands that
+/// use it report the reason.
 pub(crate) fn judge(directory: &Path) -> Option<Storage> {
     let storage = Mount::of(directory).ok()?.judge(DEEPEST)?;
     Some(if is_container(Path::new("/")) { storage } else { storage.of_a_host() })
@@ -92,7 +92,7 @@ impl Mount {
         // Without one nothing can be written.
         let upper = unescaped(self.options.iter().find_map(|option| option.strip_prefix("upperdir="))?);
         let layer = format!("on an overlay whose upper layer is {}", upper.display());
-        // The path is that of whoever mounted it, in a container another one's, in an initramfs one that is gone.
+        // The process that mounted it saw this path. In a container it is another directory; after an initramfs it is gone.
         let below = Some(&upper).filter(|upper| upper.is_absolute() && upper.is_dir());
         let below = below.and_then(|upper| Self::of(upper).ok()).filter(|below| below != self);
         let (Some(below), Some(deepest)) = (below, deepest.checked_sub(1)) else {

@@ -184,7 +184,7 @@ impl CodeSet {
         (1..).zip(&self.entries).filter_map(|(number, entry)| Some((CodeNumber::new(number)?, entry)))
     }
 
-    /// Puts `record` in the place of `hash`, which must still stand in `number`: where in the file that is comes back.
+    /// Replaces `hash`, which entry `number` must still hold, by `record`. Returns its place in the file.
     pub(crate) fn spend(
         &mut self,
         number: CodeNumber,
@@ -199,7 +199,7 @@ impl CodeSet {
         Some(entry.start)
     }
 
-    /// Marks this use, whose notice must still be due, as notified: where in the file its word stands comes back.
+    /// Marks this use, whose notice must still be due, as notified. Returns the place of its mark in the file.
     pub(crate) fn mark_notified(&mut self, number: CodeNumber, due: &SpentRecord) -> Option<usize> {
         let entry = self.entries.get_mut(number.index())?;
         match &mut entry.state {

@@ -65,7 +65,7 @@ fn change_addresses(
         new_ones.retain(|to| !before.contains(to));
         let old = writer.addresses(user, &set.label.email);
         let new = writer.addresses(user, addresses);
-        // What is due stays so, and goes to the new addresses; the others are told of it as well.
+        // Due notices stay due, and go to the new addresses; the other addresses get them too.
         let mut notices = writer.of_due_uses(set);
         notices.retain(|notice| !told.contains(&notice.to) && refused.as_ref() != Some(&notice.to));
         if old != new {

@@ -80,7 +80,7 @@ fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
     if failed.is_empty() {
         failed.extend(unknown);
     }
-    // Of users who have no set any more.
+    // Users whose set is gone.
     for (user, Waiting { due, .. }) in known.waiting {
         if due > 0 && users.binary_search(&user).is_err() {
             output::complain(&format_args!("{user} has no backup codes; notices due: {due}"));

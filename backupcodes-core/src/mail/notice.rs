@@ -33,12 +33,12 @@ pub enum Event<'a> {
         /// How many codes are left, and of how many; `None`: its set has been replaced or removed since.
         left: Option<(usize, usize)>,
     },
-    /// The first set of a user, or one in the place of a file that was none.
+    /// The first set of a user, or one that replaces a file that is no set.
     Made {
         /// Codes in it.
         total: usize,
     },
-    /// A new set in the place of another.
+    /// A new set that replaces another.
     Replaced {
         /// The id of the other.
         old: &'a str,

@@ -19,7 +19,7 @@ pub(crate) struct LineFinding {
 pub(crate) struct Report(BTreeMap<(Location, &'static str), (LineFinding, BTreeSet<String>)>);
 
 impl Report {
-    /// Adds what is found in the stack of a service, or in a file whoever includes it.
+    /// Adds what is found in the stack of a service, or in a file, regardless of the services that include it.
     pub(crate) fn add(&mut self, service: Option<&str>, location: Location, finding: LineFinding) {
         let key = (location, finding.check);
         let (_, services) = self.0.entry(key).or_insert_with(|| (finding, BTreeSet::new()));
