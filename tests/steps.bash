@@ -33,6 +33,8 @@ declare -A needs=(
 # The oldest compiler that we build with, to check that this holds; also the compiler where there is no other.
 oldest=1.85
 policy=/usr/sbin/policy-rc.d
+# The services of what is installed for its program alone.
+declare -A services=([openssh-server]=ssh.service)
 
 fail() {
     echo "${0##*/}: $1" >&2
@@ -56,7 +58,7 @@ show_times() {
 
 # install_for SUITE...: what these need, and no more.
 install_for() {
-    local missing=() has_compiler=has_tools suite with_server=
+    local missing=() has_compiler=has_tools suite package new_servers=()
     mapfile -t missing < <(for suite in "$@"; do not_installed "$basic ${needs[$suite]-}"; done | sort -u)
     # Those that build with Debian's own compiler.
     case " $* " in *' packages '* | *' oldest-compiler '*) has_compiler=has_both ;; esac
@@ -67,7 +69,7 @@ install_for() {
     apt-get -q update
     # Asked after the update: before it, a fresh machine knows of no package.
     "$has_compiler" || mapfile -O "${#missing[@]}" -t missing < <(compiler_packages)
-    is_installed openssh-server || with_server=yes
+    mapfile -t new_servers < <(not_installed "${!services[*]}")
     # A server that is installed for its program does not start, now or at the next boot.
     if [ ! -e "$policy" ]; then
         trap 'rm -f "$policy"' EXIT
@@ -81,8 +83,10 @@ install_for() {
         rm -f "$policy"
         trap - EXIT
     fi
-    [ -z "$with_server" ] || ! is_installed openssh-server || ! command -v systemctl >/dev/null ||
-        systemctl --quiet disable ssh.service
+    for package in "${new_servers[@]}"; do
+        ! is_installed "$package" || ! command -v systemctl >/dev/null ||
+            systemctl --quiet disable "${services[$package]}"
+    done
 }
 
 # not_installed "PACKAGE...": which of them.
