@@ -12,6 +12,7 @@ declare -A needs=(
     [crash]="btrfs-progs e2fsprogs fuse3 python3 strace xfsprogs"
     [disk]="btrfs-progs e2fsprogs strace systemd xfsprogs"
     [doctor]="btrfs-progs busybox e2fsprogs libpam-google-authenticator libpam-oath openssh-client openssh-server sudo swaylock"
+    [fleet]="etcd-client etcd-server openssl"
     [hostile]="openssh-client openssh-server python3 strace valgrind"
     [login]="libpam-google-authenticator libpam-oath oathtool openssh-client openssh-server sudo sway swaylock wtype"
     [mail]="e2fsprogs openssh-client openssh-server python3 strace"
@@ -34,7 +35,7 @@ declare -A needs=(
 oldest=1.85
 policy=/usr/sbin/policy-rc.d
 # The services of what is installed for its program alone.
-declare -A services=([openssh-server]=ssh.service)
+declare -A services=([etcd-server]=etcd.service [openssh-server]=ssh.service)
 
 fail() {
     echo "${0##*/}: $1" >&2

@@ -25,6 +25,7 @@ pub mod chance;
 pub mod condition;
 pub mod disk;
 pub mod doctor;
+pub mod etcd;
 pub mod libpam;
 pub mod logged_disk;
 pub mod machine;

@@ -1,0 +1,200 @@
+//! One node: its process, its disk, its log.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use super::certificates::{Authority, Certificate};
+use super::network::{address, name};
+use crate::patience::wait_until;
+use crate::text;
+
+/// Where its process is, it ends with this value.
+pub(super) struct Node {
+    number: usize,
+    program: PathBuf,
+    certificate: Certificate,
+    /// A tmpfs: a stall of a busy disk would look like a fault.
+    disk: PathBuf,
+    log: PathBuf,
+    process: Mutex<Option<Process>>,
+}
+
+/// etcd makes each file of its log with 64 MB, and the next one ahead.
+const DISK: &str = "size=192m,mode=0700";
+
+impl Node {
+    pub(super) fn new(number: usize, programs: &Path, folder: &Path, authority: &Authority) -> Self {
+        let disk = folder.join(format!("node{number}"));
+        fs::create_dir(&disk).unwrap();
+        mount(Some("tmpfs"), &disk, Some("tmpfs"), MsFlags::empty(), Some(DISK)).unwrap();
+        Self {
+            number,
+            program: programs.join("etcd"),
+            certificate: authority.server(&format!("node{number}"), &address(number)),
+            disk,
+            log: folder.join(format!("node{number}.log")),
+            process: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> String {
+        format!("https://{}:2379", address(self.number))
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(super) fn start(&self, token: &str) {
+        let mut process = self.process.lock().unwrap();
+        *process = Some(Process::start(self.command(token)));
+        wait_until("etcd's ports", || {
+            let last = process.as_ref().unwrap();
+            // One that was killed may hold them for a moment.
+            if last.has_ended() {
+                *process = Some(Process::start(self.command(token)));
+                return false;
+            }
+            last.listens()
+        });
+    }
+
+    pub(super) fn kill(&self) {
+        *self.process.lock().unwrap() = None;
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.process.lock().unwrap().as_ref().is_some_and(|process| !process.has_ended())
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let process = self.process.lock().unwrap();
+        kill(process.as_ref().expect("a node that runs").id, signal).unwrap();
+    }
+
+    pub(super) fn fill_disk(&self) {
+        let mut filler = File::create(self.disk.join(FILLER)).unwrap();
+        let error = io::copy(&mut io::repeat(7), &mut filler).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    pub(super) fn make_room(&self) {
+        fs::remove_file(self.disk.join(FILLER)).unwrap();
+    }
+
+    /// What `etcdctl snapshot restore` needs to know of it. Its data are removed.
+    pub(super) fn restore<'a>(&self, command: &'a mut Command, token: &str) -> &'a mut Command {
+        let _ = fs::remove_dir_all(self.data());
+        command.arg("--data-dir").arg(self.data()).args(self.place(token))
+    }
+
+    pub(super) fn log(&self) -> String {
+        text(&fs::read(&self.log).unwrap_or_default())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.disk.join("data")
+    }
+
+    /// Its place among the nodes.
+    fn place(&self, token: &str) -> Vec<String> {
+        let all = [0, 1, 2].map(|number| format!("node{number}={}", peer(number)));
+        vec![
+            format!("--name=node{}", self.number),
+            format!("--initial-cluster={}", all.join(",")),
+            format!("--initial-cluster-token={token}"),
+            format!("--initial-advertise-peer-urls={}", peer(self.number)),
+        ]
+    }
+
+    fn command(&self, token: &str) -> Command {
+        let Certificate { ca, certificate, key } = &self.certificate;
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        // It does not outlive the tests, whatever ends them.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "nsenter"])
+            .arg(format!("--net=/run/netns/{}", name(self.number)));
+        command.arg(&self.program).args(self.place(token)).args(["--initial-cluster-state", "new"]);
+        command.arg("--data-dir").arg(self.data()).args(["--logger", "zap"]);
+        command.args(["--listen-peer-urls", &peer(self.number)]);
+        command.args(["--listen-client-urls", &self.endpoint(), "--advertise-client-urls", &self.endpoint()]);
+        command.args(["--auto-compaction-mode", "periodic", "--auto-compaction-retention", "1h"]);
+        for side in ["--", "--peer-"] {
+            command.arg(format!("{side}client-cert-auth"));
+            for (option, file) in [("trusted-ca-file", ca), ("cert-file", certificate), ("key-file", key)] {
+                command.arg(format!("{side}{option}")).arg(file);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.process.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = umount2(&self.disk, MntFlags::MNT_DETACH);
+    }
+}
+
+const FILLER: &str = "filler";
+
+fn peer(number: usize) -> String {
+    format!("https://{}:2380", address(number))
+}
+
+/// A process that ends with this value.
+struct Process {
+    id: Pid,
+    /// Gives it back when it has ended.
+    watcher: Option<JoinHandle<Child>>,
+}
+
+impl Process {
+    /// The kernel ends it with the thread that has started it: that is not the caller's, which may be short.
+    fn start(mut command: Command) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        let watcher = thread::spawn(move || {
+            let child = command.spawn().unwrap();
+            let id = Pid::from_raw(child.id().try_into().unwrap());
+            sender.send(id).unwrap();
+            // Its number stays its own until it is waited for.
+            waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+            child
+        });
+        Self { id: receiver.recv().expect("a process"), watcher: Some(watcher) }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.watcher.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Whether it listens on both ports, in the network that it is in.
+    fn listens(&self) -> bool {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", self.id)).unwrap_or_default();
+        let listens = |port: u16| {
+            let port = format!(":{port:04X}");
+            // The second field is the address, the fourth the state, where 0A is a socket that listens.
+            sockets.lines().any(|line| {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                fields.len() > 3 && fields[1].ends_with(&port) && fields[3] == "0A"
+            })
+        };
+        listens(2379) && listens(2380)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = kill(self.id, Signal::SIGKILL);
+        let mut child = self.watcher.take().unwrap().join().unwrap();
+        let _ = child.wait();
+    }
+}
