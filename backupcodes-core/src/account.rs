@@ -32,6 +32,7 @@ impl Account {
     ///
     /// # Errors
     /// [`AccountError`].
+    #[inline(never)] // for the module's size
     pub fn by_name(name: &str) -> Result<Option<Self>, AccountError> {
         Self::of(User::from_name(name))
     }

@@ -11,11 +11,23 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::Broker;
-pub use self::connection::{CallError, Connection, LARGEST, Service, ServiceError};
+pub use self::connection::{CallError, Connection, LARGEST, Service, ServiceError, Words};
 use crate::store::Accepted;
 
 /// The varlink interface.
 pub const INTERFACE: &str = "org.backupcodes.Broker";
+
+/// The replies that the module reads, those of the fleet's service among them: one type for all, for the module's size.
+#[derive(Default, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) has_set: Option<bool>,
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) number: Option<u8>,
+    pub(crate) left: Option<usize>,
+    pub(crate) set: Option<String>,
+    pub(crate) revision: Option<i64>,
+    pub(crate) names: Option<Vec<String>>,
+}
 
 /// Parameters of `HasSet`.
 #[derive(Serialize, Deserialize)]
@@ -25,7 +37,7 @@ pub struct HasSet<'a> {
 }
 
 /// Reply of `HasSet`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct HasSetReply {
     pub has_set: bool,
 }
@@ -42,7 +54,7 @@ pub struct Check<'a> {
 }
 
 /// Reply of `Check`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct CheckReply {
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,7 +197,7 @@ pub struct Sheet {
 pub struct Nothing {}
 
 /// The errors of the interface. `Debug` prints their names as on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorName {
     NoSet,
     NotYours,
@@ -198,11 +210,22 @@ pub enum ErrorName {
 }
 
 impl ErrorName {
+    const ALL: [Self; 8] = [
+        Self::NoSet,
+        Self::NotYours,
+        Self::OtherDirectory,
+        Self::Unavailable,
+        Self::Denied,
+        Self::OutOfTurn,
+        Self::Changed,
+        Self::Unflushed,
+    ];
+
     /// The error with this full name, if it belongs to this interface.
     #[must_use]
     pub fn of(error: &str) -> Option<Self> {
         let short = error.strip_prefix(INTERFACE)?.strip_prefix('.')?;
-        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(short)).ok()
+        Self::ALL.into_iter().find(|name| format!("{name:?}") == short)
     }
 
     /// The error of the interface that the broker replied with, if it did.

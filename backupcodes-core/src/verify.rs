@@ -127,6 +127,7 @@ impl Login<'_> {
 
     /// Whether it is proven that the user has no set. After an error the user is prompted, and the attempt fails.
     #[must_use]
+    #[inline(never)] // for the module's size
     pub fn has_no_set(&self) -> bool {
         let store = Sets::new(self.config);
         self.account.is_some_and(|account| has_no_set(&store, account).unwrap_or(false))

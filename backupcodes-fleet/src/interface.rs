@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use backupcodes_core::code::CodeNumber;
 use backupcodes_core::protocol::fleet::{
-    DueReply, ErrorName, INTERFACE, NamesReply, Nothing, Notified, Read, ReadReply, Readdress, Reason,
-    Replace, Restored, Spend, SpendReply,
+    DueReply, ErrorName, INTERFACE, NamesReply, Nothing, Notified, Read, ReadReply, Readdress, Replace,
+    Restored, Spend, SpendReply,
 };
 use backupcodes_core::set::{CodeSet, SpentRecord};
 use backupcodes_core::verify::Level;
@@ -155,8 +155,7 @@ fn reply(result: MethodResult) -> Reply {
     };
     let reason = error.to_string();
     log(level, &reason);
-    let parameters =
-        if name == ErrorName::Changed { None } else { serde_json::to_value(Reason { reason }).ok() };
+    let parameters = if name == ErrorName::Changed { None } else { Some(json!({ "reason": reason })) };
     Reply::error(format!("{INTERFACE}.{name:?}"), parameters)
 }
 

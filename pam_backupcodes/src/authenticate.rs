@@ -43,7 +43,7 @@ fn attempt(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> Resu
         ));
     }
     let config = Config::load(options.conf.as_deref()).map_err(Denial::unusable)?;
-    let access = Access::find(handle, &config)?;
+    let mut access = Access::find(handle, &config)?;
     let account = handle.account()?;
     let origin = handle.origin(account.as_ref());
     let login = Login { config: &config, account: account.as_ref(), origin: &origin };
@@ -51,7 +51,7 @@ fn attempt(handle: &mut Handle<'_>, arguments: &[&CStr], flags: PamFlag) -> Resu
         let reason = format!("skipped: no set, and nullok is given; {origin}");
         return Err(Denial::new(PAM_IGNORE, Level::Debug, reason));
     }
-    if access == Access::ReadOnly {
+    if matches!(access, Access::ReadOnly) {
         return Err(Denial::unavailable("the sets are read-only here, and there is no broker"));
     }
     let response = early.map_or_else(|| response::get(handle, &options), Ok)?;
@@ -79,12 +79,11 @@ fn log_version(handle: &Handle<'_>, config: &Config, origin: &Origin) {
 }
 
 /// The access of this process to the sets.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     /// Direct access.
     Direct,
     /// Through the broker.
-    Broker,
+    Broker(broker::Found),
     /// Root on a read-only disk without a broker: the process can still prove that a user has no set.
     ReadOnly,
 }
@@ -96,8 +95,10 @@ impl Access {
         if !FileStore::new(&config.directory).wants_broker() {
             return Ok(Self::Direct);
         }
-        let Err(error) = broker::find(config) else { return Ok(Self::Broker) };
-        let denial = Denial::unavailable(error);
+        let denial = match broker::find(config) {
+            Ok(found) => return Ok(Self::Broker(found)),
+            Err(error) => Denial::unavailable(error),
+        };
         if !geteuid().is_root() {
             return Err(denial);
         }
@@ -109,9 +110,9 @@ impl Access {
     ///
     /// # Errors
     /// The broker uses another directory of sets.
-    fn has_no_set(self, login: &Login<'_>) -> Result<bool, Denial> {
+    fn has_no_set(&mut self, login: &Login<'_>) -> Result<bool, Denial> {
         match self {
-            Self::Broker => broker::has_no_set(login).map_err(Denial::unavailable),
+            Self::Broker(found) => broker::has_no_set(found, login).map_err(Denial::unavailable),
             Self::Direct | Self::ReadOnly => Ok(login.has_no_set()),
         }
     }
@@ -122,7 +123,7 @@ impl Access {
     /// [`Denial`]: it is not accepted.
     fn check(self, login: &Login<'_>, response: &[u8], handle: &Handle<'_>) -> Result<Accepted, Denial> {
         let accepted = match self {
-            Self::Broker => broker::check(login, response),
+            Self::Broker(found) => broker::check(found, login, response),
             Self::Direct | Self::ReadOnly => login.attempt(response, &ThisProcess(handle)),
         };
         accepted.map_err(Denial::from)

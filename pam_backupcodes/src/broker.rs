@@ -1,6 +1,6 @@
 //! Asks the broker, for a process without access to the sets.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backupcodes_core::config::Config;
 use backupcodes_core::protocol::{Broker, CallError, Check, HasSet, ServiceError, Verdict};
@@ -12,24 +12,30 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The longest wait for a reply that needs neither.
 const SHORT: Duration = Duration::from_secs(5);
 
-/// Checks that a broker listens.
+/// The broker waits 10 s for the first call of a connection: an older connection may end with the next call.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// A broker that listens.
+pub(crate) struct Found {
+    connection: Broker,
+    since: Instant,
+}
+
+/// Finds the broker.
 ///
 /// # Errors
 /// No broker listens, or it cannot be trusted.
-pub(crate) fn find(config: &Config) -> Result<(), ServiceError> {
-    Broker::connect(config, SHORT).map(drop)
+pub(crate) fn find(config: &Config) -> Result<Found, ServiceError> {
+    Ok(Found { connection: Broker::connect(config, SHORT)?, since: Instant::now() })
 }
 
 /// Whether the broker has proof that the user has no set.
 ///
 /// # Errors
 /// The broker uses another directory of sets. The attempt reports any other fault.
-pub(crate) fn has_no_set(login: &Login<'_>) -> Result<bool, ServiceError> {
+pub(crate) fn has_no_set(found: &mut Found, login: &Login<'_>) -> Result<bool, ServiceError> {
     let question = HasSet { user: user(login).into(), directory: login.config.directory.as_path().into() };
-    let reply = Broker::connect(login.config, SHORT)
-        .map_err(CallError::from)
-        .and_then(|mut broker| broker.has_set(&question, SHORT));
-    match reply {
+    match found.connection.has_set(&question, SHORT) {
         Ok(has_set) => Ok(!has_set),
         Err(CallError::Service(error @ ServiceError::OtherDirectory { .. })) => Err(error),
         Err(_) => Ok(false),
@@ -40,7 +46,7 @@ pub(crate) fn has_no_set(login: &Login<'_>) -> Result<bool, ServiceError> {
 ///
 /// # Errors
 /// [`Denial`]: it is not accepted. The broker's log has the reason.
-pub(crate) fn check(login: &Login<'_>, response: &[u8]) -> Result<Accepted, Denial> {
+pub(crate) fn check(found: Found, login: &Login<'_>, response: &[u8]) -> Result<Accepted, Denial> {
     let Login { config, origin, .. } = *login;
     let question = Check {
         user: user(login).into(),
@@ -52,7 +58,11 @@ pub(crate) fn check(login: &Login<'_>, response: &[u8]) -> Result<Accepted, Deni
         tty: Some(origin.tty.as_str().into()),
     };
     let denied = |outcome, level, reason| Denial { outcome, level, reason };
-    let verdict = Broker::connect(config, PATIENCE)
+    let Found { connection, since } = found;
+    // A user may type for longer than the broker waits.
+    let is_fresh = since.elapsed() < FRESH;
+    let connection = if is_fresh { Ok(connection) } else { Broker::connect(config, PATIENCE) };
+    let verdict = connection
         .map_err(CallError::from)
         .and_then(|mut broker| broker.check(&question, PATIENCE))
         .map_err(|error| denied(Outcome::Unavailable, Level::Error, format!("{error}; {origin}")))?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connection::{CallError, Connection, LARGEST, Service, ServiceError};
-use super::{Check, CheckReply, ErrorName, HasSet, HasSetReply, INTERFACE, OtherDirectory, Verdict};
+use super::{Check, ErrorName, HasSet, INTERFACE, Reply, Verdict};
 use crate::code::CodeNumber;
 use crate::config::Config;
 use crate::store::Accepted;
@@ -33,6 +33,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`ServiceError`].
+    #[inline(never)] // for the module's size
     pub fn connect(config: &Config, patience: Duration) -> Result<Self, ServiceError> {
         let connection = Connection::open(&BROKER, &config.broker, patience)?;
         Ok(Self { connection, directory: config.directory.clone() })
@@ -42,20 +43,23 @@ impl Broker {
     ///
     /// # Errors
     /// [`CallError`].
+    #[inline(never)] // for the module's size
     pub fn has_set(&mut self, question: &HasSet<'_>, patience: Duration) -> Result<bool, CallError> {
-        self.call("HasSet", question, patience).map(|HasSetReply { has_set }| has_set)
+        self.call("HasSet", question, patience).map(|Reply { has_set, .. }| has_set.unwrap_or(true))
     }
 
     /// Lets the broker check and spend a code. An acceptance without a code counts as [`Verdict::Unavailable`].
     ///
     /// # Errors
     /// [`CallError`].
+    #[inline(never)] // for the module's size
     pub fn check(
         &mut self,
         question: &Check<'_>,
         patience: Duration,
     ) -> Result<Result<Accepted, Verdict>, CallError> {
-        let CheckReply { verdict, number, left } = self.call("Check", question, patience)?;
+        let Reply { verdict, number, left, .. } = self.call("Check", question, patience)?;
+        let verdict = verdict.unwrap_or(Verdict::Unavailable);
         Ok(match (verdict, number.and_then(CodeNumber::new), left) {
             (Verdict::Accepted, Some(number), Some(left)) => Ok(Accepted::by_broker(number, left)),
             (Verdict::Accepted, ..) => Err(Verdict::Unavailable),
@@ -73,17 +77,21 @@ impl Broker {
         parameters: &P,
         patience: Duration,
     ) -> Result<R, CallError> {
-        self.connection.call(method, parameters, patience).map_err(|error| {
-            match (ErrorName::of_call(&error), error.parameters()) {
-                (Some(ErrorName::OtherDirectory), Some(OtherDirectory { directory })) => {
-                    CallError::Service(ServiceError::OtherDirectory {
-                        path: self.connection.path().into(),
-                        theirs: shown(&directory),
-                        ours: self.directory.as_path().into(),
-                    })
-                }
-                _ => error,
+        self.connection.call(method, parameters, patience).map_err(|error| self.named(error))
+    }
+
+    /// The error with both directories, if it is that they differ.
+    #[inline(never)] // for the module's size
+    fn named(&self, error: CallError) -> CallError {
+        match (ErrorName::of_call(&error), error.words().directory) {
+            (Some(ErrorName::OtherDirectory), Some(directory)) => {
+                CallError::Service(ServiceError::OtherDirectory {
+                    path: self.connection.path().into(),
+                    theirs: shown(&directory),
+                    ours: self.directory.as_path().into(),
+                })
             }
-        })
+            _ => error,
+        }
     }
 }

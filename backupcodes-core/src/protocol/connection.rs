@@ -124,6 +124,13 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// What the error that the service replied with names.
+    #[must_use]
+    #[inline(never)] // for the module's size
+    pub fn words(&self) -> Words {
+        self.parameters().unwrap_or_default()
+    }
+
     /// The parameters of the error that the service replied with, if they have the type `P`.
     #[must_use]
     pub fn parameters<P: DeserializeOwned>(&self) -> Option<P> {
@@ -132,6 +139,15 @@ impl CallError {
             Self::Service(_) => None,
         }
     }
+}
+
+/// The parameters of errors that name something. One type for all, for the module's size.
+#[derive(Default, Deserialize)]
+pub struct Words {
+    /// Why.
+    pub reason: Option<String>,
+    /// The directory that the service uses.
+    pub directory: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -159,6 +175,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ServiceError`].
+    #[inline(never)] // for the module's size
     pub fn open(service: &'static Service, path: &Path, patience: Duration) -> Result<Self, ServiceError> {
         let absent = |errno| ServiceError::Absent { service, path: path.into(), errno };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -203,6 +220,7 @@ impl Connection {
     }
 
     /// Sends a message and waits for a reply that is no error.
+    #[inline(never)] // for the module's size
     fn exchange(
         &mut self,
         mut message: Zeroizing<Vec<u8>>,

@@ -25,11 +25,19 @@ pub struct Read<'a> {
 }
 
 /// Reply of `Read`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct ReadReply {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
     pub revision: i64,
     pub names: Vec<String>,
+}
+
+/// Reply of `Spend`.
+#[derive(Serialize)]
+pub struct SpendReply {
+    pub set: String,
+    pub left: usize,
 }
 
 /// Reply of `List`.
@@ -45,13 +53,6 @@ pub struct Spend<'a> {
     pub number: u8,
     pub hash: Cow<'a, str>,
     pub record: Cow<'a, str>,
-}
-
-/// Reply of `Spend`.
-#[derive(Serialize, Deserialize)]
-pub struct SpendReply {
-    pub set: String,
-    pub left: usize,
 }
 
 /// Parameters of `Replace`.
@@ -131,7 +132,7 @@ pub struct Node {
 pub struct Nothing {}
 
 /// The errors of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorName {
     Changed,
     Unknown,
@@ -140,18 +141,13 @@ pub enum ErrorName {
     Unavailable,
 }
 
-/// Parameters of all errors except `Changed`.
-#[derive(Serialize, Deserialize)]
-pub struct Reason {
-    pub reason: String,
-}
-
 impl ErrorName {
     /// The error of the interface that the service replied with, if it did.
     #[must_use]
     pub fn of_call(error: &CallError) -> Option<Self> {
         let CallError::Replied { error, .. } = error else { return None };
         let short = error.strip_prefix(INTERFACE)?.strip_prefix('.')?;
-        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(short)).ok()
+        let all = [Self::Changed, Self::Unknown, Self::NotPermitted, Self::WentBack, Self::Unavailable];
+        all.into_iter().find(|name| format!("{name:?}") == short)
     }
 }

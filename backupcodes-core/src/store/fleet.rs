@@ -13,10 +13,10 @@ use crate::explanation::Explanation;
 use crate::hash::CodeHash;
 use crate::mail::outbox::{Outbox, QueuedNotice};
 use crate::protocol::fleet::{
-    DueNotice, DueReply, ErrorName, FLEET, NamesReply, Nothing, Notified, Read, ReadReply, Readdress, Reason,
-    Replace, Restored, Spend, SpendReply, StatusReply,
+    DueNotice, DueReply, ErrorName, FLEET, NamesReply, Nothing, Notified, Read, Readdress, Replace, Restored,
+    Spend, StatusReply,
 };
-use crate::protocol::{CallError, Connection, ServiceError};
+use crate::protocol::{CallError, Connection, Reply, ServiceError};
 use crate::set::{BadSet, CodeSet, SpentRecord};
 
 /// The longest wait beyond the configured one, which the service itself keeps to.
@@ -145,7 +145,7 @@ impl FleetStore {
         email: &[String],
         notices: impl FnOnce(&CodeSet) -> Vec<QueuedNotice>,
     ) -> Result<bool, ReplaceError> {
-        let (Some(set), ReadReply { revision, .. }) = self.read_with(user, None)? else { return Ok(false) };
+        let Found { set: Some(set), revision, .. } = self.read_with(user, None)? else { return Ok(false) };
         let queued = self.outbox.put(&notices(&set))?;
         let email = email.iter().map(|to| to.as_str().into()).collect();
         let change = Readdress { user: user.into(), set: set.label.set.into(), revision, email };
@@ -159,14 +159,11 @@ impl FleetStore {
         Ok(true)
     }
 
-    /// The set of a user, and the whole reply.
-    fn read_with(
-        &self,
-        user: &str,
-        uid: Option<u32>,
-    ) -> Result<(Option<CodeSet>, ReadReply), FleetCallError> {
+    /// What a user has.
+    fn read_with(&self, user: &str, uid: Option<u32>) -> Result<Found, FleetCallError> {
         let uid = uid.filter(|_| !self.fleet.is_any_uid());
-        let reply: ReadReply = self.call("Read", &Read { user: user.into(), uid })?;
+        let reply: Reply = self.call("Read", &Read { user: user.into(), uid })?;
+        let revision = reply.revision.ok_or_else(|| missing("revision"))?;
         let set = reply.set.as_deref().map(CodeSet::parse).transpose();
         let mut set = set.map_err(|reason| FleetError::NoSet { user: user.into(), reason })?;
         if self.fleet.is_any_uid() {
@@ -174,7 +171,7 @@ impl FleetStore {
                 set.label.uid = account.uid;
             }
         }
-        Ok((set, reply))
+        Ok(Found { set, revision, names: reply.names.unwrap_or_default() })
     }
 
     fn call<P: Serialize, R: DeserializeOwned>(
@@ -187,6 +184,18 @@ impl FleetStore {
             Connection::open(&FLEET, &self.fleet.socket, patience).map_err(FleetError::from)?;
         connection.call(method, parameters, patience).map_err(FleetCallError::from)
     }
+}
+
+/// What a user has in the fleet.
+struct Found {
+    set: Option<CodeSet>,
+    revision: i64,
+    /// The names under which the uid has a set.
+    names: Vec<String>,
+}
+
+fn missing(field: &str) -> FleetError {
+    FleetError::Refused { reason: format!("a reply without {field}"), is_unknown: false }
 }
 
 /// A call that failed.
@@ -208,11 +217,10 @@ impl From<CallError> for FleetCallError {
         if name == Some(ErrorName::Changed) {
             return Self::Changed;
         }
-        let reason = error.parameters().map(|Reason { reason }| reason);
         Self::Other(match error {
             CallError::Service(error) => error.into(),
             replied @ CallError::Replied { .. } => FleetError::Refused {
-                reason: reason.unwrap_or_else(|| replied.to_string()),
+                reason: replied.words().reason.unwrap_or_else(|| replied.to_string()),
                 is_unknown: name == Some(ErrorName::Unknown),
             },
         })
@@ -270,17 +278,17 @@ impl Store for FleetStore {
     type Prepared<'a> = FleetReplacement<'a>;
 
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
-        Ok(self.read_with(user, None)?.0)
+        Ok(self.read_with(user, None)?.set)
     }
 
     /// One call, whatever it finds.
     fn own(&self, account: Option<&Account>) -> Result<Option<CodeSet>, StoreError> {
         let Some(account) = account else { return self.read(NOBODY) };
-        let (set, reply) = self.read_with(&account.name, Some(account.uid))?;
+        let Found { set, names, .. } = self.read_with(&account.name, Some(account.uid))?;
         if set.is_some() {
             return Ok(set);
         }
-        for user in reply.names.into_iter().filter(|user| *user != account.name) {
+        for user in names.into_iter().filter(|user| *user != account.name) {
             if let Some(set) = self.read(&user)?.filter(|set| set.label.uid == account.uid) {
                 return Err(StoreError::OtherName { set: set.label.set, user, account: account.clone() });
             }
@@ -298,8 +306,9 @@ impl Store for FleetStore {
         let (hash, record) = (hash.phc(), record.text());
         let question =
             Spend { user: user.into(), number: number.get(), hash: hash.into(), record: record.into() };
-        let SpendReply { set, left } = self.call("Spend", &question)?;
-        Ok(Accepted { number, set: Some(set), left })
+        let Reply { set, left, .. } = self.call("Spend", &question)?;
+        let left = left.ok_or_else(|| FleetCallError::from(missing("left")))?;
+        Ok(Accepted { number, set, left })
     }
 
     fn prepare(
@@ -314,7 +323,7 @@ impl Store for FleetStore {
             Expected::Set(set) => Some(set.to_owned()),
             Expected::Nothing | Expected::Unusable => None,
         };
-        let (old, _) = self.read_with(user, None)?;
+        let Found { set: old, .. } = self.read_with(user, None)?;
         if old.map(|old| old.label.set) != expected {
             return Err(ReplaceError::Changed { user: user.into() });
         }
@@ -325,7 +334,7 @@ impl Store for FleetStore {
 impl Prepared for FleetReplacement<'_> {
     fn commit(self, notices: impl FnOnce(Option<&CodeSet>) -> Vec<QueuedNotice>) -> Result<(), ReplaceError> {
         let Self { store, user, expected, new } = self;
-        let (last, ReadReply { revision, .. }) = store.read_with(&user, None)?;
+        let Found { set: last, revision, .. } = store.read_with(&user, None)?;
         let queued = store.outbox.put(&notices(last.as_ref()))?;
         let change = Replace {
             user: user.as_str().into(),
