@@ -19,6 +19,7 @@ use crate::process_state::ProcessState;
 use crate::usage::Usage;
 
 pub mod authenticator;
+pub mod background;
 pub mod bench;
 pub mod broker;
 pub mod chance;
@@ -26,6 +27,7 @@ pub mod condition;
 pub mod disk;
 pub mod doctor;
 pub mod etcd;
+pub mod fleet;
 pub mod libpam;
 pub mod logged_disk;
 pub mod machine;

@@ -3,17 +3,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::certificates::{Authority, Certificate};
 use super::network::{address, name};
+use crate::background::Background;
 use crate::patience::wait_until;
 use crate::text;
 
@@ -25,7 +24,7 @@ pub(super) struct Node {
     /// A tmpfs: a stall of a busy disk would look like a fault.
     disk: PathBuf,
     log: PathBuf,
-    process: Mutex<Option<Process>>,
+    process: Mutex<Option<Background>>,
 }
 
 /// etcd makes each file of its log with 64 MB, and the next one ahead.
@@ -53,15 +52,15 @@ impl Node {
     /// Starts it, and waits until it listens.
     pub(super) fn start(&self, token: &str) {
         let mut process = self.process.lock().unwrap();
-        *process = Some(Process::start(self.command(token)));
+        *process = Some(Background::start(self.command(token)));
         wait_until("etcd's ports", || {
             let last = process.as_ref().unwrap();
             // One that was killed may hold them for a moment.
             if last.has_ended() {
-                *process = Some(Process::start(self.command(token)));
+                *process = Some(Background::start(self.command(token)));
                 return false;
             }
-            last.listens()
+            listens(last.id())
         });
     }
 
@@ -75,7 +74,7 @@ impl Node {
 
     pub(super) fn signal(&self, signal: Signal) {
         let process = self.process.lock().unwrap();
-        kill(process.as_ref().expect("a node that runs").id, signal).unwrap();
+        kill(process.as_ref().expect("a node that runs").id(), signal).unwrap();
     }
 
     pub(super) fn fill_disk(&self) {
@@ -150,51 +149,16 @@ fn peer(number: usize) -> String {
     format!("https://{}:2380", address(number))
 }
 
-/// A process that ends with this value.
-struct Process {
-    id: Pid,
-    /// Gives it back when it has ended.
-    watcher: Option<JoinHandle<Child>>,
-}
-
-impl Process {
-    /// The kernel ends it with the thread that has started it: that is not the caller's, which may be short.
-    fn start(mut command: Command) -> Self {
-        let (sender, receiver) = mpsc::channel();
-        let watcher = thread::spawn(move || {
-            let child = command.spawn().unwrap();
-            let id = Pid::from_raw(child.id().try_into().unwrap());
-            sender.send(id).unwrap();
-            // Its number stays its own until it is waited for.
-            waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
-            child
-        });
-        Self { id: receiver.recv().expect("a process"), watcher: Some(watcher) }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.watcher.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// Whether it listens on both ports, in the network that it is in.
-    fn listens(&self) -> bool {
-        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", self.id)).unwrap_or_default();
-        let listens = |port: u16| {
-            let port = format!(":{port:04X}");
-            // The second field is the address, the fourth the state, where 0A is a socket that listens.
-            sockets.lines().any(|line| {
-                let fields: Vec<_> = line.split_whitespace().collect();
-                fields.len() > 3 && fields[1].ends_with(&port) && fields[3] == "0A"
-            })
-        };
-        listens(2379) && listens(2380)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = kill(self.id, Signal::SIGKILL);
-        let mut child = self.watcher.take().unwrap().join().unwrap();
-        let _ = child.wait();
-    }
+/// Whether the process listens on both ports, in the network that it is in.
+fn listens(id: Pid) -> bool {
+    let sockets = fs::read_to_string(format!("/proc/{id}/net/tcp")).unwrap_or_default();
+    let listens = |port: u16| {
+        let port = format!(":{port:04X}");
+        // The second field is the address, the fourth the state, where 0A is a socket that listens.
+        sockets.lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields.len() > 3 && fields[1].ends_with(&port) && fields[3] == "0A"
+        })
+    };
+    listens(2379) && listens(2380)
 }

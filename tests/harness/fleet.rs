@@ -1,0 +1,222 @@
+//! Hosts of a fleet: each has a `backupcodes-fleet` in front of the [`Cluster`], with a certificate, a configuration, a socket and a
+//! memory of its own.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+
+use backupcodes_core::account::Account;
+use backupcodes_core::clock;
+use backupcodes_core::config::{Config, Fleet};
+use backupcodes_core::hash::CodeHash;
+use backupcodes_core::mail::outbox::Outbox;
+use backupcodes_core::set::{CodeSet, Label};
+use backupcodes_core::store::{Expected, FileStore, FleetStore, Prepared, Store};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use crate::background::Background;
+use crate::chance::Chance;
+use crate::etcd::{Certificate, Cluster};
+use crate::patience::wait_until;
+use crate::{built, feed, set_mode, text};
+
+/// The user of etcd whose certificate may replace sets.
+pub const ADMIN: &str = "backupcodes-admin";
+
+/// Makes the users, roles and permissions of a fleet with these hosts by the program itself. From now on all need a certificate.
+pub fn set_up(cluster: &Cluster, hosts: &[&str]) {
+    let root = Host::prepare(cluster, "root", "");
+    let must = |arguments: &[&str]| {
+        let output = root.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    };
+    must(&["init", ADMIN]);
+    hosts.iter().for_each(|host| must(&["add-host", host]));
+}
+
+/// Gives users new sets of so many codes, by the host of an administrator. The hashes are random, and no hash of a code.
+pub fn give_sets(admin: &Host, users: &[String], codes: u8) -> Vec<CodeSet> {
+    let store = admin.store();
+    let give = |user: &String| {
+        let set = random_set(user, codes);
+        store.prepare(user, Expected::Nothing, Some(&set)).unwrap().commit(|_| Vec::new()).unwrap();
+        store.read(user).unwrap().expect("the new set")
+    };
+    users.iter().map(give).collect()
+}
+
+/// The text of a set that costs no hash.
+fn random_set(user: &str, codes: u8) -> String {
+    let mut chance = Chance(SysRng.try_next_u64().unwrap() | 1);
+    let account = Account { name: user.into(), uid: 1000 };
+    let label = Label::new(&account, clock::now(), Vec::new(), &mut SysRng).unwrap();
+    let mut base64 = |length| {
+        // The last of the bits that a text of this length has are none of a byte's.
+        let letters = (1..length).map(|_| char::from(b'a' + u8::try_from(chance.below(26)).unwrap()));
+        letters.chain(['A']).collect::<String>()
+    };
+    let hash = |_| format!("$argon2id$v=19$m=65536,t=3,p=1${}${}", base64(22), base64(43));
+    let hashes: Vec<_> = (0..codes).map(hash).map(|hash| CodeHash::parse(&hash).unwrap()).collect();
+    CodeSet::render(&label, &hashes)
+}
+
+/// A host whose service runs until this value ends, or until it is killed.
+pub struct Host {
+    name: String,
+    certificate: Certificate,
+    endpoints: String,
+    folder: tempfile::TempDir,
+    service: Mutex<Option<Background>>,
+}
+
+impl Host {
+    /// One whose hostname, and whose name in its certificate, is this.
+    pub fn new(cluster: &Cluster, name: &str) -> Self {
+        Self::with(cluster, name, "")
+    }
+
+    /// The same with more lines in the section `[fleet]`.
+    pub fn with(cluster: &Cluster, name: &str, lines: &str) -> Self {
+        let host = Self::prepare(cluster, name, lines);
+        host.start();
+        host
+    }
+
+    /// One whose service does not run.
+    pub fn prepare(cluster: &Cluster, name: &str, lines: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("backupcodes-host.").tempdir().unwrap();
+        for (directory, mode) in [("sets", 0o700), ("run", 0o755), ("state", 0o700)] {
+            fs::create_dir(folder.path().join(directory)).unwrap();
+            set_mode(&folder.path().join(directory), mode);
+        }
+        let host = Self {
+            name: name.into(),
+            certificate: cluster.certificate(name),
+            endpoints: format!("{:?}", cluster.endpoints()),
+            folder,
+            service: Mutex::new(None),
+        };
+        let directories =
+            format!("directory = {:?}\nruntime_directory = {:?}\n", host.path("sets"), host.path("run"));
+        fs::write(host.config_path(), directories + &host.settings() + lines).unwrap();
+        set_mode(&host.config_path(), 0o644);
+        host
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The section `[fleet]`, for the configuration of a [`World`](crate::World) on this host. More lines of it may follow.
+    pub fn settings(&self) -> String {
+        let Certificate { ca, certificate, key } = &self.certificate;
+        let (endpoints, socket) = (&self.endpoints, self.socket());
+        format!(
+            "[fleet]\nendpoints = {endpoints}\nca = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\nsocket = {socket:?}\n"
+        )
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path("socket")
+    }
+
+    /// The configuration of this host alone.
+    pub fn config_path(&self) -> PathBuf {
+        self.path("conf")
+    }
+
+    pub fn config(&self) -> Config {
+        Config::load(Some(&self.config_path())).unwrap()
+    }
+
+    pub fn fleet(&self) -> Fleet {
+        self.config().fleet
+    }
+
+    /// What the programs of this host use.
+    pub fn store(&self) -> FleetStore {
+        FleetStore::new(self.fleet(), self.outbox())
+    }
+
+    pub fn outbox(&self) -> Outbox {
+        FileStore::new(self.path("sets")).outbox()
+    }
+
+    /// What the service remembers of the store.
+    pub fn seen(&self) -> PathBuf {
+        self.path("state/seen")
+    }
+
+    /// What the service has written to standard error. Its log is the sandbox's.
+    pub fn errors(&self) -> String {
+        text(&fs::read(self.path("errors")).unwrap_or_default())
+    }
+
+    /// A path in the folder of this host.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the service, and waits until it listens.
+    pub fn start(&self) {
+        let mut service = self.service.lock().unwrap();
+        let name = self.name.clone();
+        let with_hostname = move || {
+            unshare(CloneFlags::CLONE_NEWUTS).unwrap();
+            nix::unistd::sethostname(name).unwrap();
+        };
+        // It does not outlive the tests, whatever ends them.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(built("backupcodes-fleet"));
+        command.arg("--config").arg(self.config_path()).arg("--socket").arg(self.socket());
+        command.arg("--state").arg(self.path("state"));
+        let errors = File::options().create(true).append(true).open(self.path("errors")).unwrap();
+        command.stdin(Stdio::null()).stderr(errors);
+        let started = service.insert(Background::start_in(command, with_hostname));
+        wait_until("a service", || {
+            assert!(!started.has_ended(), "{}: {}", self.name, self.errors());
+            UnixStream::connect(self.socket()).is_ok()
+        });
+    }
+
+    /// Kills the service at once. Its socket remains, and nobody listens.
+    pub fn kill(&self) {
+        *self.service.lock().unwrap() = None;
+    }
+
+    /// Kills it, and starts it with the memory that it has left.
+    pub fn restart(&self) {
+        self.kill();
+        self.start();
+    }
+
+    /// Stops it in the middle of its work.
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    pub fn runs(&self) -> bool {
+        self.service.lock().unwrap().as_ref().is_some_and(|service| !service.has_ended())
+    }
+
+    /// The program once, with the arguments of one of its commands.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut program = Command::new(built("backupcodes-fleet"));
+        feed(program.arg("--config").arg(self.config_path()).args(arguments), "")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let service = self.service.lock().unwrap();
+        kill(service.as_ref().expect("a service that runs").id(), signal).unwrap();
+    }
+}

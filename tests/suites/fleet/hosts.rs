@@ -1,0 +1,30 @@
+//! The hosts of the harness are real: each has a service with its own certificate.
+
+use backupcodes_core::clock;
+use backupcodes_core::set::{SpentRecord, State};
+use backupcodes_core::store::{Expected, Prepared, SpendError, Store};
+use backupcodes_tests::etcd::Cluster;
+use backupcodes_tests::fleet::{self, ADMIN, Host};
+
+#[test]
+fn a_code_that_one_host_spends_is_spent_on_all() {
+    let Some(cluster) = Cluster::new() else { return };
+    fleet::set_up(&cluster, &["host1", "host2"]);
+    let [admin, one, two] = [ADMIN, "host1", "host2"].map(|name| Host::new(&cluster, name));
+    let [set] = fleet::give_sets(&admin, &["alice".into()], 2).try_into().ok().unwrap();
+    let (number, entry) = set.entries().next().unwrap();
+    let State::Unspent(hash) = &entry.state else { panic!("a new code") };
+    let record = SpentRecord::new(clock::now(), 0, "sshd", "192.0.2.7");
+    assert_eq!(one.store().spend("alice", number, hash, &record).unwrap().left(), 1);
+    two.restart();
+    let again = two.store().spend("alice", number, hash, &record);
+    assert!(matches!(again, Err(SpendError::NoLongerUnspent)), "{again:?}");
+    let seen = two.store().read("alice").unwrap().unwrap();
+    let State::Spent(record) = &seen.entry(number).unwrap().state else { panic!("a spent code") };
+    assert_eq!(record.host.as_deref(), Some("host1"));
+
+    let store = two.store();
+    let prepared = store.prepare("alice", Expected::Set(&seen.label.set), None).unwrap();
+    let refused = prepared.commit(|_| Vec::new()).unwrap_err().to_string();
+    assert!(refused.contains("may not do that"), "{refused}");
+}
