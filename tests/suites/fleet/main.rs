@@ -1,4 +1,5 @@
-//! An etcd cluster of three nodes: what holds of it while nodes are killed, cut off, slow or full.
+//! Hosts that share sets in an etcd cluster of three nodes: what holds while nodes are killed, cut off, slow or full.
 
 mod cluster;
+mod histories;
 mod hosts;
