@@ -111,8 +111,8 @@ pub(crate) enum Failure {
          backupcodes-admin generate {user}"
     )]
     StillGood { user: String, number: CodeNumber, error: String },
-    #[error("all {total} sets of the fleet would end; to end them without being asked: --yes")]
-    WouldEndAll { total: usize },
+    #[error("all sets of the fleet would end; to end them without being asked: --yes")]
+    WouldEndAll,
     #[error("signals cannot be handled ({0})")]
     Signals(std::io::Error),
     #[error(

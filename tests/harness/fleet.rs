@@ -50,6 +50,12 @@ pub fn give_sets(admin: &Host, users: &[String], codes: u8) -> Vec<CodeSet> {
     users.iter().map(give).collect()
 }
 
+/// Replaces a user's set with one of this text.
+pub fn replace(admin: &Host, user: &str, set: &str, text: &str) {
+    let store = admin.store();
+    store.prepare(user, Expected::Set(set), Some(text)).unwrap().commit(|_| Vec::new()).unwrap();
+}
+
 /// The text of a set that costs no hash.
 fn random_set(user: &str, codes: u8) -> String {
     let mut chance = Chance(SysRng.try_next_u64().unwrap() | 1);

@@ -48,12 +48,12 @@ impl Account {
 }
 
 /// Runs `f` in a thread that may name the host: the name is that of this thread and of what it starts.
-pub fn with_own_hostname(f: impl FnOnce() + Send + 'static) {
+pub fn with_own_hostname<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWUTS).unwrap();
-        f();
+        f()
     });
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// For tests that only look at the machine: no other test changes it meanwhile.

@@ -130,19 +130,17 @@ fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
 }
 
 fn restored(fleet: &FleetStore, yes: bool) -> Result<Outcome, Failure> {
-    let total = fleet.users()?.len();
     if !yes {
         if !terminal::is_there() {
-            return Err(Failure::WouldEndAll { total });
+            return Err(Failure::WouldEndAll);
         }
-        let question = format!(
-            "All {total} sets of the fleet end, since codes that were spent after the backup work again. Everybody needs a new one. End them?"
-        );
-        if !terminal::agrees(&question, &Interrupt::watch()?).map_err(Failure::Input)? {
+        let question = "All sets of the fleet end: codes that were spent after the backup would work again. Everybody needs a new \
+                        sheet. End them?";
+        if !terminal::agrees(question, &Interrupt::watch()?).map_err(Failure::Input)? {
             return Ok(Outcome::No);
         }
     }
     fleet.restored(clock::now().seconds())?;
-    output::print(&format!("{total} sets are ended; to make new ones: backupcodes-admin generate\n"))?;
+    output::print("all sets are ended; to make new ones: backupcodes-admin generate\n")?;
     Ok(Outcome::Done)
 }

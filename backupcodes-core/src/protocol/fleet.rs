@@ -25,7 +25,7 @@ pub struct Read<'a> {
 }
 
 /// Reply of `Read`.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct ReadReply {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
@@ -34,7 +34,7 @@ pub struct ReadReply {
 }
 
 /// Reply of `Spend`.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct SpendReply {
     pub set: String,
     pub left: usize,

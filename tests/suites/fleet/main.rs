@@ -2,4 +2,9 @@
 
 mod cluster;
 mod histories;
+mod hostile;
 mod hosts;
+mod logins;
+mod mail;
+mod moving;
+mod restored;

@@ -1,0 +1,97 @@
+//! A host of the fleet that an attacker has: its certificate may read sets and write codes. What it cannot do is bring a spent code
+//! back, make a set, or keep others from logging in with junk.
+
+use backupcodes_core::set::State;
+use backupcodes_core::store::Store;
+use backupcodes_tests::{me, pam, text};
+
+use super::logins::fleet;
+
+#[test]
+fn no_host_brings_a_spent_code_back() {
+    let Some((cluster, [admin, one, two])) = fleet() else { return };
+    let sheet = admin.generate();
+    let (me, attacker) = (me(), cluster.certificate("host2"));
+    let set = two.host.store().read(&me).unwrap().unwrap();
+    let hashes: Vec<_> = set.entries().map(|(_, entry)| entry.state.text()).collect();
+    let key = |number: usize| format!("/backupcodes/slots/{me}/{}/{number:02}", sheet.set);
+    let ctl = |arguments: &[&str]| {
+        let output = cluster.ctl(&attacker, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    };
+    assert_eq!(one.world.try_answer(&sheet.codes[0]), pam::SUCCESS);
+    // Written over, and deleted and made again: also after the administrator has changed the set.
+    ctl(&["put", &key(1), &hashes[0]]);
+    assert_eq!(one.world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
+    ctl(&["del", &key(1)]);
+    ctl(&["put", &key(1), &hashes[0]]);
+    assert_eq!(one.world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
+    assert!(admin.world.admin(&["email", &me, "new@example.org"]).status.success());
+    assert_eq!(one.world.try_answer(&sheet.codes[0]), pam::AUTH_ERR);
+    // An unspent one as well: it is damaged.
+    ctl(&["put", &key(2), &hashes[1]]);
+    assert_eq!(one.world.try_answer(&sheet.codes[1]), pam::AUTH_ERR);
+    assert_eq!(one.world.status()["codes"][1]["state"], "damaged");
+    // The others are good.
+    assert_eq!(one.world.try_answer(&sheet.codes[2]), pam::SUCCESS);
+}
+
+#[test]
+fn no_host_makes_a_code_or_a_set() {
+    let Some((cluster, [admin, one, _])) = fleet() else { return };
+    let (me, attacker) = (me(), cluster.certificate("host2"));
+    let own = admin.generate();
+    let entries: Vec<_> =
+        one.host.store().read(&me).unwrap().unwrap().entries().map(|(_, e)| e.state.text()).collect();
+    // A code that the sheet does not have, and those of a set that comes later.
+    for (set, number) in [(own.set.as_str(), 11), ("00000001", 1)] {
+        let key = format!("/backupcodes/slots/{me}/{set}/{number:02}");
+        assert!(cluster.ctl(&attacker, &["put", &key, &entries[0]]).status.success());
+    }
+    let set = one.host.store().read(&me).unwrap().unwrap();
+    assert_eq!(set.entries().count(), 10);
+    assert!(set.entries().all(|(_, entry)| matches!(entry.state, State::Unspent(_))));
+    for key in [
+        format!("/backupcodes/sets/{me}/00000001"),
+        "/backupcodes/restored".into(),
+        format!("/backupcodes/sets/{me}/{}", own.set),
+    ] {
+        let output = cluster.ctl(&attacker, &["put", &key, "{}"]);
+        assert!(!output.status.success() && text(&output.stderr).contains("permission denied"), "{key}");
+    }
+    // A new set removes what lies around.
+    let new = admin.generate();
+    assert_eq!(one.world.try_answer(&new.codes[0]), pam::SUCCESS);
+    let left = cluster
+        .ctl(&cluster.root(), &["get", "--prefix", "--keys-only", &format!("/backupcodes/slots/{me}/")]);
+    assert_eq!(text(&left.stdout).lines().filter(|line| !line.is_empty()).count(), 10);
+}
+
+#[test]
+fn junk_of_a_host_locks_nobody_out() {
+    let Some((cluster, [admin, one, _])) = fleet() else { return };
+    let codes = admin.generate().codes;
+    let (me, attacker) = (me(), cluster.certificate("host2"));
+    let junk = "x".repeat(100_000);
+    for at in 0..10 {
+        for key in [format!("/backupcodes/slots/{me}/junk/{at}"), format!("/backupcodes/due/{me}/junk/{at}")]
+        {
+            assert!(cluster.ctl(&attacker, &["put", &key, &junk]).status.success());
+        }
+    }
+    assert_eq!(one.world.try_answer(&codes[0]), pam::SUCCESS);
+    let output = one.world.admin(&["notify"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_host_that_was_removed_is_out_at_once() {
+    let Some((cluster, [admin, one, two])) = fleet() else { return };
+    let codes = admin.generate().codes;
+    assert_eq!(two.world.try_answer(&codes[0]), pam::SUCCESS);
+    let root = backupcodes_tests::fleet::Host::prepare(&cluster, "root", "");
+    let output = root.run(&["remove-host", "host2"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(two.world.try_answer(&codes[1]), pam::AUTHINFO_UNAVAIL);
+    assert_eq!(one.world.try_answer(&codes[1]), pam::SUCCESS);
+}
