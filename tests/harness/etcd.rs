@@ -193,6 +193,11 @@ impl Cluster {
         self.network.cut_off_from_nodes(node);
     }
 
+    /// Loses all replies of a node to clients: it still performs what they ask for.
+    pub fn mute(&self, node: usize) {
+        self.network.mute(node);
+    }
+
     /// Connects a node as it was before it was cut off. The others may need some seconds to notice.
     pub fn join(&self, node: usize) {
         self.network.join(node);

@@ -56,8 +56,16 @@ impl Network {
         }
     }
 
+    /// Drops what the node would send to clients.
+    pub(super) fn mute(&self, node: usize) {
+        sh(&format!("ip -n {} route replace blackhole 10.77.0.100/32", name(node)));
+    }
+
     pub(super) fn join(&self, node: usize) {
         sh(&format!("ip -n fleet-switch link set node{node} master switch"));
+        let to_clients = format!("ip -n {} route delete blackhole 10.77.0.100/32", name(node));
+        // It may not be there.
+        let _ = feed(Command::new("sh").args(["-c", &to_clients]), "");
         for other in (0..3).filter(|&other| other != node) {
             for (from, to) in [(node, other), (other, node)] {
                 let route = format!("ip -n {} route delete blackhole {}/32", name(from), address(to));

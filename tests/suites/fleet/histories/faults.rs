@@ -18,13 +18,14 @@ pub enum Fault {
     FollowerCutOff,
     LeaderCutOff,
     TwoNodesGone,
+    RepliesLost,
     NarrowLine,
     FullDisk,
     ServiceKilled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FollowerKilled,
         Self::LeaderKilled,
         Self::FollowerStopped,
@@ -32,6 +33,7 @@ impl Fault {
         Self::FollowerCutOff,
         Self::LeaderCutOff,
         Self::TwoNodesGone,
+        Self::RepliesLost,
         Self::NarrowLine,
         Self::FullDisk,
         Self::ServiceKilled,
@@ -50,11 +52,19 @@ impl Fault {
             Self::LeaderCutOff => cut_off(cluster, &[leader], 3000, chance),
             Self::TwoNodesGone if chance.below(2) == 0 => killed(cluster, &[leader, follower], 8000, chance),
             Self::TwoNodesGone => cut_off(cluster, &[leader, follower], 8000, chance),
+            Self::RepliesLost => {
+                for _ in 0..8 {
+                    let node = chance.index(3);
+                    cluster.mute(node);
+                    pause(chance, 1000);
+                    cluster.join(node);
+                }
+            }
             Self::NarrowLine => {
-                let node = [leader, follower][chance.index(2)];
-                cluster.narrow(node, u32::try_from(30 + chance.below(100)).unwrap());
+                // Each change has to pass that of the leader, also one that another node was asked for.
+                cluster.narrow(leader, u32::try_from(30 + chance.below(100)).unwrap());
                 hold(chance);
-                cluster.fast(node);
+                cluster.fast(leader);
             }
             Self::FullDisk => full([leader, follower][chance.index(2)], follower, cluster, chance),
             Self::ServiceKilled => {
