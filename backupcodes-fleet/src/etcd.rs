@@ -50,8 +50,8 @@ pub(crate) enum EtcdError {
     #[error("{node}: {message}")]
     Refused { node: Arc<str>, code: Code, message: String },
     /// A change may have been made.
-    #[error("no node of the cluster replied within {} ms; the last error: {last}", .patience.as_millis())]
-    NoReply { patience: Duration, last: String },
+    #[error("no node of the cluster replied within {} ms; the last error: {last}", .waited.as_millis())]
+    NoReply { waited: Duration, last: String },
 }
 
 impl Etcd {
@@ -85,9 +85,9 @@ impl Etcd {
     pub(crate) async fn transaction(
         &self,
         request: &TxnRequest,
-        patience: Duration,
+        deadline: Instant,
     ) -> Result<TxnResponse, EtcdError> {
-        self.call("/etcdserverpb.KV/Txn", request, patience).await
+        self.call("/etcdserverpb.KV/Txn", request, deadline).await
     }
 
     /// A call of any method, of which each node may be asked.
@@ -95,13 +95,13 @@ impl Etcd {
         &self,
         method: &'static str,
         request: &Q,
-        patience: Duration,
+        deadline: Instant,
     ) -> Result<R, EtcdError>
     where
         Q: Message + Clone + 'static,
         R: Message + Default + 'static,
     {
-        let deadline = at(patience);
+        let start = Instant::now();
         let mut asked = JoinSet::new();
         let mut last = "none was asked".to_owned();
         let first = self.first.load(Ordering::Relaxed);
@@ -141,24 +141,33 @@ impl Etcd {
                 Err(_late) => ask_next(&mut asked, &mut waiting),
             }
             if Instant::now() >= deadline {
-                return Err(EtcdError::NoReply { patience, last });
+                return Err(EtcdError::NoReply { waited: start.elapsed(), last });
             }
         }
     }
 
-    /// The URLs of the nodes, each with its reply to a call.
+    /// The URLs of the nodes, each with its reply to a call. All are asked at the same time.
     pub(crate) async fn ask_each<R: Message + Default + 'static>(
         &self,
         method: &'static str,
         request: impl Message + Clone + 'static,
-        patience: Duration,
+        deadline: Instant,
     ) -> Vec<(Arc<str>, Result<R, String>)> {
+        let ask = |node: &Node| {
+            let (node, request) = (node.clone(), request.clone());
+            let url = Arc::clone(&node.url);
+            let reply = tokio::spawn(async move { timeout_at(deadline, node.call(method, request)).await });
+            (url, reply)
+        };
+        let asked: Vec<_> = self.nodes.iter().map(ask).collect();
         let mut replies = Vec::new();
-        for node in &self.nodes {
-            let reply = timeout_at(at(patience), node.call(method, request.clone())).await;
-            let reply =
-                reply.map_or_else(|_| Err("no reply".into()), |reply| reply.map_err(|status| said(&status)));
-            replies.push((Arc::clone(&node.url), reply));
+        for (url, reply) in asked {
+            let reply = match reply.await {
+                Ok(Ok(reply)) => reply.map_err(|status| said(&status)),
+                Ok(Err(_late)) => Err("no reply".into()),
+                Err(failed) => Err(failed.to_string()),
+            };
+            replies.push((url, reply));
         }
         replies
     }
@@ -212,7 +221,7 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn at(patience: Duration) -> Instant {
+pub(crate) fn at(patience: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(patience).unwrap_or(now)
 }

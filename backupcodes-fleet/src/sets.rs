@@ -7,12 +7,13 @@ use backupcodes_core::code::CodeNumber;
 use backupcodes_core::protocol::fleet::{DueNotice, Node, StatusReply};
 use backupcodes_core::set::{CodeSet, Label, Mail, SpentRecord, State};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::etcd::messages::{
     Header, KeyValue, NoFields, Response, ResponseOp, Status, TxnRequest, TxnResponse,
 };
-use crate::etcd::{Etcd, EtcdError};
+use crate::etcd::{Etcd, EtcdError, at};
 use crate::keys::Prefix;
 use crate::seen::{Seen, State as SeenState, WentBack};
 
@@ -24,7 +25,7 @@ pub(crate) struct Sets {
     pub(crate) etcd: Etcd,
     pub(crate) prefix: Prefix,
     pub(crate) seen: Seen,
-    /// How long a call may take.
+    /// How long a call may take, with all that it asks of the store.
     pub(crate) patience: Duration,
     /// What this host calls itself.
     pub(crate) host: String,
@@ -103,7 +104,7 @@ pub(crate) struct Text {
 impl Sets {
     /// The set of a user as the text of a set file.
     pub(crate) async fn read(&self, user: &str, uid: Option<u32>) -> Result<Text, SetsError> {
-        let Found { set, revision, names, .. } = self.find(user, uid).await?;
+        let Found { set, revision, names, .. } = self.find(user, uid, self.deadline()).await?;
         let text = set.map(|set| set.text()).transpose()?;
         Ok(Text { text, revision, names })
     }
@@ -111,7 +112,7 @@ impl Sets {
     /// The users with a set, in the order of their names.
     pub(crate) async fn users(&self) -> Result<Vec<String>, SetsError> {
         let request = TxnRequest { success: vec![self.prefix.sets().read()], ..TxnRequest::default() };
-        let (reply, _) = self.known(request).await?;
+        let (reply, _) = self.known(request, self.deadline()).await?;
         let labels = ranges(reply).concat().into_iter();
         let labels = labels.filter_map(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
         Ok(labels.map(|label| label.user).collect::<BTreeSet<_>>().into_iter().collect())
@@ -125,7 +126,8 @@ impl Sets {
         hash: &str,
         record: &SpentRecord,
     ) -> Result<(String, usize), SetsError> {
-        let Found { set, .. } = self.find(user, None).await?;
+        let deadline = self.deadline();
+        let Found { set, .. } = self.find(user, None, deadline).await?;
         let set = set.ok_or(SetsError::Changed)?;
         let unspent = set.slots.get(&number.get()).filter(|slot| set.is_unspent(slot));
         unspent.filter(|slot| slot.value == hash.as_bytes()).ok_or(SetsError::Changed)?;
@@ -146,7 +148,7 @@ impl Sets {
             success: vec![key().put(value.clone()), self.prefix.due_use(user, &id, number).put(json(&due)?)],
             failure: vec![key().read()],
         };
-        let (reply, _) = self.change(request).await?;
+        let (reply, _) = self.change(request, deadline).await?;
         // Of a transaction whose reply was lost, the next one finds the value.
         let is_ours = |slot: &KeyValue| {
             slot.value == value.as_bytes() && (slot.create_revision, slot.version) == (created, 2)
@@ -166,7 +168,8 @@ impl Sets {
         revision: i64,
         new: Option<&CodeSet>,
     ) -> Result<(), SetsError> {
-        let Found { set, sets, .. } = self.find(user, None).await?;
+        let deadline = self.deadline();
+        let Found { set, sets, .. } = self.find(user, None, deadline).await?;
         if set.as_ref().map(|set| set.label.set.as_str()) != expected {
             return Err(SetsError::Changed);
         }
@@ -200,7 +203,7 @@ impl Sets {
         }
         let id = new.map(|new| new.label.set.clone());
         let failure = vec![prefix.sets_of(user).read()];
-        let (reply, _) = self.change(TxnRequest { compare, success, failure }).await?;
+        let (reply, _) = self.change(TxnRequest { compare, success, failure }, deadline).await?;
         // Of a transaction whose reply was lost, the next one finds the new set, and no other.
         let found: Vec<_> = if reply.succeeded { return Ok(()) } else { ranges(reply).concat() };
         let ids = found.iter().filter_map(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
@@ -216,7 +219,7 @@ impl Sets {
             success: vec![never().put("")],
             failure: vec![],
         };
-        self.change(request).await.map(drop)
+        self.change(request, self.deadline()).await.map(drop)
     }
 
     /// Changes the addresses of a set that is unchanged since `revision`. Its codes stay as they are.
@@ -227,8 +230,9 @@ impl Sets {
         revision: i64,
         email: &[String],
     ) -> Result<(), SetsError> {
+        let deadline = self.deadline();
         let found = self
-            .find(user, None)
+            .find(user, None, deadline)
             .await?
             .set
             .filter(|found| found.label.set == set)
@@ -241,7 +245,7 @@ impl Sets {
             success: vec![key().put(value.clone())],
             failure: vec![key().read()],
         };
-        let (reply, _) = self.change(request).await?;
+        let (reply, _) = self.change(request, deadline).await?;
         let is_ours = |key: &KeyValue| key.value == value;
         if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
             Ok(())
@@ -253,7 +257,7 @@ impl Sets {
     /// The notices that are due.
     pub(crate) async fn due(&self) -> Result<Vec<DueNotice>, SetsError> {
         let request = TxnRequest { success: vec![self.prefix.due().read()], ..TxnRequest::default() };
-        let (reply, _) = self.known(request).await?;
+        let (reply, _) = self.known(request, self.deadline()).await?;
         let uses = ranges(reply).concat().into_iter();
         // A host may have stored anything there.
         let uses = uses.filter_map(|found| serde_json::from_slice::<StoredUse>(&found.value).ok());
@@ -263,7 +267,8 @@ impl Sets {
     /// Ends the notice of a use: it was delivered.
     pub(crate) async fn notified(&self, user: &str, set: &str, number: CodeNumber) -> Result<(), SetsError> {
         let delete = self.prefix.due_use(user, set, number).delete();
-        self.change(TxnRequest { success: vec![delete], ..TxnRequest::default() }).await.map(drop)
+        let request = TxnRequest { success: vec![delete], ..TxnRequest::default() };
+        self.change(request, self.deadline()).await.map(drop)
     }
 
     /// Ends all sets, and says to all hosts that the store was restored at `time`, in seconds since 1970.
@@ -272,16 +277,17 @@ impl Sets {
         let success =
             vec![prefix.sets().delete(), prefix.slots().delete(), prefix.restored().put(time.to_string())];
         let reply =
-            self.etcd.transaction(&TxnRequest { success, ..TxnRequest::default() }, self.patience).await;
+            self.etcd.transaction(&TxnRequest { success, ..TxnRequest::default() }, self.deadline()).await;
         reply.map(drop).map_err(SetsError::of_change)
     }
 
     /// The nodes of the store, and what this host may.
     pub(crate) async fn status(&self) -> StatusReply {
         let seen = self.seen.state();
-        let ask =
-            self.etcd.ask_each::<Status>("/etcdserverpb.Maintenance/Status", NoFields {}, self.patience);
-        let nodes = ask.await.into_iter().map(|(url, reply)| match reply {
+        let method = "/etcdserverpb.Maintenance/Status";
+        let ask = self.etcd.ask_each::<Status>(method, NoFields {}, self.deadline());
+        let (nodes, proof) = tokio::join!(ask, self.prove_may_replace());
+        let nodes = nodes.into_iter().map(|(url, reply)| match reply {
             Ok(Status { version, size, leader, header }) => {
                 let leads = header.is_some_and(|header| header.member_id == leader);
                 Node { url: url.to_string(), error: None, version, leads, size }
@@ -297,13 +303,18 @@ impl Sets {
         StatusReply {
             cluster: format!("{:x}", seen.cluster),
             revision: seen.revision,
-            may_replace: self.prove_may_replace().await.is_ok(),
+            may_replace: proof.is_ok(),
             nodes: nodes.collect(),
         }
     }
 
+    /// When a call that begins now has to be over.
+    fn deadline(&self) -> Instant {
+        at(self.patience)
+    }
+
     /// All of a user, in one revision.
-    async fn find(&self, user: &str, uid: Option<u32>) -> Result<Found, SetsError> {
+    async fn find(&self, user: &str, uid: Option<u32>, deadline: Instant) -> Result<Found, SetsError> {
         let prefix = &self.prefix;
         let names = uid.map_or_else(|| prefix.sets_of(user), |uid| prefix.names_of(uid));
         let success = vec![
@@ -312,7 +323,8 @@ impl Sets {
             prefix.due_of(user).list(),
             names.read(),
         ];
-        let (reply, header) = self.known(TxnRequest { success, ..TxnRequest::default() }).await?;
+        let request = TxnRequest { success, ..TxnRequest::default() };
+        let (reply, header) = self.known(request, deadline).await?;
         let Ok([labels, slots, due, names]) = <[Vec<KeyValue>; 4]>::try_from(ranges(reply)) else {
             return Err(SetsError::Unavailable(
                 "the store replied with something else than four ranges".into(),
@@ -353,25 +365,34 @@ impl Sets {
     }
 
     /// A transaction that changes nothing.
-    async fn known(&self, request: TxnRequest) -> Result<(TxnResponse, Header), SetsError> {
-        self.perform(request, SetsError::of_read).await
+    async fn known(
+        &self,
+        request: TxnRequest,
+        deadline: Instant,
+    ) -> Result<(TxnResponse, Header), SetsError> {
+        self.perform(request, deadline, SetsError::of_read).await
     }
 
     /// A transaction that may change something.
-    async fn change(&self, request: TxnRequest) -> Result<(TxnResponse, Header), SetsError> {
-        self.perform(request, SetsError::of_change).await
+    async fn change(
+        &self,
+        request: TxnRequest,
+        deadline: Instant,
+    ) -> Result<(TxnResponse, Header), SetsError> {
+        self.perform(request, deadline, SetsError::of_change).await
     }
 
     /// Performs a transaction, and judges the state of the store by its reply.
     async fn perform(
         &self,
         mut request: TxnRequest,
+        deadline: Instant,
         failed: fn(EtcdError) -> SetsError,
     ) -> Result<(TxnResponse, Header), SetsError> {
         let before: SeenState = self.seen.state();
         request.success.push(self.prefix.restored().read());
         request.failure.push(self.prefix.restored().read());
-        let mut reply = self.etcd.transaction(&request, self.patience).await.map_err(failed)?;
+        let mut reply = self.etcd.transaction(&request, deadline).await.map_err(failed)?;
         let restored = reply.responses.pop().map(|last| ranges_of(vec![last]).concat()).unwrap_or_default();
         let restored =
             restored.first().and_then(|found| std::str::from_utf8(&found.value).ok()?.parse().ok());

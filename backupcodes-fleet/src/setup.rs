@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::etcd::messages::{
     GrantPermission, GrantRole, Named, NoFields, Permission, PermissionKind, UserOptions,
 };
-use crate::etcd::{Etcd, EtcdError};
+use crate::etcd::{Etcd, EtcdError, at};
 use crate::keys::{Keys, Prefix};
 
 /// The user of etcd who may do everything: etcd wants one of this name.
@@ -79,7 +79,7 @@ async fn call(
     method: &'static str,
     request: &(impl Message + Clone + 'static),
 ) -> Result<(), EtcdError> {
-    etcd.call::<_, NoFields>(method, request, PATIENCE).await.map(drop)
+    etcd.call::<_, NoFields>(method, request, at(PATIENCE)).await.map(drop)
 }
 
 /// Done before is done.

@@ -1,8 +1,11 @@
 //! The hosts of the harness are real: each has a service with its own certificate.
 
+use std::time::Duration;
+
 use backupcodes_core::clock;
+use backupcodes_core::config::Fleet;
 use backupcodes_core::set::{SpentRecord, State};
-use backupcodes_core::store::{Expected, Prepared, SpendError, Store};
+use backupcodes_core::store::{Expected, FleetStore, Prepared, SpendError, Store};
 use backupcodes_tests::etcd::Cluster;
 use backupcodes_tests::fleet::{self, ADMIN, Host};
 
@@ -27,4 +30,19 @@ fn a_code_that_one_host_spends_is_spent_on_all() {
     let prepared = store.prepare("alice", Expected::Set(&seen.label.set), None).unwrap();
     let refused = prepared.commit(|_| Vec::new()).unwrap_err().to_string();
     assert!(refused.contains("may not do that"), "{refused}");
+}
+
+#[test]
+fn the_status_comes_in_time_while_nodes_do_not_reply() {
+    let Some(cluster) = Cluster::new() else { return };
+    fleet::set_up(&cluster, &[]);
+    let admin = Host::with(&cluster, ADMIN, "timeout = 3\n");
+    // A client that waits twice as long as the service: it gives up where the service waits for one node after the other.
+    let store = FleetStore::new(Fleet { timeout: Duration::from_secs(6), ..admin.fleet() }, admin.outbox());
+    assert!(store.status().unwrap().may_replace);
+    cluster.stop(0);
+    cluster.stop(1);
+    let status = store.status().unwrap();
+    assert_eq!(status.nodes.iter().filter(|node| node.error.is_some()).count(), 2);
+    assert!(!status.may_replace);
 }
