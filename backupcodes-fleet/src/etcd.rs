@@ -19,6 +19,8 @@ use self::messages::{TxnRequest, TxnResponse};
 
 /// A node that has not replied by then may be stopped or cut off: the next one is asked as well.
 const HEDGE: Duration = Duration::from_millis(300);
+/// When all were asked and none has replied: what a node forwards to a leader that is lost is lost too, and no error tells that.
+const ROUND: Duration = Duration::from_secs(1);
 /// Until a node that has no leader, or refuses connections, is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -106,6 +108,8 @@ impl Etcd {
         let mut last = "none was asked".to_owned();
         let first = self.first.load(Ordering::Relaxed);
         let mut waiting = self.nodes.iter().cycle().skip(first).take(self.nodes.len()).cloned();
+        let mut rounds = self.nodes.iter().cycle().skip(first).cloned();
+        let mut late = at(HEDGE);
         let ask = |asked: &mut JoinSet<_>, node: Node, pause| {
             let request = request.clone();
             asked.spawn(async move {
@@ -118,10 +122,7 @@ impl Etcd {
             ask(&mut asked, node, Duration::ZERO);
         }
         loop {
-            let ask_next = |asked: &mut JoinSet<_>, waiting: &mut dyn Iterator<Item = Node>| {
-                waiting.next().into_iter().for_each(|node| ask(asked, node, Duration::ZERO));
-            };
-            match timeout_at(at(HEDGE).min(deadline), asked.join_next()).await {
+            match timeout_at(late.min(deadline), asked.join_next()).await {
                 Ok(Some(Ok((node, Ok(reply))))) => {
                     self.remember(&node);
                     return Ok(reply);
@@ -133,12 +134,21 @@ impl Etcd {
                 Ok(Some(Ok((node, Err(status))))) => {
                     last = format!("{}: {}", node.url, said(&status));
                     // The next one at once, and this one again in a moment.
-                    ask_next(&mut asked, &mut waiting);
+                    if let Some(next) = waiting.next() {
+                        ask(&mut asked, next, Duration::ZERO);
+                        late = at(HEDGE);
+                    }
                     ask(&mut asked, node, AGAIN);
                 }
                 Ok(Some(Err(failed))) => last = failed.to_string(),
                 Ok(None) => sleep(AGAIN).await,
-                Err(_late) => ask_next(&mut asked, &mut waiting),
+                Err(_late) => {
+                    let next = waiting.next();
+                    late = at(if next.is_some() { HEDGE } else { ROUND });
+                    if let Some(node) = next.or_else(|| rounds.next()) {
+                        ask(&mut asked, node, Duration::ZERO);
+                    }
+                }
             }
             if Instant::now() >= deadline {
                 return Err(EtcdError::NoReply { waited: start.elapsed(), last });
