@@ -32,10 +32,10 @@ remove_cgroups() {
         true
 }
 
-# The newest package that packaging/deb has built.
+# package [NAME]: the one that packaging/deb has built, by default the one with the module.
 package() {
     local found
-    found=$(find "$target/debian" -maxdepth 1 -name 'libpam-backupcodes_*.deb' 2>/dev/null)
+    found=$(find "$target/debian" -maxdepth 1 -name "${1-libpam-backupcodes}_*.deb" 2>/dev/null)
     [ -f "$found" ] || fail "expected one package in $target/debian; to build it: packaging/deb"
     echo "$found"
 }
