@@ -23,11 +23,11 @@ declare -A needs=(
     [debian13]="mmdebstrap"
     [lifecycle]="debhelper dpkg-dev mmdebstrap oathtool openssh-client python3 systemd-container"
     [mail-servers]="mmdebstrap"
-    [openrc]="mmdebstrap"
+    [openrc]="mmdebstrap openssl"
     [packages]="busybox libarchive-tools makepkg pacman-package-manager python3 rpm rpmlint shellcheck"
     [policies]="apparmor selinux-policy-default selinux-policy-dev selinux-utils setools"
     [thirty-two-bits]="mmdebstrap"
-    [units]="debhelper dpkg-dev mmdebstrap oathtool openssh-client python3 systemd-container"
+    [units]="debhelper dpkg-dev mmdebstrap oathtool openssh-client openssl python3 systemd-container"
     [demo]="expect openssh-client openssh-server"
     [long]="btrfs-progs e2fsprogs fuse3 g++ python3 strace valgrind xfsprogs"
 )
