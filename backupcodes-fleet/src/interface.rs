@@ -53,12 +53,12 @@ impl Methods {
     }
 
     async fn replace(&self, parameters: Value) -> MethodResult {
-        let Replace { user, expected, revision, new } = read(parameters)?;
+        let Replace { user, expected, revision, new, from } = read(parameters)?;
         let new = new.map(|text| CodeSet::parse(&text)).transpose().map_err(|_| Error::Parameter("new"))?;
         if new.as_ref().is_some_and(|new| new.label.user != user) {
             return Err(Error::Parameter("new"));
         }
-        self.sets.replace(&user, expected.as_deref(), revision, new.as_ref()).await?;
+        self.sets.replace(&user, expected.as_deref(), revision, new.as_ref(), from.as_deref()).await?;
         reply_with(&Nothing {})
     }
 

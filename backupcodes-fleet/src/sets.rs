@@ -14,7 +14,7 @@ use crate::etcd::messages::{
     Header, KeyValue, NoFields, Response, ResponseOp, Status, TxnRequest, TxnResponse,
 };
 use crate::etcd::{Etcd, EtcdError, at};
-use crate::keys::Prefix;
+use crate::keys::{Keys, Prefix};
 use crate::seen::{Seen, State as SeenState, WentBack};
 
 /// The only format of labels so far.
@@ -160,13 +160,15 @@ impl Sets {
         }
     }
 
-    /// Replaces the set of a user, which must be `expected` and unchanged since `revision`, with another or with nothing.
+    /// Replaces the set of a user, which must be `expected` and unchanged since `revision`, with another or with nothing. The set
+    /// of the user `from` ends with that: its codes have moved.
     pub(crate) async fn replace(
         &self,
         user: &str,
         expected: Option<&str>,
         revision: i64,
         new: Option<&CodeSet>,
+        from: Option<&str>,
     ) -> Result<(), SetsError> {
         let deadline = self.deadline();
         let Found { set, sets, .. } = self.find(user, None, deadline).await?;
@@ -201,13 +203,24 @@ impl Sets {
                 success.push(prefix.slot(user, &label.set, number).put(entry.state.text()));
             }
         }
+        if let Some(from) = from {
+            let old = self.find(from, None, deadline).await?.set.ok_or(SetsError::Changed)?;
+            let Label { set, uid, .. } = old.label.label()?;
+            compare.extend([
+                prefix.set(from, &set).are_created_in(old.created),
+                prefix.sets_of(from).are_unchanged_since(revision),
+                prefix.slots_of(from).are_unchanged_since(revision),
+            ]);
+            let ends = [prefix.set(from, &set), prefix.slots_of_set(from, &set), prefix.name_of(uid, from)];
+            success.extend(ends.map(Keys::delete));
+        }
         let id = new.map(|new| new.label.set.clone());
         let failure = vec![prefix.sets_of(user).read()];
         let (reply, _) = self.change(TxnRequest { compare, success, failure }, deadline).await?;
-        // Of a transaction whose reply was lost, the next one finds the new set, and no other.
+        // Of a transaction whose reply was lost, the next one finds the new set and no other, or none.
         let found: Vec<_> = if reply.succeeded { return Ok(()) } else { ranges(reply).concat() };
         let ids = found.iter().filter_map(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
-        let is_ours = id.is_some_and(|id| ids.map(|label| label.set).eq([id]));
+        let is_ours = ids.map(|label| label.set).eq(id);
         if is_ours { Ok(()) } else { Err(SetsError::Changed) }
     }
 

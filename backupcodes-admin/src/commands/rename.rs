@@ -1,7 +1,7 @@
 //! `rename`: gives the set of an account that was renamed to its new name.
 
 use backupcodes_core::config::Config;
-use backupcodes_core::store::{FileStore, Store};
+use backupcodes_core::store::{Sets, Store};
 use serde::Serialize;
 
 use super::account;
@@ -20,7 +20,7 @@ struct Json<'a> {
 
 pub(crate) fn run(config: &Config, old: &str, new: &str, format: Style) -> Result<Outcome, Failure> {
     let account = account(new)?;
-    let store = FileStore::new(&config.directory);
+    let store = Sets::new(config);
     let set = store.rename(old, &account)?;
     let user = &account.name;
     if set.is_some() {

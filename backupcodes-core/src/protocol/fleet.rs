@@ -62,6 +62,7 @@ pub struct Replace<'a> {
     pub expected: Option<Cow<'a, str>>,
     pub revision: i64,
     pub new: Option<Cow<'a, str>>,
+    pub from: Option<Cow<'a, str>>,
 }
 
 /// Parameters of `Readdress`.

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
+pub(super) use self::rename::judge_before_rename;
 pub(super) use self::replace::Replacement;
 use crate::account::Account;
 use crate::code::CodeNumber;

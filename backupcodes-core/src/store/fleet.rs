@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::file::judge_before_rename;
 use super::{Accepted, Expected, Prepared, ReplaceError, SpendError, Store, StoreError};
 use crate::account::Account;
 use crate::code::CodeNumber;
@@ -133,6 +134,33 @@ impl FleetStore {
         let Nothing {} =
             self.call("Notified", &Notified { user: user.into(), set: set.into(), number: *number })?;
         Ok(())
+    }
+
+    /// Gives the set of `old` to `account`, its new name, which must have the set's uid. Returns the id of the set, or `None` if
+    /// there is nothing to rename.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the set is unchanged, unless the error says otherwise.
+    pub fn rename(&self, old: &str, account: &Account) -> Result<Option<String>, ReplaceError> {
+        let new = account.name.as_str();
+        let Found { set: Some(set), revision, .. } = self.read_with(old, None)? else { return Ok(None) };
+        judge_before_rename(&set, old, account)?;
+        let id = set.label.set.clone();
+        if let Some(other) = self.read(new)? {
+            let (old, new) = (old.to_owned(), new.to_owned());
+            return Err(ReplaceError::Both { old, old_set: id, new, new_set: other.label.set });
+        }
+        let bad = |reason| ReplaceError::Unreadable(reason, old.into());
+        let text = CodeSet::rename(&set.text(), new).map_err(bad)?;
+        let change = Replace {
+            user: new.into(),
+            expected: None,
+            revision,
+            new: Some(text.into()),
+            from: Some(old.into()),
+        };
+        let Nothing {} = self.call("Replace", &change).map_err(|error| ReplaceError::of_fleet(error, old))?;
+        Ok(Some(id))
     }
 
     /// Changes the addresses of the user's set. `notices` gets its state and makes notices. `false`: the user has no set.
@@ -341,6 +369,7 @@ impl Prepared for FleetReplacement<'_> {
             expected: expected.map(Into::into),
             revision,
             new: new.map(Into::into),
+            from: None,
         };
         let Nothing {} = store.call("Replace", &change).map_err(|error| {
             let error = ReplaceError::of_fleet(error, &user);

@@ -59,6 +59,18 @@ impl Sets {
         self.fleet.as_ref()
     }
 
+    /// Gives the set of `old` to `account`, its new name, which must have the set's uid. Returns the id of the set, or `None` if
+    /// there is nothing to rename.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]: the set is unchanged, unless the error says otherwise.
+    pub fn rename(&self, old: &str, account: &Account) -> Result<Option<String>, ReplaceError> {
+        match (self.files.rename(old, account)?, &self.fleet) {
+            (None, Some(fleet)) if old != account.name => fleet.rename(old, account),
+            (renamed, _) => Ok(renamed),
+        }
+    }
+
     /// Changes the addresses of the user's set. `notices` gets its last state and makes notices; they are in the outbox before the
     /// set changes. `false`: the user has no set.
     ///

@@ -1,6 +1,9 @@
-//! Sets that move from a host into the fleet.
+//! Sets that move: from a host into the fleet, and with an account to its new name.
 
-use backupcodes_tests::{me, pam, text};
+use backupcodes_core::account::Account;
+use backupcodes_core::set::State;
+use backupcodes_core::store::{ReplaceError, Store};
+use backupcodes_tests::{fleet as harness, me, pam, text};
 
 use super::logins::fleet;
 
@@ -25,4 +28,35 @@ fn a_set_that_is_imported_keeps_its_sheet_and_what_was_spent() {
     assert!(!admin.world.admin(&["fleet", "import", &me()]).status.success());
     let output = one.world.admin(&["fleet", "import", "--all"]);
     assert!(text(&output.stderr).contains("may not do that"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_renamed_account_keeps_its_codes_and_what_was_spent() {
+    let Some((_cluster, [admin, one, _])) = fleet() else { return };
+    harness::give_sets(&admin.host, &["alice".into(), "carol".into()], 3);
+    let (store, bob) = (admin.host.store(), Account { name: "bob".into(), uid: 1000 });
+    let set = store.read("alice").unwrap().unwrap();
+    let record =
+        backupcodes_core::set::SpentRecord::new(backupcodes_core::clock::now(), 0, "sshd", "192.0.2.7");
+    let unspent: Vec<_> = set.entries().collect();
+    let State::Unspent(hash) = &unspent[0].1.state else { panic!("a new code") };
+    store.spend("alice", unspent[0].0, hash, &record).unwrap();
+    // Until it is renamed, nobody may believe that bob has no set.
+    let error = one.host.store().own(Some(&bob)).err().expect("a set of the same uid").to_string();
+    assert!(error.contains("backupcodes-admin rename"), "{error}");
+    let stranger = Account { uid: 1001, ..bob.clone() };
+    assert!(matches!(store.rename("alice", &stranger), Err(ReplaceError::OfAnother { .. })));
+    let carol = Account { name: "carol".into(), uid: 1000 };
+    assert!(matches!(store.rename("alice", &carol), Err(ReplaceError::Both { .. })));
+    assert!(one.host.store().rename("alice", &bob).is_err(), "a host may not");
+    assert_eq!(store.rename("alice", &bob).unwrap().as_deref(), Some(set.label.set.as_str()));
+    assert_eq!(store.rename("alice", &bob).unwrap(), None);
+    let one = one.host.store();
+    assert!(one.read("alice").unwrap().is_none());
+    let renamed = one.own(Some(&bob)).unwrap().unwrap();
+    assert!(renamed.label.judge_owner(&bob).is_ok() && renamed.left() == 2);
+    assert!(one.spend("bob", unspent[0].0, hash, &record).is_err(), "it stays spent");
+    let State::Unspent(hash) = &unspent[1].1.state else { panic!("a new code") };
+    assert_eq!(one.spend("bob", unspent[1].0, hash, &record).unwrap().left(), 1);
+    assert!(one.spend("alice", unspent[2].0, hash, &record).is_err(), "the old name has no codes");
 }

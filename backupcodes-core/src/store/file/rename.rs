@@ -75,7 +75,11 @@ impl FileStore {
 }
 
 /// Only the account's own set is renamed: it must have the account's uid and still name the old owner.
-fn judge_before_rename(set: &CodeSet, old: &str, account: &Account) -> Result<(), ReplaceError> {
+pub(in crate::store) fn judge_before_rename(
+    set: &CodeSet,
+    old: &str,
+    account: &Account,
+) -> Result<(), ReplaceError> {
     let Label { set, user, uid, .. } = set.label.clone();
     if (user.as_str(), uid) == (old, account.uid) {
         return Ok(());
