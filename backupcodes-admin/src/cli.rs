@@ -122,20 +122,9 @@ pub(crate) enum Fleet {
         #[command(flatten)]
         root: Certificate,
     },
-    /// Lets a host in, by the name in its certificate
-    AddHost {
-        #[arg(value_name = "HOST")]
-        name: String,
-        #[command(flatten)]
-        root: Certificate,
-    },
-    /// Keeps a host out, at once
-    RemoveHost {
-        #[arg(value_name = "HOST")]
-        name: String,
-        #[command(flatten)]
-        root: Certificate,
-    },
+    /// Lets a host in, or keeps it out
+    #[command(subcommand)]
+    Host(FleetHost),
     /// Gives sets of this host to the fleet; sheets stay good
     Import {
         #[arg(value_name = "USER", value_hint = ValueHint::Username, required_unless_present = "all")]
@@ -154,6 +143,25 @@ pub(crate) enum Fleet {
         /// Without asking
         #[arg(long)]
         yes: bool,
+    },
+}
+
+#[derive(Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum FleetHost {
+    /// Lets a host in, by the name in its certificate
+    Add {
+        #[arg(value_name = "HOST")]
+        name: String,
+        #[command(flatten)]
+        root: Certificate,
+    },
+    /// Keeps a host out, at once
+    Remove {
+        #[arg(value_name = "HOST")]
+        name: String,
+        #[command(flatten)]
+        root: Certificate,
     },
 }
 

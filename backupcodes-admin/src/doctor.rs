@@ -3,6 +3,7 @@
 mod broker;
 mod disk;
 mod finding;
+mod fleet;
 mod homes;
 mod mail;
 mod module;
@@ -107,7 +108,11 @@ fn of_sets(config: &Config, people: &[String]) -> (Vec<Finding>, Vec<String>) {
     // A directory that cannot be used proves nothing about any user.
     let Some(with_set) = with_set else { return (findings, Vec::new()) };
     findings.extend(disk::check(&config.directory, &with_set));
-    (findings, people.iter().filter(|name| !with_set.contains(*name)).cloned().collect())
+    let (found, shared) = fleet::check(config);
+    findings.extend(found);
+    let Some(shared) = shared else { return (findings, Vec::new()) };
+    let has_none = |name: &&String| !with_set.contains(*name) && !shared.contains(*name);
+    (findings, people.iter().filter(has_none).cloned().collect())
 }
 
 /// What does not depend on our own configuration.

@@ -299,7 +299,7 @@ impl Sets {
         let seen = self.seen.state();
         let method = "/etcdserverpb.Maintenance/Status";
         let ask = self.etcd.ask_each::<Status>(method, NoFields {}, self.deadline());
-        let (nodes, proof) = tokio::join!(ask, self.prove_may_replace());
+        let (nodes, proof, authenticates) = tokio::join!(ask, self.prove_may_replace(), self.authenticates());
         let nodes = nodes.into_iter().map(|(url, reply)| match reply {
             Ok(Status { version, size, leader, header }) => {
                 let leads = header.is_some_and(|header| header.member_id == leader);
@@ -317,6 +317,7 @@ impl Sets {
             cluster: format!("{:x}", seen.cluster),
             revision: seen.revision,
             may_replace: proof.is_ok(),
+            authenticates,
             nodes: nodes.collect(),
         }
     }
@@ -324,6 +325,13 @@ impl Sets {
     /// When a call that begins now has to be over.
     fn deadline(&self) -> Instant {
         at(self.patience)
+    }
+
+    /// Whether etcd tells users apart: it lists them for nobody but root then.
+    async fn authenticates(&self) -> bool {
+        let list =
+            self.etcd.call::<_, NoFields>("/etcdserverpb.Auth/UserList", &NoFields {}, self.deadline());
+        matches!(list.await, Err(EtcdError::Refused { code: Code::PermissionDenied, .. }))
     }
 
     /// All of a user, in one revision.

@@ -10,7 +10,7 @@ use backupcodes_core::protocol::fleet::StatusReply;
 use backupcodes_core::set::{CodeSet, State};
 use backupcodes_core::store::{Expected, FleetStore, Prepared, Sets, Store};
 
-use crate::cli::{Certificate, Fleet, Style};
+use crate::cli::{Certificate, Fleet, FleetHost, Style};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::{output, terminal};
@@ -21,8 +21,8 @@ const PROGRAM: &str = "/usr/sbin/backupcodes-fleet";
 pub(crate) fn run(config: &Config, conf: Option<&Path>, command: &Fleet) -> Result<Outcome, Failure> {
     match command {
         Fleet::Init { admin, root } => set_up(conf, root, &["init", admin]),
-        Fleet::AddHost { name, root } => set_up(conf, root, &["add-host", name]),
-        Fleet::RemoveHost { name, root } => set_up(conf, root, &["remove-host", name]),
+        Fleet::Host(FleetHost::Add { name, root }) => set_up(conf, root, &["add-host", name]),
+        Fleet::Host(FleetHost::Remove { name, root }) => set_up(conf, root, &["remove-host", name]),
         Fleet::Import { users, all } => import(config, users, *all),
         Fleet::Status { format } => status(&shared(config)?, format.style),
         Fleet::Restored { yes } => restored(&shared(config)?, *yes),
@@ -108,7 +108,7 @@ fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
     match format {
         Style::Json => output::print_json(&status)?,
         Style::Text => {
-            let StatusReply { cluster, revision, may_replace, nodes } = &status;
+            let StatusReply { cluster, revision, may_replace, nodes, .. } = &status;
             let may = if *may_replace { "may" } else { "may not" };
             output::print(&format!(
                 "cluster {cluster}, revision {revision}; this host {may} replace sets\n"

@@ -114,6 +114,7 @@ pub struct StatusReply {
     pub cluster: String,
     pub revision: i64,
     pub may_replace: bool,
+    pub authenticates: bool,
     pub nodes: Vec<Node>,
 }
 

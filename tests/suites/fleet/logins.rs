@@ -156,3 +156,21 @@ impl LoginHost {
         self
     }
 }
+
+#[test]
+fn doctor_counts_sets_of_the_fleet_and_reports_what_is_wrong_with_it() {
+    let Some((cluster, [admin, one, _])) = fleet() else { return };
+    admin.generate();
+    let checks = |host: &LoginHost| {
+        let output = host.world.admin(&["doctor", "--format", "json"]);
+        let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("a list");
+        let mine = found.iter().map(|found| found["check"].as_str().unwrap().to_owned());
+        mine.filter(|check| check.starts_with("fleet-")).collect::<Vec<_>>()
+    };
+    assert!(checks(&one).is_empty(), "{:?}", checks(&one));
+    cluster.kill(2);
+    assert_eq!(checks(&one), ["fleet-node"]);
+    cluster.kill(1);
+    assert!(checks(&one).contains(&"fleet-unreachable".into()));
+    assert!(!one.world.admin(&["fleet", "status"]).status.success());
+}
