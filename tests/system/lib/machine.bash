@@ -32,10 +32,10 @@ remove_cgroups() {
         true
 }
 
-# package [NAME]: the one that packaging/deb has built, by default the one with the module.
+# package NAME: the one that packaging/deb has built.
 package() {
     local found
-    found=$(find "$target/debian" -maxdepth 1 -name "${1-libpam-backupcodes}_*.deb" 2>/dev/null)
+    found=$(find "$target/debian" -maxdepth 1 -name "$1_*.deb" 2>/dev/null)
     [ -f "$found" ] || fail "expected one package in $target/debian; to build it: packaging/deb"
     echo "$found"
 }
@@ -58,7 +58,7 @@ lay_out_machine() {
 
 # As the distribution's installer does, with the machine not running.
 install_package() {
-    cp "$(package)" "$root/root/package.deb"
+    cp "$(package libpam-backupcodes)" "$root/root/package.deb"
     chroot "$root" dpkg --install /root/package.deb >"$machine/dpkg" 2>&1 || { cat "$machine/dpkg" >&2 && fail "dpkg failed"; }
     local privileged
     privileged=$(find "$machine/upper" -type f -perm /6000)
