@@ -400,7 +400,11 @@ impl Sets {
         request: TxnRequest,
         deadline: Instant,
     ) -> Result<(TxnResponse, Header), SetsError> {
-        self.perform(request, deadline, SetsError::of_change).await
+        self.perform(request, deadline, SetsError::of_change).await.map_err(|error| match error {
+            // The store has made the change, and is not the one that this host knows.
+            SetsError::WentBack(error) => SetsError::Unknown(error.to_string()),
+            error => error,
+        })
     }
 
     /// Performs a transaction, and judges the state of the store by its reply.
