@@ -1,7 +1,6 @@
 //! How a command ends.
 
 use backupcodes_core::account::AccountError;
-use backupcodes_core::code::CodeNumber;
 use backupcodes_core::config::ConfigError;
 use backupcodes_core::files::FileError;
 use backupcodes_core::hash::{CreateError, HashError};
@@ -101,16 +100,6 @@ pub(crate) enum Failure {
     FleetSetUp(std::process::ExitStatus),
     #[error("{0} has no set on this host; nothing was done; see: backupcodes-admin status {0}")]
     NotOnHost(String),
-    #[error(
-        "{user} has set {own} on this host and set {shared} in the fleet; nothing was done; to keep the fleet's: \
-         backupcodes-admin revoke {user}"
-    )]
-    BothHave { user: String, own: String, shared: String },
-    #[error(
-        "code {number} of {user} was spent on this host meanwhile, and is still good in the fleet ({error}); for a new set: \
-         backupcodes-admin generate {user}"
-    )]
-    StillGood { user: String, number: CodeNumber, error: String },
     #[error("all sets of the fleet would end; to end them without being asked: --yes")]
     WouldEndAll,
     #[error("signals cannot be handled ({0})")]

@@ -299,7 +299,7 @@ impl Config {
         if !fleet.prefix.ends_with('/') {
             return Err(format!("fleet.prefix is {:?}; expected a text that ends with /", fleet.prefix));
         }
-        within("fleet.timeout", fleet.timeout.as_secs(), 1, 60)?;
+        within("fleet.timeout", fleet.timeout.as_secs(), 1, 6)?;
         if !["same", "any"].contains(&fleet.uid.as_str()) {
             return Err(format!("fleet.uid is {:?}; expected \"same\" or \"any\"", fleet.uid));
         }

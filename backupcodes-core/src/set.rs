@@ -80,7 +80,9 @@ pub enum BadSet {
     #[error("{0}")]
     Syntax(String),
     /// Made by another version.
-    #[error("format {0}; this version reads format {FORMAT}")]
+    #[error(
+        "format {0}; this version reads format {FORMAT} (0: it is moving into a fleet; to go on: backupcodes-admin fleet import USER)"
+    )]
     Format(u32),
     /// No code, or more than a sheet can number.
     #[error("{0} codes; expected 1 to {most}", most = CodeNumber::MOST)]
@@ -144,6 +146,23 @@ impl CodeSet {
             codes.concat(),
             digits(NOT_KNOWN),
         )
+    }
+
+    /// The digit of the format in a set that is moving to another store, and so is unusable here.
+    pub(crate) const UNUSABLE: &'static str = "0";
+    /// The same in one that works.
+    pub(crate) const USABLE: &'static str = "1";
+
+    /// The text of a set file as one that works, whether it does or not, and where the digit of its format stands.
+    pub(crate) fn of_any_use(text: &str) -> Result<(String, usize), BadSet> {
+        let table =
+            DeTable::parse(text).map_err(|error| BadSet::Syntax(one_line(text, &error)))?.into_inner();
+        let place = table
+            .get("format")
+            .map(Spanned::span)
+            .filter(|place| [Some(Self::UNUSABLE), Some(Self::USABLE)].contains(&text.get(place.clone())));
+        let place = place.ok_or_else(|| BadSet::Syntax("format is no plain digit".into()))?;
+        Ok((with_value(text, "format", Self::USABLE)?, place.start))
     }
 
     /// The text of a set file with other addresses, and all else as it was.

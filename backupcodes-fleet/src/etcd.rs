@@ -21,6 +21,8 @@ use self::messages::{TxnRequest, TxnResponse};
 const HEDGE: Duration = Duration::from_millis(300);
 /// When all were asked and none has replied: what a node forwards to a leader that is lost is lost too, and no error tells that.
 const ROUND: Duration = Duration::from_secs(1);
+/// The most bytes of a reply: as much as all codes of a set may have, if a host writes as much there as etcd takes.
+const LARGEST_REPLY: usize = 64 << 20;
 /// Until a node that has no leader, or refuses connections, is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -50,7 +52,13 @@ pub(crate) struct Tls {
 pub(crate) enum EtcdError {
     /// Nothing was changed, or is known to have been.
     #[error("{node}: {message}")]
-    Refused { node: Arc<str>, code: Code, message: String },
+    Refused {
+        node: Arc<str>,
+        code: Code,
+        message: String,
+        /// Only this node was asked, and once: nothing was changed.
+        is_alone: bool,
+    },
     /// A change may have been made.
     #[error("no node of the cluster replied within {} ms; the last error: {last}", .waited.as_millis())]
     NoReply { waited: Duration, last: String },
@@ -110,7 +118,9 @@ impl Etcd {
         let mut waiting = self.nodes.iter().cycle().skip(first).take(self.nodes.len()).cloned();
         let mut rounds = self.nodes.iter().cycle().skip(first).cloned();
         let mut late = at(HEDGE);
-        let ask = |asked: &mut JoinSet<_>, node: Node, pause| {
+        let mut tries = 0_usize;
+        let mut ask = |asked: &mut JoinSet<_>, node: Node, pause| {
+            tries = tries.saturating_add(1);
             let request = request.clone();
             asked.spawn(async move {
                 sleep(pause).await;
@@ -129,7 +139,7 @@ impl Etcd {
                 }
                 Ok(Some(Ok((node, Err(status))))) if is_final(&status) => {
                     let (code, message) = (status.code(), status.message().into());
-                    return Err(EtcdError::Refused { node: node.url, code, message });
+                    return Err(EtcdError::Refused { node: node.url, code, message, is_alone: tries == 1 });
                 }
                 Ok(Some(Ok((node, Err(status))))) => {
                     last = format!("{}: {}", node.url, said(&status));
@@ -195,7 +205,7 @@ impl Node {
         Q: Message + 'static,
         R: Message + Default + 'static,
     {
-        let mut client = Grpc::new(self.channel.clone());
+        let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(LARGEST_REPLY);
         client.ready().await.map_err(|error| Status::unavailable(with_causes(&error)))?;
         let codec: ProstCodec<Q, R> = ProstCodec::default();
         let path = PathAndQuery::from_static(method);
@@ -205,14 +215,17 @@ impl Node {
 
 /// Whether each node would reply so, and nothing was changed.
 fn is_final(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::PermissionDenied
-            | Code::InvalidArgument
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::Unimplemented
-    )
+    // Users were added or removed at this moment.
+    let is_passing = status.message().contains("auth store is old");
+    !is_passing
+        && matches!(
+            status.code(),
+            Code::PermissionDenied
+                | Code::InvalidArgument
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Unimplemented
+        )
 }
 
 fn said(status: &Status) -> String {

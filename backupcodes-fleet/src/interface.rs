@@ -151,7 +151,7 @@ fn reply(result: MethodResult) -> Reply {
         SetsError::Unknown(_) => (ErrorName::Unknown, Level::Critical),
         SetsError::NotPermitted(_) => (ErrorName::NotPermitted, Level::Error),
         SetsError::WentBack(_) => (ErrorName::WentBack, Level::Critical),
-        SetsError::Unavailable(_) => (ErrorName::Unavailable, Level::Error),
+        SetsError::Unavailable(_) | SetsError::TooLarge(_) => (ErrorName::Unavailable, Level::Error),
     };
     let reason = error.to_string();
     log(level, &reason);

@@ -75,6 +75,11 @@ impl Prefix {
         self.beginning_with(&format!("due/{}/", name(user)))
     }
 
+    /// The notices of a set that are due.
+    pub(crate) fn due_of_set(&self, user: &str, set: &str) -> Keys {
+        self.beginning_with(&format!("due/{}/{}/", name(user), name(set)))
+    }
+
     /// The notice of a use, as long as it is due.
     pub(crate) fn due_use(&self, user: &str, set: &str, number: CodeNumber) -> Keys {
         self.one(&format!("due/{}/{}/{:02}", name(user), name(set), number.get()))
@@ -111,8 +116,18 @@ impl Prefix {
 }
 
 impl Keys {
+    /// All of these but `inner`, which is among them.
+    pub(crate) fn except(self, inner: Self) -> [Self; 2] {
+        [Self { first: self.first, end: inner.first }, Self { first: inner.end, end: self.end }]
+    }
+
     pub(crate) fn bounds(self) -> (Vec<u8>, Vec<u8>) {
         (self.first, self.end)
+    }
+
+    /// Whether this is that one key.
+    pub(crate) fn is(&self, key: &[u8]) -> bool {
+        self.first == key
     }
 
     pub(crate) fn read(self) -> RequestOp {

@@ -18,6 +18,8 @@ pub(crate) struct State {
     pub(crate) revision: i64,
     /// When an administrator last said that the store was restored, in seconds since 1970.
     pub(crate) restored: u64,
+    /// Whether the store has gone back since. It may grow beyond the revision again, and stays refused.
+    pub(crate) went_back: bool,
 }
 
 /// The store is older than this host remembers it.
@@ -62,30 +64,37 @@ impl Seen {
     /// # Errors
     /// The store has gone back.
     pub(crate) fn judge(&self, before: State, header: Header, restored: u64) -> Result<(), WentBack> {
-        let now = State { cluster: header.cluster_id, revision: header.revision, restored };
+        let now = State { cluster: header.cluster_id, revision: header.revision, restored, went_back: false };
         let is_known_to_be_restored = restored > before.restored;
-        let goes_on = before.cluster == 0
-            || (before.cluster == now.cluster
-                && before.revision <= now.revision
-                && before.restored == restored);
+        let goes_on = !before.went_back
+            && (before.cluster == 0
+                || (before.cluster == now.cluster
+                    && before.revision <= now.revision
+                    && before.restored == restored));
+        let mut state = self.lock();
         if !goes_on && !is_known_to_be_restored {
+            // Unless another reply has told of a restore meanwhile.
+            if state.restored == before.restored {
+                self.set(&mut state, State { went_back: true, ..before });
+            }
             return Err(WentBack { before, now });
         }
-        let mut state = self.lock();
-        if now.restored > state.restored
-            || (now.cluster, now.restored) == (state.cluster, state.restored)
-            || state.cluster == 0
-        {
-            let is_newer = state.cluster != now.cluster
-                || state.restored != now.restored
-                || now.revision > state.revision;
-            if is_newer {
-                *state = now;
-                // It needs no flush: what a power cut loses is that this host was the only one to see a change.
-                let _ = self.file.write_all_at(text(now).as_bytes(), 0);
-            }
+        let is_same = (now.cluster, now.restored) == (state.cluster, state.restored);
+        let is_newer = if is_same {
+            now.revision > state.revision
+        } else {
+            state.cluster == 0 || now.restored > state.restored
+        };
+        if is_newer {
+            self.set(&mut state, now);
         }
         Ok(())
+    }
+
+    /// This needs no flush: what a power cut loses is that this host was the only one to see a change.
+    fn set(&self, state: &mut State, to: State) {
+        *state = to;
+        let _ = self.file.write_all_at(text(to).as_bytes(), 0);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,8 +103,9 @@ impl Seen {
 }
 
 /// All states have texts of one length.
-fn text(State { cluster, revision, restored }: State) -> String {
-    format!("{cluster:016x} {revision:019} {restored:020}\n")
+fn text(State { cluster, revision, restored, went_back }: State) -> String {
+    let word = if went_back { "went-back" } else { "as-before" };
+    format!("{cluster:016x} {revision:019} {restored:020} {word}\n")
 }
 
 fn parse(text: &str) -> Option<State> {
@@ -104,6 +114,11 @@ fn parse(text: &str) -> Option<State> {
         cluster: u64::from_str_radix(words.next()?, 16).ok()?,
         revision: words.next()?.parse().ok()?,
         restored: words.next()?.parse().ok()?,
+        went_back: match words.next()? {
+            "went-back" => true,
+            "as-before" => false,
+            _ => return None,
+        },
     };
     words.next().is_none().then_some(state)
 }
@@ -127,7 +142,8 @@ mod tests {
         assert!(judge(7, 100, 0), "the first that is seen");
         assert!(judge(7, 100, 0) && judge(7, 120, 0));
         assert!(!judge(7, 119, 0), "an old copy of the data");
-        assert!(!judge(8, 500, 0), "a restored snapshot is a new cluster");
+        assert!(!judge(7, 500, 0), "it has only grown again");
+        assert!(!judge(8, 500, 0), "a restored snapshot with a token of its own is a new cluster");
         assert!(judge(8, 60, 1_700_000_000), "said to be restored");
         assert!(judge(8, 61, 1_700_000_000));
         assert!(!judge(7, 200, 0) && !judge(8, 59, 1_700_000_000));
@@ -150,7 +166,7 @@ mod tests {
     fn what_is_no_state_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seen");
-        for bad in ["x", "7 7", "zz 1 1", "1 1 1 1"] {
+        for bad in ["x", "7 7", "zz 1 1", "1 1 1 1", "1 1 1", "1 1 1 as-before 1"] {
             std::fs::write(&path, bad).unwrap();
             assert!(Seen::open(&path).is_err(), "{bad}");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backupcodes_core::code::CodeNumber;
 use backupcodes_core::protocol::fleet::{DueNotice, Node, StatusReply};
-use backupcodes_core::set::{CodeSet, Label, Mail, SpentRecord, State};
+use backupcodes_core::set::{CodeSet, Label, Mail, SpentRecord, State, printable};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tonic::Code;
@@ -19,6 +19,8 @@ use crate::seen::{Seen, State as SeenState, WentBack};
 
 /// The only format of labels so far.
 const FORMAT: u32 = 1;
+/// The longest name in a spent record: of a host.
+const LONGEST_NAME: usize = 255;
 
 /// The sets of the fleet.
 pub(crate) struct Sets {
@@ -48,6 +50,9 @@ pub(crate) enum SetsError {
     /// Nothing is known, and nothing was changed.
     #[error("{0}")]
     Unavailable(String),
+    /// The reply is too large to be read.
+    #[error("{0}")]
+    TooLarge(String),
     #[error(transparent)]
     WentBack(#[from] WentBack),
 }
@@ -176,10 +181,7 @@ impl Sets {
             return Err(SetsError::Changed);
         }
         let prefix = &self.prefix;
-        let mut compare = vec![
-            prefix.sets_of(user).are_unchanged_since(revision),
-            prefix.slots_of(user).are_unchanged_since(revision),
-        ];
+        let mut compare = vec![prefix.sets_of(user).are_unchanged_since(revision)];
         let mut success = Vec::new();
         if let Some(old) = &set {
             compare.push(prefix.set(user, &old.label.set).are_created_in(old.created));
@@ -187,8 +189,21 @@ impl Sets {
                 success.push(prefix.name_of(old.label.uid, user).delete());
             }
         }
-        for id in sets.iter().filter(|id| new.is_none_or(|new| new.label.set != **id)) {
-            success.extend([prefix.set(user, id).delete(), prefix.slots_of_set(user, id).delete()]);
+        match new {
+            // Whatever hosts write meanwhile, all of it ends.
+            None => success.extend([prefix.sets_of(user).delete(), prefix.slots_of(user).delete()]),
+            Some(CodeSet { label: new, .. }) => {
+                if let Some(StoredLabel { set: old, .. }) = set.as_ref().map(|set| &set.label) {
+                    // Each use of the old set is in the notices of the caller.
+                    compare.push(prefix.slots_of_set(user, old).are_unchanged_since(revision));
+                    success.extend([prefix.set(user, old).delete(), prefix.due_of_set(user, old).delete()]);
+                }
+                let others = prefix.slots_of(user).except(prefix.slots_of_set(user, &new.set));
+                success.extend(others.map(Keys::delete));
+                if sets.contains(&new.set) {
+                    self.clear_place(user, &new.set, deadline).await?;
+                }
+            }
         }
         if let Some(new) = new {
             let label = StoredLabel::of(&new.label, new.total())?;
@@ -209,8 +224,14 @@ impl Sets {
             compare.extend([
                 prefix.set(from, &set).are_created_in(old.created),
                 prefix.sets_of(from).are_unchanged_since(revision),
-                prefix.slots_of(from).are_unchanged_since(revision),
+                prefix.slots_of_set(from, &set).are_unchanged_since(revision),
             ]);
+            // A slot that a host has deleted since is not unchanged, and must not come back as unspent.
+            let unspent = new.into_iter().flat_map(CodeSet::entries);
+            for (number, _) in unspent.filter(|(_, entry)| matches!(entry.state, State::Unspent(_))) {
+                let slot = || prefix.slot(from, &set, number);
+                compare.extend([slot().are_created_in(old.created), slot().have_version(1)]);
+            }
             let ends = [prefix.set(from, &set), prefix.slots_of_set(from, &set), prefix.name_of(uid, from)];
             success.extend(ends.map(Keys::delete));
         }
@@ -222,6 +243,13 @@ impl Sets {
         let ids = found.iter().filter_map(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
         let is_ours = ids.map(|label| label.set).eq(id);
         if is_ours { Ok(()) } else { Err(SetsError::Changed) }
+    }
+
+    /// Removes what a host has written in the place of a set that comes.
+    async fn clear_place(&self, user: &str, set: &str, deadline: Instant) -> Result<(), SetsError> {
+        let compare = vec![self.prefix.set(user, set).do_not_exist()];
+        let success = vec![self.prefix.slots_of_set(user, set).delete()];
+        self.change(TxnRequest { compare, success, failure: vec![] }, deadline).await.map(drop)
     }
 
     /// Proves that this host's certificate may replace sets: the store judges also what it does not perform.
@@ -271,10 +299,23 @@ impl Sets {
     pub(crate) async fn due(&self) -> Result<Vec<DueNotice>, SetsError> {
         let request = TxnRequest { success: vec![self.prefix.due().read()], ..TxnRequest::default() };
         let (reply, _) = self.known(request, self.deadline()).await?;
-        let uses = ranges(reply).concat().into_iter();
-        // A host may have stored anything there.
-        let uses = uses.filter_map(|found| serde_json::from_slice::<StoredUse>(&found.value).ok());
-        Ok(uses.map(StoredUse::notice).collect())
+        let mut notices = Vec::new();
+        for found in ranges(reply).concat() {
+            // A host may have written anything there. Where the notice goes, the administrators' label says.
+            let Ok(due) = serde_json::from_slice::<StoredUse>(&found.value) else { continue };
+            let StoredLabel { user, set, .. } = &due.label;
+            let number = CodeNumber::new(due.number);
+            if number.is_none_or(|number| !self.prefix.due_use(user, set, number).is(&found.key)) {
+                continue;
+            }
+            let shared = self.find(user, None, self.deadline()).await?.set;
+            let email = shared.filter(|shared| shared.label.set == *set).map(|shared| shared.label.email);
+            notices.push(
+                StoredUse { label: StoredLabel { email: email.unwrap_or_default(), ..due.label }, ..due }
+                    .notice(),
+            );
+        }
+        Ok(notices)
     }
 
     /// Ends the notice of a use: it was delivered.
@@ -286,12 +327,25 @@ impl Sets {
 
     /// Ends all sets, and says to all hosts that the store was restored at `time`, in seconds since 1970.
     pub(crate) async fn restored(&self, time: u64) -> Result<(), SetsError> {
-        let prefix = &self.prefix;
+        let (prefix, deadline) = (&self.prefix, self.deadline());
+        // Not judged: this host remembers another store.
+        let read = TxnRequest { success: vec![prefix.restored().read()], ..TxnRequest::default() };
+        let reply = self.etcd.transaction(&read, deadline).await.map_err(SetsError::of_read)?;
+        let before = ranges(reply).concat();
+        let revision = before.first().map_or(0, |found| found.mod_revision);
+        // Later than all that a host may have seen, whatever the clock says.
+        let time = time
+            .max(restored_in(&before).saturating_add(1))
+            .max(self.seen.state().restored.saturating_add(1));
+        // What a node performs late changes nothing.
+        let compare = vec![prefix.restored().are_unchanged_since(revision)];
         let success =
             vec![prefix.sets().delete(), prefix.slots().delete(), prefix.restored().put(time.to_string())];
-        let reply =
-            self.etcd.transaction(&TxnRequest { success, ..TxnRequest::default() }, self.deadline()).await;
-        reply.map(drop).map_err(SetsError::of_change)
+        let failure = vec![prefix.restored().read()];
+        let request = TxnRequest { compare, success, failure };
+        let reply = self.etcd.transaction(&request, deadline).await.map_err(SetsError::of_change)?;
+        let is_done = reply.succeeded || restored_in(&ranges(reply).concat()) == time;
+        if is_done { Ok(()) } else { Err(SetsError::Changed) }
     }
 
     /// The nodes of the store, and what this host may.
@@ -337,15 +391,17 @@ impl Sets {
     /// All of a user, in one revision.
     async fn find(&self, user: &str, uid: Option<u32>, deadline: Instant) -> Result<Found, SetsError> {
         let prefix = &self.prefix;
-        let names = uid.map_or_else(|| prefix.sets_of(user), |uid| prefix.names_of(uid));
-        let success = vec![
-            prefix.sets_of(user).read(),
-            prefix.slots_of(user).read(),
-            prefix.due_of(user).list(),
-            names.read(),
-        ];
-        let request = TxnRequest { success, ..TxnRequest::default() };
-        let (reply, header) = self.known(request, deadline).await?;
+        let read = |slots: Keys| {
+            let names = uid.map_or_else(|| prefix.sets_of(user), |uid| prefix.names_of(uid));
+            let success =
+                vec![prefix.sets_of(user).read(), slots.read(), prefix.due_of(user).list(), names.read()];
+            self.known(TxnRequest { success, ..TxnRequest::default() }, deadline)
+        };
+        let (reply, header) = match read(prefix.slots_of(user)).await {
+            // A host has written more there than can be read: only what belongs to the set is.
+            Err(SetsError::TooLarge(_)) => read(self.slots_of_own_set(user, deadline).await?).await?,
+            found => found?,
+        };
         let Ok([labels, slots, due, names]) = <[Vec<KeyValue>; 4]>::try_from(ranges(reply)) else {
             return Err(SetsError::Unavailable(
                 "the store replied with something else than four ranges".into(),
@@ -385,6 +441,15 @@ impl Sets {
         found(Some(Stored { label, created, slots, due }))
     }
 
+    /// The codes of the user's set, without what lies beside it.
+    async fn slots_of_own_set(&self, user: &str, deadline: Instant) -> Result<Keys, SetsError> {
+        let success = vec![self.prefix.sets_of(user).read()];
+        let (reply, _) = self.known(TxnRequest { success, ..TxnRequest::default() }, deadline).await?;
+        let labels = ranges(reply).concat();
+        let label = labels.first().and_then(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
+        Ok(self.prefix.slots_of_set(user, &label.map_or_else(String::new, |label| label.set)))
+    }
+
     /// A transaction that changes nothing.
     async fn known(
         &self,
@@ -419,10 +484,8 @@ impl Sets {
         request.failure.push(self.prefix.restored().read());
         let mut reply = self.etcd.transaction(&request, deadline).await.map_err(failed)?;
         let restored = reply.responses.pop().map(|last| ranges_of(vec![last]).concat()).unwrap_or_default();
-        let restored =
-            restored.first().and_then(|found| std::str::from_utf8(&found.value).ok()?.parse().ok());
         let header = reply.header.unwrap_or_default();
-        self.seen.judge(before, header, restored.unwrap_or_default())?;
+        self.seen.judge(before, header, restored_in(&restored))?;
         Ok((reply, header))
     }
 }
@@ -431,13 +494,16 @@ impl SetsError {
     fn of_read(error: EtcdError) -> Self {
         match error {
             EtcdError::Refused { code: Code::PermissionDenied, .. } => Self::NotPermitted(error.to_string()),
+            EtcdError::Refused { code: Code::OutOfRange, .. } => Self::TooLarge(error.to_string()),
             error => Self::Unavailable(error.to_string()),
         }
     }
 
     fn of_change(error: EtcdError) -> Self {
         match error {
-            EtcdError::NoReply { .. } => Self::Unknown(error.to_string()),
+            EtcdError::NoReply { .. } | EtcdError::Refused { is_alone: false, .. } => {
+                Self::Unknown(error.to_string())
+            }
             error => Self::of_read(error),
         }
     }
@@ -468,7 +534,8 @@ impl Stored {
             return value.into();
         }
         let text = value.split('\n').next().unwrap_or_default();
-        let Some(record) = SpentRecord::parse(text) else { return State::Damaged.text() };
+        // A host may have written anything there.
+        let Some(record) = SpentRecord::parse(text).filter(is_plain) else { return State::Damaged.text() };
         let mail = if self.due.contains(&number) { Mail::Due } else { Mail::Ok };
         SpentRecord { mail, ..record }.text()
     }
@@ -494,6 +561,18 @@ impl StoredUse {
         let (number, record, left, total) = (self.number, self.record, self.left, count);
         DueNotice { set, user, uid, created, email, number, record, left, total: total.into() }
     }
+}
+
+/// Whether each name in the record is as a host of ours writes it, so that the set can be read.
+fn is_plain(SpentRecord { service, source, host, .. }: &SpentRecord) -> bool {
+    let names = [Some(service), Some(source), host.as_ref()];
+    names.into_iter().flatten().all(|name| name.len() <= LONGEST_NAME && printable(name) == *name)
+}
+
+/// When an administrator last said that the store was restored.
+fn restored_in(found: &[KeyValue]) -> u64 {
+    let time = found.first().and_then(|found| std::str::from_utf8(&found.value).ok()?.parse().ok());
+    time.unwrap_or_default()
 }
 
 /// What the reads of a transaction found, in their order.

@@ -7,8 +7,8 @@ use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::protocol::fleet::StatusReply;
-use backupcodes_core::set::{CodeSet, State};
-use backupcodes_core::store::{Expected, FleetStore, Prepared, Sets, Store};
+use backupcodes_core::set::CodeSet;
+use backupcodes_core::store::{Expected, FleetStore, Prepared, ReplaceError, Sets, Store};
 
 use crate::cli::{Certificate, Fleet, FleetHost, Style};
 use crate::failure::{Failure, Outcome};
@@ -62,44 +62,21 @@ fn import(config: &Config, users: &[String], all: bool) -> Result<Outcome, Failu
     output::report(failed, users.len()).map(|()| Outcome::Done)
 }
 
-/// The set counts on this host until the fleet has it, and from then on in the fleet.
+/// No code works on this host and in the fleet at the same time.
 fn import_one(config: &Config, sets: &Sets, fleet: &FleetStore, user: &str) -> Result<String, Failure> {
-    let own = sets.files().read(user)?.ok_or_else(|| Failure::NotOnHost(user.into()))?;
-    let id = own.label.set.clone();
-    match fleet.read(user)? {
+    let put = |own: &CodeSet| match fleet.read(user)? {
         // The end of an import is missing.
-        Some(shared) if shared.label.set == id => {}
-        Some(shared) => {
-            return Err(Failure::BothHave { user: user.into(), own: id, shared: shared.label.set });
-        }
-        None => fleet.prepare(user, Expected::Nothing, Some(&own.text()))?.commit(|_| Vec::new())?,
-    }
-    let writer = Writer::of_this_host(config, &notice::host_name());
-    let mut lost = None;
-    let notices = |last: Option<&CodeSet>| {
-        let Some(last) = last else { return Vec::new() };
-        lost = spend_again(fleet, last).err();
-        writer.of_due_uses(last)
+        Some(shared) if shared.label.set == own.label.set => Ok(()),
+        Some(shared) => Err(ReplaceError::InFleet {
+            user: user.into(),
+            set: own.label.set.clone(),
+            shared: shared.label.set,
+        }),
+        None => fleet.prepare(user, Expected::Nothing, Some(&own.text()))?.commit(|_| Vec::new()),
     };
-    sets.files().prepare(user, Expected::Set(&id), None)?.commit(notices)?;
-    lost.map_or(Ok(id), Err)
-}
-
-/// Spends in the fleet what was spent here while the set was imported.
-fn spend_again(fleet: &FleetStore, last: &CodeSet) -> Result<(), Failure> {
-    let user = &last.label.user;
-    let Some(shared) = fleet.read(user)? else { return Ok(()) };
-    for (number, entry) in last.entries() {
-        let State::Spent(record) = &entry.state else { continue };
-        if let Some(State::Unspent(hash)) = shared.entry(number).map(|entry| &entry.state) {
-            fleet.spend(user, number, hash, record).map_err(|error| Failure::StillGood {
-                user: user.clone(),
-                number,
-                error: error.to_string(),
-            })?;
-        }
-    }
-    Ok(())
+    let writer = Writer::of_this_host(config, &notice::host_name());
+    let moved = sets.files().move_away(user, put, |last| writer.of_due_uses(last))?;
+    moved.ok_or_else(|| Failure::NotOnHost(user.into()))
 }
 
 fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {

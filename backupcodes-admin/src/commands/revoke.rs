@@ -41,6 +41,15 @@ pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result
             notices
         };
         store.prepare(user, expected, None)?.commit(notices)?;
+        // A set on the host goes first, and the fleet may have another one.
+        match store.read(user) {
+            Ok(None) => {}
+            Ok(Some(CodeSet { label, .. })) => output::complain(&format_args!(
+                "{user} has set {} in the fleet, which works now; to end it as well: backupcodes-admin revoke {user}",
+                label.set
+            )),
+            Err(error) => output::complain(&error),
+        }
     }
     // The next account of that name would have to wait.
     if let Some(complaint) = forget(config, user) {

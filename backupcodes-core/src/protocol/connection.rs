@@ -215,7 +215,7 @@ impl Connection {
         let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
         let call = Call { method: format!("{}.{method}", self.service.interface), parameters };
         serde_json::to_writer(&mut *message, &call).map_err(|error| self.invalid_reply(&error))?;
-        let reply = self.exchange(message, patience)?;
+        let reply = self.exchange(message, Deadline::after(patience))?;
         Ok(parameters_of(&reply).map_err(|error| self.invalid_reply(&error))?)
     }
 
@@ -224,11 +224,11 @@ impl Connection {
     fn exchange(
         &mut self,
         mut message: Zeroizing<Vec<u8>>,
-        patience: Duration,
+        deadline: Deadline,
     ) -> Result<Zeroizing<Vec<u8>>, CallError> {
         message.push(0);
-        self.send(&message, patience)?;
-        let reply = self.receive(patience)?;
+        self.send(&message, deadline)?;
+        let reply = self.receive(deadline)?;
         let ErrorOf { error } = serde_json::from_slice(&reply).map_err(|error| self.invalid_reply(&error))?;
         match error {
             None => Ok(reply),
@@ -236,8 +236,7 @@ impl Connection {
         }
     }
 
-    fn send(&self, mut message: &[u8], patience: Duration) -> Result<(), ServiceError> {
-        let deadline = Deadline::after(patience);
+    fn send(&self, mut message: &[u8], deadline: Deadline) -> Result<(), ServiceError> {
         while !message.is_empty() {
             // No SIGPIPE for the application.
             match send(self.socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
@@ -251,8 +250,7 @@ impl Connection {
     }
 
     /// Receives one message, without its NUL.
-    fn receive(&mut self, patience: Duration) -> Result<Zeroizing<Vec<u8>>, ServiceError> {
-        let deadline = Deadline::after(patience);
+    fn receive(&mut self, deadline: Deadline) -> Result<Zeroizing<Vec<u8>>, ServiceError> {
         let largest = self.service.largest;
         loop {
             if let Some(end) = self.rest.iter().position(|&byte| byte == 0) {

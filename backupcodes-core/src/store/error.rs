@@ -105,6 +105,19 @@ pub enum ReplaceError {
         "{0}; it is unknown whether the change is made: keep both sheets, and look which set counts: backupcodes-admin status"
     )]
     Unknown(StoreError),
+    /// The fleet has another set of the user.
+    #[error(
+        "{user} has set {set} on this host and set {shared} in the fleet; nothing was done; to keep the fleet's: \
+         backupcodes-admin revoke {user}"
+    )]
+    InFleet {
+        /// The user.
+        user: String,
+        /// The id of the set on this host.
+        set: String,
+        /// The id of the fleet's.
+        shared: String,
+    },
     /// Both names of a rename have a set.
     #[error(
         "{old} and {new} both have a set ({old_set}, {new_set}); nothing was done; to keep {new}'s: backupcodes-admin revoke {old}; \

@@ -6,6 +6,7 @@
 //! file, with a code that was spent in the new one. A set therefore records whether its name is durable; if it is not, the
 //! next spend flushes the directory first.
 
+mod moving;
 mod rename;
 mod replace;
 mod set_file;

@@ -11,6 +11,7 @@ use crate::account::Account;
 use crate::code::CodeNumber;
 use crate::config::Fleet;
 use crate::explanation::Explanation;
+use crate::files::lock::Deadline;
 use crate::hash::CodeHash;
 use crate::mail::outbox::{Outbox, QueuedNotice};
 use crate::protocol::fleet::{
@@ -199,7 +200,7 @@ impl FleetStore {
                 set.label.uid = account.uid;
             }
         }
-        Ok(Found { set, revision, names: reply.names.unwrap_or_default() })
+        Ok(Found { set, revision, names: reply.names.ok_or_else(|| missing("names"))? })
     }
 
     fn call<P: Serialize, R: DeserializeOwned>(
@@ -208,9 +209,10 @@ impl FleetStore {
         parameters: &P,
     ) -> Result<R, FleetCallError> {
         let patience = self.fleet.timeout.saturating_add(MARGIN);
+        let deadline = Deadline::after(patience);
         let mut connection =
             Connection::open(&FLEET, &self.fleet.socket, patience).map_err(FleetError::from)?;
-        connection.call(method, parameters, patience).map_err(FleetCallError::from)
+        connection.call(method, parameters, deadline.left()).map_err(FleetCallError::from)
     }
 }
 

@@ -65,10 +65,13 @@ impl Sets {
     /// # Errors
     /// [`ReplaceError`]: the set is unchanged, unless the error says otherwise.
     pub fn rename(&self, old: &str, account: &Account) -> Result<Option<String>, ReplaceError> {
-        match (self.files.rename(old, account)?, &self.fleet) {
-            (None, Some(fleet)) if old != account.name => fleet.rename(old, account),
-            (renamed, _) => Ok(renamed),
-        }
+        let renamed = self.files.rename(old, account)?;
+        // An account may have a set in both places.
+        let shared = match &self.fleet {
+            Some(fleet) if old != account.name => fleet.rename(old, account)?,
+            _ => None,
+        };
+        Ok(renamed.or(shared))
     }
 
     /// Changes the addresses of the user's set. `notices` gets its last state and makes notices; they are in the outbox before the

@@ -6,7 +6,7 @@ use prost::{Message, Oneof};
 /// What each reply begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(crate) struct Header {
-    /// A random number of the cluster; a restore makes another one.
+    /// The number of the cluster. A restore with another token makes another one.
     #[prost(uint64, tag = "1")]
     pub(crate) cluster_id: u64,
     /// The node that replies.

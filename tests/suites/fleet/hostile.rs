@@ -3,6 +3,7 @@
 
 use backupcodes_core::set::State;
 use backupcodes_core::store::Store;
+use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::{me, pam, text};
 
 use super::logins::fleet;
@@ -82,6 +83,46 @@ fn junk_of_a_host_locks_nobody_out() {
     assert_eq!(one.world.try_answer(&codes[0]), pam::SUCCESS);
     let output = one.world.admin(&["notify"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+    // More ids than one transaction can delete one by one; and a record that would make the set unreadable.
+    for at in 0..70 {
+        let key = format!("/backupcodes/slots/{me}/junk%{at}/01");
+        assert!(cluster.ctl(&attacker, &["put", &key, "x"]).status.success());
+    }
+    let key = format!("/backupcodes/slots/{me}/{}/03", one.world.status()["set"].as_str().unwrap());
+    let record = "spent 2026-11-30T00:00:00Z mail=due fails=0 a\"b\\c local ";
+    assert!(cluster.ctl(&attacker, &["put", &key, record]).status.success());
+    assert_eq!(one.world.try_answer(&codes[1]), pam::SUCCESS);
+    assert_eq!(one.world.try_answer(&codes[2]), pam::AUTH_ERR, "it is damaged");
+    let new = admin.generate().codes;
+    assert_eq!(one.world.try_answer(&new[0]), pam::SUCCESS);
+    for at in 0..70 {
+        let key = format!("/backupcodes/slots/{me}/more{at}/01");
+        assert!(cluster.ctl(&attacker, &["put", &key, "x"]).status.success());
+    }
+    assert!(admin.world.admin(&["revoke", &me]).status.success());
+    assert_eq!(one.world.try_answer(&new[1]), pam::AUTH_ERR);
+}
+
+#[test]
+fn no_host_sends_mail_to_addresses_of_its_own() {
+    let Some((cluster, [admin, one, _])) = fleet() else { return };
+    let (me, attacker) = (me(), cluster.certificate("host2"));
+    let postbox = Postbox::of(&one.world);
+    let set = admin.generate().set;
+    let label = format!(
+        r#"{{"format":1,"set":"{set}","user":"{me}","uid":0,"created":"2026-11-30T00:00:00Z","email":["evil@example.org"],"count":10}}"#
+    );
+    let due = format!(
+        r#"{{"label":{label},"number":1,"record":"spent 2026-11-29T00:00:00Z mail=due fails=0 sshd local on=host1 ","left":9}}"#
+    );
+    // In its place, and in another one.
+    for key in [format!("/backupcodes/due/{me}/{set}/01"), format!("/backupcodes/due/{me}/{set}/02")] {
+        assert!(cluster.ctl(&attacker, &["put", &key, &due]).status.success());
+    }
+    one.world.deliver();
+    let handed = postbox.handed();
+    assert_eq!(handed.len(), 1);
+    assert!(!handed[0].arguments.contains(&"evil@example.org".into()), "{:?}", handed[0].arguments);
 }
 
 #[test]

@@ -24,6 +24,14 @@ fn a_set_that_is_imported_keeps_its_sheet_and_what_was_spent() {
     }
     assert_eq!(admin.world.try_answer(&codes[2]), pam::SUCCESS);
     assert_eq!(one.world.status()["left"], 7);
+    // An import that was cut short goes on, and until then nothing works here.
+    assert!(admin.world.admin(&["revoke", &me()]).status.success());
+    let codes = backupcodes_tests::sheet(admin.world.admin(&[&own[..], &[&me()]].concat())).codes;
+    let file = std::fs::read_to_string(admin.world.file()).unwrap();
+    std::fs::write(admin.world.file(), file.replace("format = 1", "format = 0")).unwrap();
+    assert_eq!(admin.world.try_answer(&codes[0]), pam::AUTHINFO_UNAVAIL);
+    assert!(admin.world.admin(&["fleet", "import", &me()]).status.success());
+    assert_eq!(admin.world.try_answer(&codes[0]), pam::SUCCESS);
     // Nothing is left to import, and a host may not.
     assert!(!admin.world.admin(&["fleet", "import", &me()]).status.success());
     let output = one.world.admin(&["fleet", "import", "--all"]);
