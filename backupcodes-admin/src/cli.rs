@@ -122,7 +122,7 @@ pub(crate) enum Fleet {
         #[command(flatten)]
         root: Certificate,
     },
-    /// Lets a host in, or keeps it out
+    /// Gives hosts access, or takes it away
     #[command(subcommand)]
     Host(FleetHost),
     /// Gives sets of this host to the fleet; sheets stay good
@@ -149,14 +149,14 @@ pub(crate) enum Fleet {
 #[derive(Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum FleetHost {
-    /// Lets a host in, by the name in its certificate
+    /// Gives a host access, by the name in its certificate
     Add {
         #[arg(value_name = "HOST")]
         name: String,
         #[command(flatten)]
         root: Certificate,
     },
-    /// Keeps a host out, at once
+    /// Takes the access of a host away, at once
     Remove {
         #[arg(value_name = "HOST")]
         name: String,

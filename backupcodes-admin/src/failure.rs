@@ -96,11 +96,11 @@ pub(crate) enum Failure {
     NoFleet,
     #[error("/usr/sbin/backupcodes-fleet cannot be started ({0}); install the package backupcodes-fleet")]
     FleetProgram(std::io::Error),
-    #[error("nothing more is done ({0})")]
+    #[error("backupcodes-fleet failed ({0}), see above; fix that, and run the same command again")]
     FleetSetUp(std::process::ExitStatus),
     #[error("{0} has no set on this host; nothing was done; see: backupcodes-admin status {0}")]
     NotOnHost(String),
-    #[error("all sets of the fleet would end; to end them without being asked: --yes")]
+    #[error("all sets of the fleet would end; nothing was done; to end them: --yes")]
     WouldEndAll,
     #[error("signals cannot be handled ({0})")]
     Signals(std::io::Error),

@@ -60,7 +60,7 @@ pub(crate) enum EtcdError {
         is_alone: bool,
     },
     /// A change may have been made.
-    #[error("no node of the cluster replied within {} ms; the last error: {last}", .waited.as_millis())]
+    #[error("no majority of the nodes replied within {} ms; see which: backupcodes-admin fleet status; the last error: {last}", .waited.as_millis())]
     NoReply { waited: Duration, last: String },
 }
 

@@ -101,14 +101,16 @@ enum Failure {
     )]
     NotUsed,
     #[error(
-        "{path}: cannot be read ({error}); expected a file as PEM that this service may read; see backupcodes-fleet(8)"
+        "{path}: cannot be read ({error}); expected a PEM file that the user backupcodes-fleet can read (a key: owner backupcodes-fleet, mode 0400)"
     )]
     File { path: PathBuf, error: io::Error },
     #[error(
         "the certificates cannot be used ({0}); expected PEM files: fleet.ca, fleet.certificate and its fleet.key"
     )]
     Tls(String),
-    #[error("{path}: cannot be used ({error}); expected a file that remembers the store, or none")]
+    #[error(
+        "{path}: cannot be used ({error}); free disk space; delete the file only if the store was not restored meanwhile"
+    )]
     Seen { path: PathBuf, error: io::Error },
     #[error(
         "{path}: cannot listen on it ({error}); expected a directory owned by root, without a file of that name"
@@ -116,7 +118,9 @@ enum Failure {
     Listen { path: PathBuf, error: io::Error },
     #[error("no socket to listen on; expected one from systemd, or --socket PATH")]
     NoSocket,
-    #[error("the store: {0}")]
+    #[error(
+        "the store: {0}; check the name of the host, and that --certificate and --key are those of etcd's user root"
+    )]
     Etcd(#[from] EtcdError),
     #[error("the socket failed: {0}")]
     Serve(#[from] io::Error),

@@ -26,7 +26,8 @@ pub(crate) struct State {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the store is older than this host remembers it (cluster {:x} revision {}, remembered {:x} and {}): codes that were spent \
-     since would work again; if it was restored from a backup: backupcodes-admin fleet restored",
+     since would work again; if it was restored or made anew, on the administrators' host: \
+     backupcodes-admin fleet restored; otherwise check fleet.endpoints",
     .now.cluster, .now.revision, .before.cluster, .before.revision
 )]
 pub(crate) struct WentBack {

@@ -44,7 +44,8 @@ pub(crate) enum SetsError {
     Unknown(String),
     /// This host's certificate may not do that. Nothing was changed.
     #[error(
-        "{0}; the certificate of this host may not do that: use a host whose certificate is an administrator's"
+        "{0}; the certificate of this host may not do that: if the host is new: backupcodes-admin fleet host add NAME (the CN of \
+         fleet.certificate); to change sets, use the host whose certificate is an administrator's"
     )]
     NotPermitted(String),
     /// Nothing is known, and nothing was changed.
@@ -381,11 +382,11 @@ impl Sets {
         at(self.patience)
     }
 
-    /// Whether etcd tells users apart: it lists them for nobody but root then.
+    /// False if it is proven that etcd does not tell users apart: then it lists them for everybody.
     async fn authenticates(&self) -> bool {
         let list =
             self.etcd.call::<_, NoFields>("/etcdserverpb.Auth/UserList", &NoFields {}, self.deadline());
-        matches!(list.await, Err(EtcdError::Refused { code: Code::PermissionDenied, .. }))
+        list.await.is_err()
     }
 
     /// All of a user, in one revision.
@@ -416,7 +417,7 @@ impl Sets {
         let names = names.filter_map(|found| String::from_utf8(found.value).ok()).collect();
         let found = |set| Ok(Found { set, sets, revision: header.revision, names });
         let [label] = labels.as_slice() else {
-            let bad = |count| format!("{user} has {count} sets in the store; expected one; make a new one");
+            let bad = |count| unreadable(user, &format!("{count} sets; expected one"));
             return if labels.is_empty() {
                 found(None)
             } else {
@@ -424,13 +425,11 @@ impl Sets {
             };
         };
         let created = label.create_revision;
-        let label: StoredLabel = serde_json::from_slice(&label.value).map_err(|error| {
-            SetsError::Unavailable(format!("the set of {user} in the store is none: {error}"))
-        })?;
+        let label: StoredLabel = serde_json::from_slice(&label.value)
+            .map_err(|error| SetsError::Unavailable(unreadable(user, &error.to_string())))?;
         if label.format != FORMAT || label.user != user {
-            let bad =
-                format!("the set of {user} in the store is of {} and format {}", label.user, label.format);
-            return Err(SetsError::Unavailable(bad));
+            let reason = format!("made for {}, format {}", label.user, label.format);
+            return Err(SetsError::Unavailable(unreadable(user, &reason)));
         }
         let number_of = |key: &KeyValue| match prefix.parts(&key.key).as_deref() {
             Some([_, _, id, number]) if *id == label.set => number.parse::<u8>().ok(),
@@ -561,6 +560,14 @@ impl StoredUse {
         let (number, record, left, total) = (self.number, self.record, self.left, count);
         DueNotice { set, user, uid, created, email, number, record, left, total: total.into() }
     }
+}
+
+/// Only an administrator can have made such a set, and only root of etcd can remove it.
+fn unreadable(user: &str, reason: &str) -> String {
+    format!(
+        "the fleet's set of {user} cannot be read ({reason}); with the certificate of etcd's root: etcdctl del --prefix \
+         /backupcodes/sets/{user}/; then: backupcodes-admin generate {user}"
+    )
 }
 
 /// Whether each name in the record is as a host of ours writes it, so that the set can be read.

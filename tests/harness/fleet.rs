@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use backupcodes_core::account::Account;
@@ -31,12 +31,10 @@ pub const ADMIN: &str = "backupcodes-admin";
 /// Makes the users, roles and permissions of a fleet with these hosts by the program itself. From now on all need a certificate.
 pub fn set_up(cluster: &Cluster, hosts: &[&str]) {
     let root = Host::prepare(cluster, "root", "");
-    let must = |arguments: &[&str]| {
-        let output = root.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    };
-    must(&["init", ADMIN]);
-    hosts.iter().for_each(|host| must(&["add-host", host]));
+    // Where the command finds it: /usr/sbin is the sandbox's own.
+    fs::copy(built("backupcodes-fleet"), "/usr/sbin/backupcodes-fleet").unwrap();
+    root.admin(&["init"]);
+    hosts.iter().for_each(|host| root.admin(&["host", "add", host]));
 }
 
 /// Gives users new sets of so many codes, by the host of an administrator. The hashes are random, and no hash of a code.
@@ -215,10 +213,13 @@ impl Host {
         self.service.lock().unwrap().as_ref().is_some_and(|service| !service.has_ended())
     }
 
-    /// The program once, with the arguments of one of its commands.
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        let mut program = Command::new(built("backupcodes-fleet"));
-        feed(program.arg("--config").arg(self.config_path()).args(arguments), "")
+    /// What an administrator does with the certificate of this host: `backupcodes-admin fleet` with these arguments.
+    pub fn admin(&self, arguments: &[&str]) {
+        let Certificate { certificate, key, .. } = &self.certificate;
+        let mut program = Command::new(built("backupcodes-admin"));
+        program.arg("--config").arg(self.config_path()).arg("fleet").args(arguments);
+        let output = feed(program.arg("--certificate").arg(certificate).arg("--key").arg(key), "");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     }
 
     fn signal(&self, signal: Signal) {

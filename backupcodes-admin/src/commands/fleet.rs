@@ -41,7 +41,9 @@ fn set_up(
 ) -> Result<Outcome, Failure> {
     let mut program = Command::new(PROGRAM);
     conf.map(|conf| program.arg("--config").arg(conf));
-    program.arg("--certificate").arg(certificate).arg("--key").arg(key).arg("--").args(what);
+    program.arg("--certificate").arg(certificate).arg("--key").arg(key);
+    // A name that begins with a dash is no option.
+    program.args(what.iter().take(1)).arg("--").args(what.iter().skip(1));
     // It says itself what is wrong.
     let status = program.status().map_err(Failure::FleetProgram)?;
     if status.success() { Ok(Outcome::Done) } else { Err(Failure::FleetSetUp(status)) }
@@ -118,6 +120,6 @@ fn restored(fleet: &FleetStore, yes: bool) -> Result<Outcome, Failure> {
         }
     }
     fleet.restored(clock::now().seconds())?;
-    output::print("all sets are ended; to make new ones: backupcodes-admin generate\n")?;
+    output::print("all sets are ended; to make new ones: backupcodes-admin generate --all\n")?;
     Ok(Outcome::Done)
 }

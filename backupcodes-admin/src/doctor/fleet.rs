@@ -43,7 +43,7 @@ fn key(Fleet { key, .. }: &Fleet) -> Option<Finding> {
         let path = key.display();
         let message =
             format!("mode {mode:04o}, so that others read the key of this host; expected mode 0400");
-        let remedy = format!("chmod 0400 {path}");
+        let remedy = format!("chown backupcodes-fleet {path} && chmod 0400 {path}");
         Finding::new(Level::Error, "fleet-key", path.to_string(), message, remedy)
     })
 }

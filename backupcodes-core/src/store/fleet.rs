@@ -261,9 +261,11 @@ impl From<FleetCallError> for StoreError {
     fn from(error: FleetCallError) -> Self {
         match error {
             FleetCallError::Other(error) => error.into(),
-            FleetCallError::Changed => {
-                FleetError::Refused { reason: "changed meanwhile".into(), is_unknown: false }.into()
+            FleetCallError::Changed => FleetError::Refused {
+                reason: "they were changed at the same moment; nothing was done; run it again".into(),
+                is_unknown: false,
             }
+            .into(),
         }
     }
 }
