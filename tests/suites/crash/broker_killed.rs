@@ -51,8 +51,6 @@ impl Listener {
         broker.env_clear().env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1").stdout(Stdio::null());
         std::thread::scope(|scope| {
             let application = scope.spawn(|| self.scene.try_as_user(code).0);
-            // By which the module sees that somebody listens.
-            drop(self.accept());
             let stop = killed_at_serving(broker, self.accept(), counts, number);
             (application.join().unwrap(), stop)
         })
