@@ -21,8 +21,7 @@ use crate::{PROGRAM, output};
     version,
     disable_help_subcommand = true,
     after_help = "\
-Example: backupcodes-admin generate alice     a new sheet for alice, shown once
-More: COMMAND --help. Exit status: 0 done; 1 negative result; 2 usage; 3 error"
+Exit status: 0 done; 1 negative result; 2 usage; 3 error. More: COMMAND --help"
 )]
 pub(crate) struct Cli {
     /// Instead of /etc/security/backupcodes.conf
@@ -83,7 +82,10 @@ The account must still have the uid that the codes were made for.")]
     Unlock(OneUser),
     Purge(Purge),
     /// What an administrator does with sets that hosts share
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example: backupcodes-admin fleet status   shows the nodes of the store"
+    )]
     Fleet(Fleet),
     /// Delivers the notices that are due, with sendmail
     #[command(after_help = "Example: backupcodes-admin notify   delivers what is due now")]
@@ -114,7 +116,7 @@ pub(crate) struct OneUser {
 #[derive(Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum Fleet {
-    /// Makes the users, roles and permissions in etcd, and turns its authentication on
+    /// Makes users, roles and permissions in etcd, and turns them on
     Init {
         /// The name in the administrators' certificates
         #[arg(long, value_name = "NAME", default_value = "backupcodes-admin")]

@@ -54,13 +54,15 @@ fn find(text: &[u8]) -> Option<usize> {
 }
 
 fn keeps_its_bounds(config: &Config) {
-    let Config { directory, runtime_directory, broker, codes, hash, throttle, notify } = config;
+    let Config { directory, runtime_directory, broker, codes, hash, throttle, notify, fleet } = config;
     assert!([directory, runtime_directory, broker].iter().all(|path| path.is_absolute()));
     assert!((1..=31).contains(&codes.count) && (13..=26).contains(&codes.length));
     // Only a valid cost reads back.
     assert!(CodeHash::parse(&CodeHash::decoy(hash.cost).phc()).is_some());
     assert!(hash.concurrent <= 1024);
     assert!(throttle.first_delay <= throttle.longest_delay && throttle.most <= 4096);
+    assert!(fleet.endpoints.iter().all(|url| url.starts_with("https://")) && fleet.prefix.ends_with('/'));
+    assert!((1..=6).contains(&fleet.timeout.as_secs()));
     assert!(notify.sendmail[0].starts_with('/'));
     let addresses = notify.copy_to.iter().chain([&notify.from, &notify.domain]);
     assert!(

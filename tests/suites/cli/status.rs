@@ -193,7 +193,7 @@ fn without_any_set_the_next_command_is_named() {
     }
 }
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "generate",
     "status",
     "verify",
@@ -202,6 +202,7 @@ const COMMANDS: [&str; 11] = [
     "revoke",
     "unlock",
     "purge",
+    "fleet",
     "notify",
     "doctor",
     "completions",
