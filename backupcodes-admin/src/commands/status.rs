@@ -69,7 +69,8 @@ fn all(reader: &Reader, arguments: &Status) -> Result<Outcome, Failure> {
     };
     slices_in_order(&users, work, take);
     let count = printed.and_then(|()| report.end()).map_err(Failure::Output)?;
-    if count == 0 && arguments.format == cli::Report::Text {
+    // If the sets cannot be read, the complaint about them is enough.
+    if count == 0 && failed.is_empty() && arguments.format == cli::Report::Text {
         output::complain(&if users.is_empty() {
             "there are no sets; to make some: backupcodes-admin generate USER"
         } else {

@@ -173,4 +173,6 @@ fn doctor_counts_sets_of_the_fleet_and_reports_what_is_wrong_with_it() {
     cluster.kill(1);
     assert!(checks(&one).contains(&"fleet-unreachable".into()));
     assert!(!one.world.admin(&["fleet", "status"]).status.success());
+    let said = text(&one.world.admin(&["status"]).stderr);
+    assert!(said.contains("no majority of the nodes") && !said.contains("there are no sets"), "{said}");
 }
