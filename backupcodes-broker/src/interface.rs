@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{HeapMemory, Memory};
+use backupcodes_core::log::log;
 use backupcodes_core::origin::{Origin, counter_of_unknown_user, normalized_host};
 use backupcodes_core::protocol::{
     Check, CheckReply, CodeState, CodeStatus, Denied, ErrorName, HasSet, HasSetReply, INTERFACE, Message,
@@ -23,7 +24,6 @@ use varlink::{Call, CallTrait, Interface, Reply};
 
 use crate::caller::Caller;
 use crate::error::{Error, MethodResult};
-use crate::log::log;
 use crate::renewal::Renewal;
 
 /// The methods for one caller.

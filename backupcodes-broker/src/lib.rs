@@ -10,7 +10,6 @@ mod conversation;
 mod error;
 mod interface;
 mod listener;
-mod log;
 mod renewal;
 mod renewal_service;
 
@@ -24,6 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use backupcodes_core::config::{Config, ConfigError};
+use backupcodes_core::log::log;
 use backupcodes_core::verify::Level;
 use backupcodes_core::visible::shown;
 use clap::Parser;
@@ -58,9 +58,9 @@ pub fn main() -> ExitCode {
     let Err(failure) = run(&cli) else { return ExitCode::SUCCESS };
     if matches!(failure, Failure::Connection(_)) {
         // Any user can cause this.
-        log::log(Level::Debug, &failure.to_string());
+        log(Level::Debug, &failure.to_string());
     } else {
-        log::log(Level::Error, &failure.to_string());
+        log(Level::Error, &failure.to_string());
         complain(&failure);
     }
     ExitCode::from(3)
@@ -106,7 +106,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         None => {
             // If the broker ended here, systemd would start it again for each call, and soon give up for good.
             if let Err(error) = usable {
-                log::log(Level::Error, &error.to_string());
+                log(Level::Error, &error.to_string());
             }
             (inherited().ok_or(Failure::NoSocket)?, Some(IDLE))
         }

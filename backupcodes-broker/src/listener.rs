@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use backupcodes_core::log::log;
 use backupcodes_core::verify::Level;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,7 +18,6 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::caller::Caller;
 use crate::connection::LONGEST_CONNECTION;
-use crate::log::log;
 
 /// The most simultaneous connections of an account: a login needs one, for the time of one hash.
 const MOST_PER_ACCOUNT: usize = 16;

@@ -7,6 +7,7 @@ use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
+use backupcodes_core::log::log;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::new_set::{ExistingSet, NewSet};
 use backupcodes_core::protocol::{RenewalStep, Sheet};
@@ -19,7 +20,6 @@ use nix::errno::Errno;
 use crate::caller::Caller;
 use crate::conversation::{Conversation, Step};
 use crate::error::Error;
-use crate::log::log;
 use crate::renewal_service::judge_service;
 
 /// The service under which renewals are counted: failed ones may be guesses of passwords, and successful ones send mail.

@@ -15,6 +15,7 @@ pub mod explanation;
 pub mod file_name;
 pub mod files;
 pub mod hash;
+pub mod log;
 pub mod mail;
 #[cfg(feature = "notice")]
 pub mod new_set;

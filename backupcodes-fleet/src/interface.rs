@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use backupcodes_core::code::CodeNumber;
+use backupcodes_core::log::log;
 use backupcodes_core::protocol::fleet::{
     DueReply, ErrorName, INTERFACE, NamesReply, Nothing, Notified, Read, ReadReply, Readdress, Replace,
     Restored, Spend, SpendReply,
@@ -15,7 +16,6 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use varlink::{Call, CallTrait, Interface, Reply};
 
-use crate::log::log;
 use crate::sets::{Sets, SetsError, Text};
 
 /// The methods. They are called in a thread that may wait.

@@ -4,7 +4,6 @@
 mod etcd;
 mod interface;
 mod keys;
-mod log;
 mod seen;
 mod server;
 mod sets;
@@ -20,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backupcodes_core::config::{Config, ConfigError, Fleet};
+use backupcodes_core::log::log;
 use backupcodes_core::verify::Level;
 use backupcodes_core::visible::shown;
 use clap::{Parser, Subcommand};
@@ -86,7 +86,7 @@ enum Setup {
 #[must_use]
 pub fn main() -> ExitCode {
     let Err(failure) = run(&Cli::parse()) else { return ExitCode::SUCCESS };
-    log::log(Level::Error, &failure.to_string());
+    log(Level::Error, &failure.to_string());
     complain(&failure);
     ExitCode::from(3)
 }

@@ -3,13 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use backupcodes_core::log::log;
 use backupcodes_core::protocol::LARGEST;
 use backupcodes_core::verify::Level;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use varlink::{ConnectionHandler, VarlinkService};
-
-use crate::log::log;
 
 /// Serves all who connect: the mode of the socket lets only root.
 ///

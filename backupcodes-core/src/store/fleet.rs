@@ -13,7 +13,7 @@ use crate::config::Fleet;
 use crate::explanation::Explanation;
 use crate::files::lock::Deadline;
 use crate::hash::CodeHash;
-use crate::mail::outbox::{Outbox, QueuedNotice};
+use crate::mail::outbox::{Outbox, Queued, QueuedNotice};
 use crate::protocol::fleet::{
     DueNotice, DueReply, ErrorName, FLEET, NamesReply, Nothing, Notified, Read, Readdress, Replace, Restored,
     Spend, StatusReply,
@@ -178,14 +178,26 @@ impl FleetStore {
         let queued = self.outbox.put(&notices(&set))?;
         let email = email.iter().map(|to| to.as_str().into()).collect();
         let change = Readdress { user: user.into(), set: set.label.set.into(), revision, email };
-        let Nothing {} = self.call("Readdress", &change).map_err(|error| {
+        self.change("Readdress", &change, user, &queued)?;
+        Ok(true)
+    }
+
+    /// Makes a change, of which `queued` tells: it is withdrawn if the change is not made.
+    fn change(
+        &self,
+        method: &str,
+        change: &impl Serialize,
+        user: &str,
+        queued: &Queued<'_>,
+    ) -> Result<(), ReplaceError> {
+        let made: Result<Nothing, _> = self.call(method, change);
+        made.map(drop).map_err(|error| {
             let error = ReplaceError::of_fleet(error, user);
             if !error.may_be_made() {
                 queued.withdraw();
             }
             error
-        })?;
-        Ok(true)
+        })
     }
 
     /// What a user has.
@@ -375,13 +387,6 @@ impl Prepared for FleetReplacement<'_> {
             new: new.map(Into::into),
             from: None,
         };
-        let Nothing {} = store.call("Replace", &change).map_err(|error| {
-            let error = ReplaceError::of_fleet(error, &user);
-            if !error.may_be_made() {
-                queued.withdraw();
-            }
-            error
-        })?;
-        Ok(())
+        store.change("Replace", &change, &user, &queued)
     }
 }

@@ -1,11 +1,12 @@
-//! The broker's log.
+//! The log of services, under the name of the program.
 
-use backupcodes_core::verify::Level;
-use backupcodes_core::visible::shown;
 use nix::syslog::{Facility, Priority, Severity, syslog};
 
+use crate::verify::Level;
+use crate::visible::shown;
+
 /// Writes one line to syslog.
-pub(crate) fn log(level: Level, line: &str) {
+pub fn log(level: Level, line: &str) {
     let severity = match level {
         Level::Critical => Severity::LOG_CRIT,
         Level::Error => Severity::LOG_ERR,
