@@ -229,16 +229,21 @@ fn is_final(status: &Status) -> bool {
 }
 
 fn said(status: &Status) -> String {
-    let causes = std::error::Error::source(status).map(with_causes).unwrap_or_default();
-    format!("{} {causes}", status.message()).trim_end().to_owned()
+    and_causes(status.message().to_owned(), std::error::Error::source(status))
 }
 
 /// An error with what caused it, which tonic leaves out.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+    and_causes(error.to_string(), error.source())
+}
+
+/// Layers repeat what is below them: each part is said once.
+fn and_causes(mut text: String, mut cause: Option<&(dyn std::error::Error + 'static)>) -> String {
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
         cause = error.source();
     }
     text
