@@ -21,6 +21,7 @@ declare -A needs=(
     [spend]="strace"
     [deb]="debhelper dpkg-dev lintian"
     [debian13]="mmdebstrap"
+    [etcd-of-debian13]="mmdebstrap openssl"
     [lifecycle]="debhelper dpkg-dev mmdebstrap oathtool openssh-client python3 systemd-container"
     [mail-servers]="mmdebstrap"
     [openrc]="mmdebstrap openssl"
@@ -28,7 +29,7 @@ declare -A needs=(
     [policies]="apparmor selinux-policy-default selinux-policy-dev selinux-utils setools"
     [thirty-two-bits]="mmdebstrap"
     [units]="debhelper dpkg-dev mmdebstrap oathtool openssh-client openssl python3 systemd-container"
-    [demo]="expect openssh-client openssh-server"
+    [demo]="etcd-client etcd-server expect openssh-client openssh-server openssl"
     [long]="btrfs-progs e2fsprogs fuse3 g++ python3 strace valgrind xfsprogs"
 )
 # The oldest compiler that we build with, to check that this holds; also the compiler where there is no other.
@@ -126,7 +127,7 @@ has_oldest() {
 
 # What is shipped, as it is shipped.
 build() {
-    cargo build --quiet --release --locked --package pam_backupcodes --package backupcodes-programs
+    packaging/build --quiet
 }
 
 # For what need not be small.

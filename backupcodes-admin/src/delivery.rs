@@ -8,7 +8,6 @@ mod sendmail;
 
 use std::collections::HashSet;
 use std::fmt::Display;
-use std::time::Duration;
 
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::code::CodeNumber;
@@ -17,14 +16,11 @@ use backupcodes_core::mail::delivery_lock::{DAY, DeliveryLock};
 use backupcodes_core::mail::notice::{self, Event, Writer};
 use backupcodes_core::mail::outbox::{QueuedNotice, Refusal};
 use backupcodes_core::protocol::fleet::DueNotice;
-use backupcodes_core::set::{CodeSet, Label, SpentRecord, printable};
+use backupcodes_core::set::{CodeSet, Label, SpentRecord};
 use backupcodes_core::store::{FileStore, FleetStore, Sets, Store, StoreError};
 
 use self::sendmail::Sent;
 use crate::terminal;
-
-/// The time that the host where a code was used has to tell of it, before another one does.
-const LEFT: Duration = Duration::from_secs(5 * 60);
 
 /// Tries every due notice. Returns how many notices were not delivered or could not be read.
 ///
@@ -238,16 +234,11 @@ impl Delivery<'_> {
         }
     }
 
-    /// The uses that are due in the fleet, and this host's to tell: its own, and those that another host has left for so long.
+    /// The uses that are due in the fleet, and this host's to tell.
     fn fleet_due(&mut self) -> Vec<DueNotice> {
         let due = self.fleet.as_ref().map_or(Ok(Vec::new()), FleetStore::due);
         let mut due = due.unwrap_or_else(|error| self.unreadable("fleet", &error));
-        due.retain(|notice| {
-            let Some(record) = SpentRecord::parse(&notice.record) else { return false };
-            let is_own = record.host.as_deref().is_some_and(|host| host == printable(&self.host));
-            (is_own || clock::now().seconds().abs_diff(record.time.seconds()) >= LEFT.as_secs())
-                && self.is_new(&Due::Use(notice.user.clone(), notice.set.clone(), notice.number))
-        });
+        due.retain(|notice| self.is_new(&Due::Use(notice.user.clone(), notice.set.clone(), notice.number)));
         due
     }
 

@@ -15,7 +15,7 @@ pub(crate) enum Error {
     /// PAM's last messages.
     Denied(Vec<Message>),
     /// PAM did not run: the reason for the log, and the text for the user.
-    Throttled {
+    NotBegun {
         reason: String,
         text: String,
     },

@@ -1,4 +1,4 @@
-//! The methods of `org.backupcodes.Broker`. The interface description beside this file explains them.
+//! The methods of `org.backupcodes.Broker`. The description of the interface, in `protocol` of the core, explains them.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,9 @@ use backupcodes_core::hash::{HeapMemory, Memory};
 use backupcodes_core::log::log;
 use backupcodes_core::origin::{Origin, counter_of_unknown_user, normalized_host};
 use backupcodes_core::protocol::{
-    Check, CheckReply, CodeState, CodeStatus, Denied, ErrorName, HasSet, HasSetReply, INTERFACE, Message,
-    Nothing, OfUser, OtherDirectory, Respond, Status, Style, Unavailable, Verdict, Verify, VerifyReply,
+    self, Check, CheckReply, CodeState, CodeStatus, Denied, ErrorName, HasSet, HasSetReply, INTERFACE,
+    Message, Nothing, OfUser, OtherDirectory, Respond, Status, Style, Unavailable, Verdict, Verify,
+    VerifyReply,
 };
 use backupcodes_core::set::State;
 use backupcodes_core::store::{Sets, Store};
@@ -229,7 +230,7 @@ impl Methods {
             Err(Error::Denied(messages)) => {
                 (ErrorName::Denied, serde_json::to_value(Denied { messages }).ok())
             }
-            Err(Error::Throttled { reason, text }) => {
+            Err(Error::NotBegun { reason, text }) => {
                 self.warn_once(&reason);
                 let messages = vec![Message { style: Style::ErrorMsg, text }];
                 (ErrorName::Denied, serde_json::to_value(Denied { messages }).ok())
@@ -251,7 +252,7 @@ impl Methods {
 
 impl Interface for Methods {
     fn get_description(&self) -> &'static str {
-        include_str!("org.backupcodes.Broker.varlink")
+        protocol::DESCRIPTION
     }
 
     fn get_name(&self) -> &'static str {
@@ -306,75 +307,4 @@ fn reply_with(reply: &impl Serialize) -> MethodResult {
 fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Error> {
     // Serde's message would repeat the parameters.
     serde_json::from_value(parameters).map_err(|_| Error::Parameters("parameters".into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use backupcodes_core::protocol::{RenewalStep, Sheet};
-
-    /// The names of the fields between the first pair of parentheses after `start`, sorted.
-    fn described(start: &str) -> Vec<String> {
-        let text = include_str!("org.backupcodes.Broker.varlink");
-        let fields = text.split_once(start).unwrap_or_else(|| panic!("no {start}")).1;
-        let mut depth = 1_i32;
-        let end = fields.find(|c| {
-            depth = depth.saturating_add(i32::from(c == '(')).saturating_sub(i32::from(c == ')'));
-            depth == 0
-        });
-        let mut names: Vec<_> = fields[..end.unwrap()]
-            .split([',', '(', ')'])
-            .filter_map(|field| Some(field.split_once(':')?.0.trim().to_owned()))
-            .collect();
-        names.sort();
-        names
-    }
-
-    fn written(value: impl Serialize) -> Vec<String> {
-        let Value::Object(fields) = serde_json::to_value(value).unwrap() else { panic!("no object") };
-        fields.into_iter().map(|(name, _)| name).collect()
-    }
-
-    #[test]
-    fn the_description_of_the_interface_names_the_fields_that_are_sent() {
-        let directory = || Path::new("/d").into();
-        let text = || Some("t".to_owned());
-        let message = || Message { style: Style::TextInfo, text: "t".into() };
-        let sheet = || Sheet { host: "h".into(), set: "s".into(), created: "c".into(), codes: vec![] };
-        let user = OfUser { user: "u".into(), directory: Some(directory()) };
-        let check = Check {
-            user: "u".into(),
-            directory: directory(),
-            response: "a".into(),
-            service: "s".into(),
-            host: Some("h".into()),
-            tty: Some("t".into()),
-        };
-        let code =
-            CodeStatus { number: 1, state: CodeState::Spent, time: text(), service: text(), source: text() };
-        let status =
-            Status { set: "s".into(), created: "c".into(), total: 1, left: 1, low: true, codes: vec![] };
-        for (start, sent) in [
-            ("method Check(", written(check)),
-            ("method HasSet(", written(HasSet { user: "u".into(), directory: directory() })),
-            ("method HasSet(user: string, directory: string) -> (", written(HasSetReply { has_set: true })),
-            ("method Status(", written(&user)),
-            ("method Renew(", written(&user)),
-            ("method Status(user: string, directory: ?string) -> (", written(status)),
-            ("type Code (", written(code)),
-            ("method Respond(", written(Respond { responses: vec![] })),
-            (
-                "method Respond(responses: []string) -> (",
-                written(RenewalStep { messages: vec![], sheet: Some(sheet()) }),
-            ),
-            ("type Message (", written(message())),
-            ("type Sheet (", written(sheet())),
-            ("method Keep(", written(Nothing {})),
-            ("error Denied (", written(Denied { messages: vec![] })),
-            ("error OtherDirectory (", written(OtherDirectory { directory: "d".into() })),
-            ("error Unavailable (", written(Unavailable { reason: text() })),
-        ] {
-            assert_eq!(sent, described(start), "{start}");
-        }
-    }
 }

@@ -11,7 +11,7 @@ use backupcodes_core::log::log;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::new_set::{ExistingSet, NewSet};
 use backupcodes_core::protocol::{RenewalStep, Sheet};
-use backupcodes_core::store::{Expected, ReplaceError, Sets, Store};
+use backupcodes_core::store::{Expected, FleetError, ReplaceError, Sets, Store, StoreError};
 use backupcodes_core::throttle::permit::WithPermit;
 use backupcodes_core::throttle::{Counter, Throttle};
 use backupcodes_core::verify::Level;
@@ -55,14 +55,14 @@ impl Renewal {
     ) -> Result<(Self, RenewalStep), Error> {
         judge_service(conf).map_err(Error::Unavailable)?;
         has_room(config)?;
-        count(config, &account)?;
         let store = Sets::new(config);
+        may_replace(&store, &account)?;
+        count(config, &account)?;
         let old = ExistingSet::find(&store, &account).map_err(Error::unavailable)?;
         if old.expected() == Expected::Nothing {
             // A renamed account has a set under its old name, and must not get a second one.
             store.own(Some(&account)).map_err(Error::unavailable)?;
         }
-        store.prove_may_replace().map_err(Error::unavailable)?;
         let conversation = Conversation::begin(&account.name, caller).map_err(Error::Unavailable)?;
         Self::advance(config, account, old, conversation)
     }
@@ -174,6 +174,17 @@ fn has_room(config: &Config) -> Result<(), Error> {
     )))
 }
 
+/// Most hosts of a fleet may not. Their users hear so before they are asked for anything.
+fn may_replace(store: &Sets, account: &Account) -> Result<(), Error> {
+    store.prove_may_replace_of(&account.name).map_err(|error| match error {
+        StoreError::Fleet(FleetError::NotPermitted(reason)) => Error::NotBegun {
+            reason: format!("a renewal of {} is refused: {reason}", account.name),
+            text: "This host may not make new codes for all hosts. Ask your administrator on which host to run this.".into(),
+        },
+        error => Error::unavailable(error),
+    })
+}
+
 /// Counts a renewal before it begins, so that many simultaneous ones cannot guess passwords. A successful renewal stays counted:
 /// each sends notices, and unlimited ones would fill the outbox.
 fn count(config: &Config, account: &Account) -> Result<(), Error> {
@@ -181,7 +192,7 @@ fn count(config: &Config, account: &Account) -> Result<(), Error> {
     let counted = Throttle::new(config).count(counter, clock::precise()).map_err(Error::unavailable)?;
     let Some(wait) = counted.refused else { return Ok(()) };
     let (user, before) = (&account.name, counted.before);
-    Err(Error::Throttled {
+    Err(Error::NotBegun {
         reason: format!("a renewal of {user} is refused {wait}, after {before} others"),
         text: format!("Too many renewals: refused {wait}."),
     })

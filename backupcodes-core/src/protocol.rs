@@ -1,9 +1,11 @@
 //! The parameters and replies of the varlink interface `org.backupcodes.Broker`.
-#![expect(missing_docs, reason = "the description of the interface, in the broker, explains each of them")]
+#![expect(missing_docs, reason = "the description of the interface explains each of them")]
 
 mod client;
 mod connection;
 pub mod fleet;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -16,6 +18,8 @@ use crate::store::Accepted;
 
 /// The varlink interface.
 pub const INTERFACE: &str = "org.backupcodes.Broker";
+/// Its description, which explains each parameter.
+pub const DESCRIPTION: &str = include_str!("protocol/org.backupcodes.Broker.varlink");
 
 /// The replies that the module reads, those of the fleet's service among them: one type for all, for the module's size.
 #[derive(Default, Deserialize)]

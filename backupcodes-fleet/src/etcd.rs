@@ -2,15 +2,20 @@
 
 pub(crate) mod messages;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prost::Message;
+use rand::TryRng;
+use rand::rngs::SysRng;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
+use tonic::body::Body;
 use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::Service;
+use tonic::codegen::http::{self, uri::PathAndQuery};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
@@ -84,8 +89,11 @@ impl Etcd {
                 .tcp_nodelay(true);
             Ok(Node { url: url.as_str().into(), channel: endpoint.connect_lazy() })
         };
-        let nodes = endpoints.iter().map(node).collect::<Result<_, tonic::transport::Error>>()?;
-        Ok(Self { nodes, first: AtomicUsize::new(0) })
+        let nodes = endpoints.iter().map(node).collect::<Result<Vec<_>, tonic::transport::Error>>()?;
+        // Not all hosts begin with the same one.
+        let random = usize::try_from(SysRng.try_next_u32().unwrap_or_default()).unwrap_or_default();
+        let first = random.checked_rem(nodes.len()).unwrap_or_default();
+        Ok(Self { nodes, first: AtomicUsize::new(first) })
     }
 
     /// One transaction. It may be performed more than once: what it does must be harmless then.
@@ -166,28 +174,28 @@ impl Etcd {
         }
     }
 
-    /// The URLs of the nodes, each with its reply to a call. All are asked at the same time.
+    /// The URLs of the nodes, each with its reply to a call and the time of its clock. All are asked at the same time.
     pub(crate) async fn ask_each<R: Message + Default + 'static>(
         &self,
         method: &'static str,
         request: impl Message + Clone + 'static,
         deadline: Instant,
-    ) -> Vec<(Arc<str>, Result<R, String>)> {
+    ) -> Vec<(Arc<str>, Result<R, String>, Option<SystemTime>)> {
         let ask = |node: &Node| {
             let (node, request) = (node.clone(), request.clone());
             let url = Arc::clone(&node.url);
-            let reply = tokio::spawn(async move { timeout_at(deadline, node.call(method, request)).await });
-            (url, reply)
+            let ask = async move { tokio::join!(node.call(method, request), node.time()) };
+            (url, tokio::spawn(timeout_at(deadline, ask)))
         };
         let asked: Vec<_> = self.nodes.iter().map(ask).collect();
         let mut replies = Vec::new();
         for (url, reply) in asked {
-            let reply = match reply.await {
-                Ok(Ok(reply)) => reply.map_err(|status| said(&status)),
-                Ok(Err(_late)) => Err("no reply".into()),
-                Err(failed) => Err(failed.to_string()),
+            let (reply, time) = match reply.await {
+                Ok(Ok((reply, time))) => (reply.map_err(|status| said(&status)), time),
+                Ok(Err(_late)) => (Err("no reply".into()), None),
+                Err(failed) => (Err(failed.to_string()), None),
             };
-            replies.push((url, reply));
+            replies.push((url, reply, time));
         }
         replies
     }
@@ -210,6 +218,15 @@ impl Node {
         let codec: ProstCodec<Q, R> = ProstCodec::default();
         let path = PathAndQuery::from_static(method);
         client.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
+    }
+
+    /// What its clock says. Replies to calls do not tell; those to other requests of HTTP do.
+    async fn time(&self) -> Option<SystemTime> {
+        let mut channel = self.channel.clone();
+        poll_fn(|context| channel.poll_ready(context)).await.ok()?;
+        let request = http::Request::get("/version").body(Body::empty()).ok()?;
+        let reply = channel.call(request).await.ok()?;
+        httpdate::parse_http_date(reply.headers().get("date")?.to_str().ok()?).ok()
     }
 }
 

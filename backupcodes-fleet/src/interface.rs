@@ -1,12 +1,13 @@
-//! The methods of `org.backupcodes.Store`. The interface description beside this file explains them.
+//! The methods of `org.backupcodes.Store`. The description of the interface, in `protocol` of the core, explains
+//! them.
 
 use std::sync::Arc;
 
 use backupcodes_core::code::CodeNumber;
 use backupcodes_core::log::log;
 use backupcodes_core::protocol::fleet::{
-    DueReply, ErrorName, INTERFACE, NamesReply, Nothing, Notified, Read, ReadReply, Readdress, Replace,
-    Restored, Spend, SpendReply,
+    DESCRIPTION, DueReply, ErrorName, INTERFACE, NamesReply, Nothing, Notified, Read, ReadReply, Readdress,
+    Replace, Restored, Spend, SpendReply,
 };
 use backupcodes_core::set::{CodeSet, SpentRecord};
 use backupcodes_core::verify::Level;
@@ -14,14 +15,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use varlink::{Call, CallTrait, Interface, Reply};
 
 use crate::sets::{Sets, SetsError, Text};
 
-/// The methods. They are called in a thread that may wait.
+/// The methods for one call, in a thread that may wait.
 pub(crate) struct Methods {
     pub(crate) sets: Arc<Sets>,
     pub(crate) runtime: Handle,
+    /// When the call has to be over, with all that it asks of the store.
+    pub(crate) deadline: Instant,
 }
 
 /// Why a method has no result.
@@ -36,69 +40,70 @@ type MethodResult = Result<Value, Error>;
 impl Methods {
     async fn read(&self, parameters: Value) -> MethodResult {
         let Read { user, uid } = read(parameters)?;
-        let Text { text, revision, names } = self.sets.read(&user, uid).await?;
+        let Text { text, revision, names } = self.sets.read(&user, uid, self.deadline).await?;
         reply_with(&ReadReply { set: text, revision, names })
     }
 
     async fn list(&self) -> MethodResult {
-        reply_with(&NamesReply { users: self.sets.users().await? })
+        reply_with(&NamesReply { users: self.sets.users(self.deadline).await? })
     }
 
     async fn spend(&self, parameters: Value) -> MethodResult {
         let Spend { user, number, hash, record } = read(parameters)?;
         let number = CodeNumber::new(number).ok_or(Error::Parameter("number"))?;
         let record = SpentRecord::parse(&record).ok_or(Error::Parameter("record"))?;
-        let (set, left) = self.sets.spend(&user, number, &hash, &record).await?;
+        let (set, left) = self.sets.spend(&user, number, &hash, &record, self.deadline).await?;
         reply_with(&SpendReply { set, left })
     }
 
     async fn replace(&self, parameters: Value) -> MethodResult {
         let Replace { user, expected, revision, new, from } = read(parameters)?;
         let new = new.map(|text| CodeSet::parse(&text)).transpose().map_err(|_| Error::Parameter("new"))?;
-        if new.as_ref().is_some_and(|new| new.label.user != user) {
+        if new.as_ref().map_or(from.is_some(), |new| new.label.user != user) {
             return Err(Error::Parameter("new"));
         }
-        self.sets.replace(&user, expected.as_deref(), revision, new.as_ref(), from.as_deref()).await?;
+        let (expected, from) = (expected.as_deref(), from.as_deref());
+        self.sets.replace(&user, expected, revision, new.as_ref(), from, self.deadline).await?;
         reply_with(&Nothing {})
     }
 
     async fn may_replace(&self) -> MethodResult {
-        self.sets.prove_may_replace().await?;
+        self.sets.prove_may_replace(self.deadline).await?;
         reply_with(&Nothing {})
     }
 
     async fn readdress(&self, parameters: Value) -> MethodResult {
         let Readdress { user, set, revision, email } = read(parameters)?;
         let email: Vec<_> = email.into_iter().map(std::borrow::Cow::into_owned).collect();
-        self.sets.readdress(&user, &set, revision, &email).await?;
+        self.sets.readdress(&user, &set, revision, &email, self.deadline).await?;
         reply_with(&Nothing {})
     }
 
     async fn restored(&self, parameters: Value) -> MethodResult {
         let Restored { time } = read(parameters)?;
-        self.sets.restored(time).await?;
+        self.sets.restored(time, self.deadline).await?;
         reply_with(&Nothing {})
     }
 
     async fn status(&self) -> MethodResult {
-        reply_with(&self.sets.status().await)
+        reply_with(&self.sets.status(self.deadline).await)
     }
 
     async fn due(&self) -> MethodResult {
-        reply_with(&DueReply { notices: self.sets.due().await? })
+        reply_with(&DueReply { notices: self.sets.due(self.deadline).await? })
     }
 
     async fn notified(&self, parameters: Value) -> MethodResult {
         let Notified { user, set, number } = read(parameters)?;
         let number = CodeNumber::new(number).ok_or(Error::Parameter("number"))?;
-        self.sets.notified(&user, &set, number).await?;
+        self.sets.notified(&user, &set, number, self.deadline).await?;
         reply_with(&Nothing {})
     }
 }
 
 impl Interface for Methods {
     fn get_description(&self) -> &'static str {
-        include_str!("org.backupcodes.Store.varlink")
+        DESCRIPTION
     }
 
     fn get_name(&self) -> &'static str {

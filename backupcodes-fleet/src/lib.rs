@@ -20,18 +20,18 @@ use std::time::Duration;
 
 use backupcodes_core::config::{Config, ConfigError, Fleet};
 use backupcodes_core::log::log;
+use backupcodes_core::protocol::fleet::Certificate;
 use backupcodes_core::verify::Level;
 use backupcodes_core::visible::shown;
 use clap::{Parser, Subcommand};
-use varlink::VarlinkService;
 
 use crate::etcd::{Etcd, EtcdError, Tls, with_causes};
-use crate::interface::Methods;
 use crate::keys::Prefix;
 use crate::seen::Seen;
+use crate::server::Server;
 use crate::sets::Sets;
 
-/// What remains of the configured time for the way between the programs of this host.
+/// The part of the configured time that is for the way between the programs of this host.
 const WITHIN: Duration = Duration::from_millis(500);
 /// The file in the state directory.
 const SEEN: &str = "seen";
@@ -139,16 +139,10 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        // What remains of the configured time is for the way between the programs of this host.
+        let patience = config.fleet.timeout.saturating_sub(WITHIN);
         let sets = Arc::new(sets(&config.fleet, &cli.state)?);
-        let methods = Methods { sets, runtime: runtime.handle().clone() };
-        let service = VarlinkService::new(
-            "pam_backupcodes",
-            "backupcodes-fleet",
-            env!("CARGO_PKG_VERSION"),
-            "",
-            vec![Box::new(methods)],
-        );
-        Ok(server::serve(listener, Arc::new(service)).await?)
+        Ok(Server { sets, patience }.serve(listener).await?)
     })
 }
 
@@ -171,10 +165,12 @@ fn etcd(fleet: &Fleet) -> Result<Etcd, Failure> {
     if !fleet.is_used() {
         return Err(Failure::NotUsed);
     }
-    let file =
-        |path: &PathBuf| std::fs::read(path).map_err(|error| Failure::File { path: path.clone(), error });
-    let tls = Tls { ca: file(&fleet.ca)?, certificate: file(&fleet.certificate)?, key: file(&fleet.key)? };
+    let tls = Tls { ca: read(&fleet.ca)?, certificate: read(&fleet.certificate)?, key: read(&fleet.key)? };
     Etcd::new(&fleet.endpoints, &tls).map_err(|error| Failure::Tls(with_causes(&error)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::File { path: path.into(), error })
 }
 
 /// The sets in it.
@@ -183,8 +179,18 @@ fn sets(fleet: &Fleet, state: &Path) -> Result<Sets, Failure> {
     let path = state.join(SEEN);
     let seen = Seen::open(&path).map_err(|error| Failure::Seen { path, error })?;
     let host = nix::unistd::gethostname().map_err(io::Error::from)?.to_string_lossy().into_owned();
-    let patience = fleet.timeout.saturating_sub(WITHIN);
-    Ok(Sets { etcd, prefix: Prefix(fleet.prefix.clone()), seen, patience, host })
+    let certificate = |path: &PathBuf| -> Result<Option<Certificate>, Failure> {
+        let expires = expires(&read(path)?);
+        Ok(expires.map(|expires| Certificate { path: path.display().to_string(), expires }))
+    };
+    let certificates = [certificate(&fleet.ca)?, certificate(&fleet.certificate)?].into_iter().flatten();
+    Ok(Sets { etcd, prefix: Prefix(fleet.prefix.clone()), seen, host, certificates: certificates.collect() })
+}
+
+/// When the first of these certificates expires, in seconds since 1970. `None`: none can be read so; TLS judges that.
+fn expires(pem: &[u8]) -> Option<u64> {
+    let chain = x509_cert::Certificate::load_pem_chain(pem).ok()?;
+    chain.iter().map(|one| one.tbs_certificate().validity().not_after.to_unix_duration().as_secs()).min()
 }
 
 fn inherited() -> Option<UnixListener> {

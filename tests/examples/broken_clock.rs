@@ -1,5 +1,6 @@
-//! A library to be loaded before libc: the time of day is what CLOCK_SAYS in the environment says, in seconds since 1970. Without it
-//! the time cannot be read, so that asking for it panics.
+//! A library to be loaded before libc: the time of day is what CLOCK_SAYS in the environment says, in seconds since 1970; or it is
+//! wrong by what the file CLOCK_IS_WRONG_BY says at the moment, in seconds. Without both the time cannot be read, so that asking for
+//! it panics.
 
 use std::ffi::c_int;
 
@@ -21,6 +22,14 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut Time) 
             // SAFETY: the caller's place for a time.
             unsafe { *time = Time([seconds, 0]) };
             return 0;
+        }
+        if let Some(wrong) = std::env::var_os("CLOCK_IS_WRONG_BY") {
+            let wrong = std::fs::read_to_string(wrong).ok().and_then(|wrong| wrong.parse().ok()).unwrap_or(0);
+            // SAFETY: the caller's arguments, passed on.
+            let done = unsafe { libc::syscall(CALL, clock, time) as c_int };
+            // SAFETY: the caller's place for a time, which the kernel has filled.
+            unsafe { (*time).0[0] += wrong };
+            return done;
         }
         // SAFETY: the place of this thread's errno is always there.
         unsafe { *libc::__errno_location() = libc::EINVAL };

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use self::certificates::Authority;
@@ -41,6 +42,12 @@ impl Cluster {
     ///
     /// The programs etcd and etcdctl are those in /usr/bin, or in the folder `BACKUPCODES_ETCD`.
     pub fn new() -> Option<Self> {
+        // etcd makes each file of its log with 64 MB, and the next one ahead.
+        Self::with_disks("192m")
+    }
+
+    /// The same, each with a disk of this size.
+    pub fn with_disks(size: &str) -> Option<Self> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         sandbox_of_root()?;
         let programs = std::env::var_os("BACKUPCODES_ETCD").map_or_else(|| "/usr/bin".into(), PathBuf::from);
@@ -51,7 +58,7 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("backupcodes-etcd.").tempdir().unwrap();
         let authority = Authority::new(folder.path());
         let cluster = Self {
-            nodes: [0, 1, 2].map(|number| Node::new(number, &programs, folder.path(), &authority)),
+            nodes: [0, 1, 2].map(|number| Node::new(number, size, &programs, folder.path(), &authority)),
             network: Network::new(),
             authority,
             starts: Mutex::new(1),
@@ -96,6 +103,11 @@ impl Cluster {
     /// What etcdctl does with all endpoints. It gives up after 5 s; `--command-timeout=1s` among the arguments makes that shorter.
     pub fn ctl(&self, certificate: &Certificate, arguments: &[&str]) -> Output {
         feed(self.ctl_command(&self.endpoints().join(","), certificate).args(arguments), "")
+    }
+
+    /// The same with something to read.
+    pub fn ctl_with_input(&self, certificate: &Certificate, arguments: &[&str], input: &str) -> Output {
+        feed(self.ctl_command(&self.endpoints().join(","), certificate).args(arguments), input)
     }
 
     /// The same with the endpoint of one node.
@@ -168,6 +180,11 @@ impl Cluster {
         self.nodes[node].start(&self.token());
     }
 
+    /// The process of a node that runs.
+    pub fn id(&self, node: usize) -> Pid {
+        self.nodes[node].id()
+    }
+
     /// Whether the process of the node is alive.
     pub fn runs(&self, node: usize) -> bool {
         self.nodes[node].runs()
@@ -238,8 +255,13 @@ impl Cluster {
 
     /// Stops all nodes, and starts a new cluster with these data, as an administrator does after a loss.
     pub fn restore(&self, path: &Path) {
-        self.nodes.iter().for_each(Node::kill);
         *self.starts.lock().unwrap() += 1;
+        self.restore_with_the_old_token(path);
+    }
+
+    /// The same by an administrator who has not read the guide: the cluster keeps its number.
+    pub fn restore_with_the_old_token(&self, path: &Path) {
+        self.nodes.iter().for_each(Node::kill);
         let token = self.token();
         for node in &self.nodes {
             let mut command = Command::new(self.programs.join("etcdctl"));

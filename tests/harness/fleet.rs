@@ -3,9 +3,11 @@
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::thread;
 
 use backupcodes_core::account::Account;
 use backupcodes_core::clock;
@@ -14,8 +16,10 @@ use backupcodes_core::hash::CodeHash;
 use backupcodes_core::mail::outbox::Outbox;
 use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::store::{Expected, FileStore, FleetStore, Prepared, Store};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -27,6 +31,9 @@ use crate::{built, feed, set_mode, text};
 
 /// The user of etcd whose certificate may replace sets.
 pub const ADMIN: &str = "backupcodes-admin";
+
+/// That of the system.
+const CONFIG: &str = "/etc/security/backupcodes.conf";
 
 /// Makes the users, roles and permissions of a fleet with these hosts by the program itself. From now on all need a certificate.
 pub fn set_up(cluster: &Cluster, hosts: &[&str]) {
@@ -116,6 +123,20 @@ impl Host {
         &self.name
     }
 
+    /// Runs `f` in a thread for which this host is the whole machine: its hostname and the system's configuration. What `f` starts
+    /// stays there.
+    pub fn as_machine<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        let enter = || {
+            unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNS).unwrap();
+            nix::unistd::sethostname(&self.name).unwrap();
+            let bind = MsFlags::MS_BIND;
+            File::options().create(true).append(true).open(CONFIG).unwrap();
+            mount(Some(&self.config_path()), CONFIG, None::<&str>, bind, None::<&str>).unwrap();
+            f()
+        };
+        thread::scope(|scope| scope.spawn(enter).join().unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
     /// The section `[fleet]`, for the configuration of a [`World`](crate::World) on this host. More lines of it may follow.
     pub fn settings(&self) -> String {
         let Certificate { ca, certificate, key } = &self.certificate;
@@ -166,6 +187,13 @@ impl Host {
         self.folder.path().join(name)
     }
 
+    /// Makes the clock of the service wrong by so many seconds. One that runs has to be started after the first time.
+    pub fn set_clock(&self, wrong: i64) {
+        // Whole at any moment.
+        fs::write(self.path("clock.new"), wrong.to_string()).unwrap();
+        fs::rename(self.path("clock.new"), self.path("clock")).unwrap();
+    }
+
     /// Starts the service, and waits until it listens.
     pub fn start(&self) {
         let mut service = self.service.lock().unwrap();
@@ -179,6 +207,10 @@ impl Host {
         command.args(["--pdeathsig", "KILL"]).arg(built("backupcodes-fleet"));
         command.arg("--config").arg(self.config_path()).arg("--socket").arg(self.socket());
         command.arg("--state").arg(self.path("state"));
+        if self.path("clock").exists() {
+            let preload = built("examples/libbroken_clock.so");
+            command.env("LD_PRELOAD", preload).env("CLOCK_IS_WRONG_BY", self.path("clock"));
+        }
         let errors = File::options().create(true).append(true).open(self.path("errors")).unwrap();
         command.stdin(Stdio::null()).stderr(errors);
         let started = service.insert(Background::start_in(command, with_hostname));
@@ -222,8 +254,12 @@ impl Host {
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     }
 
+    /// The process of a service that runs.
+    pub fn id(&self) -> Pid {
+        self.service.lock().unwrap().as_ref().expect("a service that runs").id()
+    }
+
     fn signal(&self, signal: Signal) {
-        let service = self.service.lock().unwrap();
-        kill(service.as_ref().expect("a service that runs").id(), signal).unwrap();
+        kill(self.id(), signal).unwrap();
     }
 }

@@ -216,7 +216,7 @@ impl Machine {
     pub fn sshd_with(&self, settings: &str) -> Sshd {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = self.folder.path();
-        let (host_key, config) = (folder.join("host"), folder.join("sshd_config"));
+        let (host_key, config) = (folder.join("host"), folder.join(format!("sshd_config-{port}")));
         if !host_key.exists() {
             self.new_key("host");
         }
@@ -268,6 +268,13 @@ impl Sshd {
     pub fn client(&self, account: &Account, key: Option<&PathBuf>, remote: &str) -> Command {
         let mut command = self.shell(account, key);
         command.arg(remote);
+        command
+    }
+
+    /// The same, which gives up after one refusal.
+    pub fn client_once(&self, account: &Account, key: Option<&PathBuf>, remote: &str) -> Command {
+        let mut command = self.shell(account, key);
+        command.args(["-o", "NumberOfPasswordPrompts=1"]).arg(remote);
         command
     }
 

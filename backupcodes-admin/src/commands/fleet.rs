@@ -83,15 +83,18 @@ fn import_one(config: &Config, sets: &Sets, fleet: &FleetStore, user: &str) -> R
 
 fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
     let status = fleet.status()?;
-    let is_whole = status.nodes.iter().all(|node| node.error.is_none());
+    let is_whole = status.refused.is_none() && status.nodes.iter().all(|node| node.error.is_none());
     match format {
         Style::Json => output::print_json(&status)?,
         Style::Text => {
-            let StatusReply { cluster, revision, may_replace, nodes, .. } = &status;
+            let StatusReply { cluster, revision, refused, may_replace, nodes, .. } = &status;
             let may = if *may_replace { "may" } else { "may not" };
             output::print(&format!(
                 "cluster {cluster}, revision {revision}; this host {may} replace sets\n"
             ))?;
+            if let Some(reason) = refused {
+                output::print(&format!("  no set can be read: {reason}\n"))?;
+            }
             for node in nodes {
                 let what = node.error.clone().unwrap_or_else(|| {
                     format!(

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
+use backupcodes_core::clock;
 use backupcodes_core::config::{Config, Fleet};
-use backupcodes_core::protocol::fleet::{Node, StatusReply};
+use backupcodes_core::protocol::fleet::{Certificate, Node, StatusReply};
 use backupcodes_core::store::Sets;
 
 use super::finding::{Finding, Level};
@@ -17,11 +18,18 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>)
         findings.push(Finding::explained(Level::Error, "fleet-unreachable", error.explanation()));
     });
     // Why it does not know more is said by the above.
-    findings.extend(fleet.status().map(|status| of_status(&status)).unwrap_or_default());
+    findings
+        .extend(fleet.status().map(|status| of_status(&status, clock::now().seconds())).unwrap_or_default());
     (findings, users.ok().map(|users| users.into_iter().collect()))
 }
 
-fn of_status(StatusReply { authenticates, nodes, .. }: &StatusReply) -> Vec<Finding> {
+/// A certificate that ends sooner is reported: time to make another one.
+const SOON: u64 = 30 * 24 * 60 * 60;
+/// The most seconds between two clocks that go right: a reply takes some.
+const APART: u64 = 60;
+
+fn of_status(status: &StatusReply, now: u64) -> Vec<Finding> {
+    let StatusReply { authenticates, nodes, certificates, .. } = status;
     let node = |Node { url, error, .. }: &Node| {
         let message = format!("the node does not reply ({})", error.as_ref()?);
         let remedy = "start etcd there; without a majority of its nodes nobody logs in with a shared set";
@@ -33,7 +41,30 @@ fn of_status(StatusReply { authenticates, nodes, .. }: &StatusReply) -> Vec<Find
         let remedy = "backupcodes-admin fleet init; see backupcodes-admin(8)";
         findings.push(Finding::new(Level::Error, "fleet-authentication", "etcd", message, remedy));
     }
+    findings.extend(nodes.iter().filter_map(|node| clock_of(node, now)));
+    findings.extend(certificates.iter().filter_map(|certificate| expiry(certificate, now)));
     findings
+}
+
+/// Whoever has the wrong time tells of uses that another host tells of as well, and refuses certificates.
+fn clock_of(Node { url, time, .. }: &Node, now: u64) -> Option<Finding> {
+    let apart = time.map(|time| time.abs_diff(now)).filter(|&apart| apart > APART)?;
+    let message = format!("its clock and that of this host are {apart} s apart");
+    let remedy = "see both with: date -u; run a time service on both, as systemd-timesyncd or chrony";
+    Some(Finding::new(Level::Warning, "fleet-clock", url, message, remedy))
+}
+
+fn expiry(Certificate { path, expires }: &Certificate, now: u64) -> Option<Finding> {
+    let days = expires.abs_diff(now) / (24 * 60 * 60);
+    let (level, message) = if *expires <= now {
+        (Level::Error, format!("it expired {days} days ago: no node is reached with it"))
+    } else if expires.saturating_sub(now) < SOON {
+        (Level::Warning, format!("it expires in {days} days; then nobody logs in with a shared set"))
+    } else {
+        return None;
+    };
+    let remedy = "put a new one in its place, then: systemctl restart backupcodes-fleet.service";
+    Some(Finding::new(level, "fleet-certificate", path, message, remedy))
 }
 
 /// Whoever reads the key of this host spends codes in its name.
@@ -53,24 +84,68 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn status(authenticates: bool, error: Option<&str>) -> StatusReply {
+    const NOW: u64 = 1_800_000_000;
+    const DAY: u64 = 24 * 60 * 60;
+
+    /// Of a healthy fleet.
+    fn status() -> StatusReply {
         let node = Node {
             url: "https://10.0.0.1:2379".into(),
-            error: error.map(Into::into),
-            version: String::new(),
-            leads: false,
+            error: None,
+            version: "3.5.16".into(),
+            leads: true,
             size: 0,
+            time: Some(NOW + 60),
         };
-        StatusReply { cluster: "7".into(), revision: 1, may_replace: false, authenticates, nodes: vec![node] }
+        let certificate = Certificate { path: "/c".into(), expires: NOW + 31 * DAY };
+        StatusReply {
+            cluster: "7".into(),
+            revision: 1,
+            refused: None,
+            may_replace: false,
+            authenticates: true,
+            nodes: vec![node],
+            certificates: vec![certificate],
+        }
+    }
+
+    fn checks(change: impl FnOnce(&mut StatusReply)) -> Vec<(Level, &'static str)> {
+        let mut status = status();
+        change(&mut status);
+        of_status(&status, NOW).into_iter().map(|found| (found.level, found.check)).collect()
     }
 
     #[test]
     fn a_node_that_is_down_and_a_store_without_users_are_reported() {
-        let checks = |status| of_status(&status).into_iter().map(|found| found.check).collect::<Vec<_>>();
-        assert!(checks(status(true, None)).is_empty());
-        assert_eq!(checks(status(true, Some("refused"))), ["fleet-node"]);
-        assert_eq!(checks(status(false, None)), ["fleet-authentication"]);
-        assert_eq!(checks(status(false, Some("refused"))), ["fleet-node"], "nobody has said so");
+        let is_down = |status: &mut StatusReply| status.nodes[0].error = Some("refused".into());
+        assert!(checks(|_| ()).is_empty());
+        assert_eq!(checks(is_down), [(Level::Warning, "fleet-node")]);
+        assert_eq!(checks(|status| status.authenticates = false), [(Level::Error, "fleet-authentication")]);
+        let both = |status: &mut StatusReply| {
+            is_down(status);
+            status.authenticates = false;
+        };
+        assert_eq!(checks(both), [(Level::Warning, "fleet-node")], "nobody has said so");
+    }
+
+    #[test]
+    fn a_clock_that_goes_wrong_and_a_certificate_that_ends_are_reported() {
+        for (time, is_found) in [(NOW - 61, true), (NOW - 60, false), (NOW + 61, true)] {
+            let found = checks(|status| status.nodes[0].time = Some(time));
+            assert_eq!(found == [(Level::Warning, "fleet-clock")], is_found, "{time}");
+        }
+        for (expires, level) in [
+            (NOW - DAY, Some(Level::Error)),
+            (NOW, Some(Level::Error)),
+            (NOW + 29 * DAY, Some(Level::Warning)),
+            (NOW + 31 * DAY, None),
+        ] {
+            let found = checks(|status| status.certificates[0].expires = expires);
+            assert_eq!(
+                found,
+                level.map(|level| (level, "fleet-certificate")).into_iter().collect::<Vec<_>>()
+            );
+        }
     }
 
     #[test]

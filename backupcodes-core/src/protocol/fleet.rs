@@ -8,6 +8,8 @@ use super::{CallError, Service};
 
 /// The varlink interface.
 pub const INTERFACE: &str = "org.backupcodes.Store";
+/// Its description, which explains each parameter.
+pub const DESCRIPTION: &str = include_str!("org.backupcodes.Store.varlink");
 
 /// The service, whose lists have no secrets.
 pub const FLEET: Service = Service {
@@ -113,9 +115,12 @@ pub struct Restored {
 pub struct StatusReply {
     pub cluster: String,
     pub revision: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     pub may_replace: bool,
     pub authenticates: bool,
     pub nodes: Vec<Node>,
+    pub certificates: Vec<Certificate>,
 }
 
 /// A node of the store.
@@ -127,6 +132,15 @@ pub struct Node {
     pub version: String,
     pub leads: bool,
     pub size: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<u64>,
+}
+
+/// A certificate that the service uses.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Certificate {
+    pub path: String,
+    pub expires: u64,
 }
 
 /// Parameters of `List` and `Due`, and the reply of methods that return nothing.
@@ -144,12 +158,14 @@ pub enum ErrorName {
 }
 
 impl ErrorName {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Changed, Self::Unknown, Self::NotPermitted, Self::WentBack, Self::Unavailable];
+
     /// The error of the interface that the service replied with, if it did.
     #[must_use]
     pub fn of_call(error: &CallError) -> Option<Self> {
         let CallError::Replied { error, .. } = error else { return None };
         let short = error.strip_prefix(INTERFACE)?.strip_prefix('.')?;
-        let all = [Self::Changed, Self::Unknown, Self::NotPermitted, Self::WentBack, Self::Unavailable];
-        all.into_iter().find(|name| format!("{name:?}") == short)
+        Self::ALL.into_iter().find(|name| format!("{name:?}") == short)
     }
 }

@@ -47,6 +47,9 @@ pub enum FleetError {
         /// Whether it may have made the change.
         is_unknown: bool,
     },
+    /// This host may not do that. Nothing was changed.
+    #[error("the fleet's sets: {0}")]
+    NotPermitted(String),
     /// What it replied is not a set.
     #[error(
         "the fleet's set of {user} is none ({reason}); make a new one: backupcodes-admin generate {user}"
@@ -261,10 +264,13 @@ impl From<CallError> for FleetCallError {
         }
         Self::Other(match error {
             CallError::Service(error) => error.into(),
-            replied @ CallError::Replied { .. } => FleetError::Refused {
-                reason: replied.words().reason.unwrap_or_else(|| replied.to_string()),
-                is_unknown: name == Some(ErrorName::Unknown),
-            },
+            replied @ CallError::Replied { .. } => {
+                let reason = replied.words().reason.unwrap_or_else(|| replied.to_string());
+                match name {
+                    Some(ErrorName::NotPermitted) => FleetError::NotPermitted(reason),
+                    name => FleetError::Refused { reason, is_unknown: name == Some(ErrorName::Unknown) },
+                }
+            }
         })
     }
 }

@@ -47,6 +47,14 @@ impl Sets {
         self.fleet.as_ref().map_or(Ok(()), FleetStore::prove_may_replace)
     }
 
+    /// Proves that this user's set may be replaced where it is, or a first one put where it goes.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn prove_may_replace_of(&self, user: &str) -> Result<(), StoreError> {
+        self.fleet_of(user)?.map_or(Ok(()), FleetStore::prove_may_replace)
+    }
+
     /// The sets on this host alone.
     #[must_use]
     pub const fn files(&self) -> &FileStore {

@@ -10,6 +10,7 @@ use crate::set_mode;
 pub mod fresh;
 pub mod google;
 pub mod machine;
+pub mod plot;
 pub mod raw;
 pub mod stack;
 
@@ -31,25 +32,17 @@ pub fn main(report: fn()) {
 }
 
 fn build() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let target = release().parent().unwrap().to_owned();
-    let built = Command::new(cargo)
-        .args(["build", "--release", "--quiet"])
-        .args([
-            "-p",
-            "pam_backupcodes",
-            "-p",
-            "backupcodes-admin",
-            "-p",
-            "backupcodes-broker",
-            "-p",
-            "backupcodes-tests",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_TARGET_DIR", target)
-        .status()
-        .unwrap();
-    assert!(built.success(), "cargo build: {built}");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let mut programs = Command::new("packaging/build");
+    programs.arg("--quiet");
+    let mut own = Command::new(cargo);
+    own.args(["build", "--release", "--quiet", "-p", "backupcodes-tests"]);
+    for command in [&mut programs, &mut own] {
+        let built = command.current_dir(root).env("CARGO_TARGET_DIR", &target).status().unwrap();
+        assert!(built.success(), "{command:?}: {built}");
+    }
 }
 
 /// There the log is caught: without a log google-authenticator would write to the console, which takes milliseconds.

@@ -84,6 +84,8 @@ pub struct Stack<'a> {
     service: String,
     /// The last code.
     code: String,
+    /// Those of a set in a fleet that were not used.
+    next: Vec<String>,
     /// What a login changes, and what is in it before.
     spent: Option<(PathBuf, Vec<u8>)>,
     user: String,
@@ -98,6 +100,21 @@ impl<'a> Stack<'a> {
         stack.code = generate(&folder.release, &folder.user, &conf, count);
         stack.keep(directory.join(format!("{}.toml", folder.user)));
         stack
+    }
+
+    /// One with a set in the fleet that these settings name. Each login needs another code.
+    pub fn of_fleet(folder: &'a Folder, service: &str, settings: &str) -> Self {
+        folder.backupcodes(service, settings);
+        Self::of(folder, service)
+    }
+
+    /// Goes on to the next code of the set in the fleet, or to that of a new set.
+    pub fn take_next_code(&mut self) {
+        if self.next.is_empty() {
+            let Configured { conf, .. } = self.folder.configured(&self.service);
+            self.next = generate_all(&self.folder.release, &self.folder.user, &conf, 31);
+        }
+        self.code = self.next.pop().expect("a code");
     }
 
     /// One with a set of an ordinary user's, in which that user logs in as well as root does; the broker serves the former.
@@ -138,7 +155,15 @@ impl<'a> Stack<'a> {
 
     fn of(folder: &'a Folder, service: &str) -> Self {
         let (user, uid) = (folder.user.clone(), geteuid().as_raw());
-        Self { folder, service: service.into(), code: String::new(), spent: None, user, uid }
+        Self {
+            folder,
+            service: service.into(),
+            code: String::new(),
+            next: Vec::new(),
+            spent: None,
+            user,
+            uid,
+        }
     }
 
     fn keep(&mut self, file: PathBuf) {
@@ -203,7 +228,11 @@ fn make_private(directory: &Path) {
 
 /// Makes a set, and returns its last code.
 fn generate(release: &Path, user: &str, conf: &Path, count: u8) -> String {
+    generate_all(release, user, conf, count).pop().unwrap()
+}
+
+fn generate_all(release: &Path, user: &str, conf: &Path, count: u8) -> Vec<String> {
     let mut admin = Command::new(release.join("backupcodes-admin"));
-    admin.args(["generate", user, "--format", "json", "--count", &count.to_string(), "--config"]);
-    sheet(feed(admin.arg(conf), "")).codes.pop().unwrap()
+    admin.args(["generate", "--yes", user, "--format", "json", "--count", &count.to_string(), "--config"]);
+    sheet(feed(admin.arg(conf), "")).codes
 }

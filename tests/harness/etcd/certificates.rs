@@ -58,7 +58,7 @@ impl Authority {
     fn make(&self, name: &str, subject: &str, arguments: &[&str]) {
         let Certificate { certificate, key, .. } = self.paths(name);
         let mut command = Command::new("openssl");
-        command.current_dir(&self.folder).args(["req", "-x509", "-config", "openssl.conf", "-days", "30"]);
+        command.current_dir(&self.folder).args(["req", "-x509", "-config", "openssl.conf", "-days", "90"]);
         command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-subj", subject]);
         run(command.arg("-keyout").arg(&key).arg("-out").arg(certificate).args(arguments), "");
         set_mode(&key, 0o600);

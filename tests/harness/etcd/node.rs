@@ -27,14 +27,18 @@ pub(super) struct Node {
     process: Mutex<Option<Background>>,
 }
 
-/// etcd makes each file of its log with 64 MB, and the next one ahead.
-const DISK: &str = "size=192m,mode=0700";
-
 impl Node {
-    pub(super) fn new(number: usize, programs: &Path, folder: &Path, authority: &Authority) -> Self {
+    pub(super) fn new(
+        number: usize,
+        size: &str,
+        programs: &Path,
+        folder: &Path,
+        authority: &Authority,
+    ) -> Self {
         let disk = folder.join(format!("node{number}"));
         fs::create_dir(&disk).unwrap();
-        mount(Some("tmpfs"), &disk, Some("tmpfs"), MsFlags::empty(), Some(DISK)).unwrap();
+        let options = format!("size={size},mode=0700");
+        mount(Some("tmpfs"), &disk, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
         Self {
             number,
             program: programs.join("etcd"),
@@ -72,9 +76,12 @@ impl Node {
         self.process.lock().unwrap().as_ref().is_some_and(|process| !process.has_ended())
     }
 
+    pub(super) fn id(&self) -> Pid {
+        self.process.lock().unwrap().as_ref().expect("a node that runs").id()
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
-        let process = self.process.lock().unwrap();
-        kill(process.as_ref().expect("a node that runs").id(), signal).unwrap();
+        kill(self.id(), signal).unwrap();
     }
 
     pub(super) fn fill_disk(&self) {

@@ -3,10 +3,11 @@
 
 use backupcodes_core::set::State;
 use backupcodes_core::store::Store;
+use backupcodes_tests::etcd::Cluster;
 use backupcodes_tests::postbox::Postbox;
 use backupcodes_tests::{me, pam, text};
 
-use super::logins::fleet;
+use super::logins::{fleet, fleet_on};
 
 #[test]
 fn no_host_brings_a_spent_code_back() {
@@ -72,6 +73,7 @@ fn no_host_makes_a_code_or_a_set() {
 fn junk_of_a_host_locks_nobody_out() {
     let Some((cluster, [admin, one, _])) = fleet() else { return };
     let codes = admin.generate().codes;
+    let postbox = Postbox::of(&one.world);
     let (me, attacker) = (me(), cluster.certificate("host2"));
     let junk = "x".repeat(100_000);
     for at in 0..10 {
@@ -81,8 +83,8 @@ fn junk_of_a_host_locks_nobody_out() {
         }
     }
     assert_eq!(one.world.try_answer(&codes[0]), pam::SUCCESS);
-    let output = one.world.admin(&["notify"]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    one.world.deliver();
+    assert_eq!(postbox.handed().len(), 1);
     // More ids than one transaction can delete one by one; and a record that would make the set unreadable.
     for at in 0..70 {
         let key = format!("/backupcodes/slots/{me}/junk%{at}/01");
@@ -99,6 +101,27 @@ fn junk_of_a_host_locks_nobody_out() {
         let key = format!("/backupcodes/slots/{me}/more{at}/01");
         assert!(cluster.ctl(&attacker, &["put", &key, "x"]).status.success());
     }
+    assert!(admin.world.admin(&["revoke", &me]).status.success());
+    assert_eq!(one.world.try_answer(&new[1]), pam::AUTH_ERR);
+}
+
+#[test]
+fn more_junk_than_can_be_read_locks_nobody_out() {
+    let Some(cluster) = Cluster::with_disks("512m") else { return };
+    let (cluster, [admin, one, _]) = fleet_on(cluster);
+    let codes = admin.generate().codes;
+    let (me, attacker) = (me(), cluster.certificate("host2"));
+    // etcd takes 1.5 MiB in one request.
+    let junk = "x".repeat(1_500_000);
+    for at in 0..46 {
+        let key = format!("/backupcodes/slots/{me}/junk/{at}");
+        let output = cluster.ctl_with_input(&attacker, &["put", &key], &junk);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    assert_eq!(one.world.try_answer(&codes[0]), pam::SUCCESS);
+    assert_eq!(one.world.try_answer(&codes[0]), pam::AUTH_ERR);
+    let new = admin.generate().codes;
+    assert_eq!(one.world.try_answer(&new[0]), pam::SUCCESS);
     assert!(admin.world.admin(&["revoke", &me]).status.success());
     assert_eq!(one.world.try_answer(&new[1]), pam::AUTH_ERR);
 }

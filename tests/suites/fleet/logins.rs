@@ -29,10 +29,14 @@ impl LoginHost {
 
 /// A cluster, an administrator's host and two others.
 pub fn fleet() -> Option<(Cluster, [LoginHost; 3])> {
-    let cluster = Cluster::new()?;
+    Some(fleet_on(Cluster::new()?))
+}
+
+/// The hosts of a cluster that is new.
+pub fn fleet_on(cluster: Cluster) -> (Cluster, [LoginHost; 3]) {
     fleet::set_up(&cluster, &["host1", "host2"]);
     let hosts = [ADMIN, "host1", "host2"].map(|name| LoginHost::new(&cluster, name, ""));
-    Some((cluster, hosts))
+    (cluster, hosts)
 }
 
 #[test]
@@ -168,6 +172,9 @@ fn doctor_counts_sets_of_the_fleet_and_reports_what_is_wrong_with_it() {
         mine.filter(|check| check.starts_with("fleet-")).collect::<Vec<_>>()
     };
     assert!(checks(&one).is_empty(), "{:?}", checks(&one));
+    let status = one.host.store().status().unwrap();
+    assert!(status.nodes.iter().all(|node| node.time.is_some()), "a node does not say its time");
+    assert_eq!(status.certificates.len(), 2);
     cluster.kill(2);
     assert_eq!(checks(&one), ["fleet-node"]);
     cluster.kill(1);
@@ -175,4 +182,19 @@ fn doctor_counts_sets_of_the_fleet_and_reports_what_is_wrong_with_it() {
     assert!(!one.world.admin(&["fleet", "status"]).status.success());
     let said = text(&one.world.admin(&["status"]).stderr);
     assert!(said.contains("no majority of the nodes") && !said.contains("there are no sets"), "{said}");
+}
+
+#[test]
+fn a_host_that_was_not_added_says_so() {
+    let Some((cluster, [admin, _, _])) = fleet() else { return };
+    let codes = admin.generate().codes;
+    let stranger = LoginHost::new(&cluster, "host3", "");
+    let output = stranger.world.admin(&["fleet", "status"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("no set can be read") && said.contains("backupcodes-admin fleet host add"),
+        "{said}"
+    );
+    assert_eq!(stranger.world.try_answer(&codes[0]), pam::AUTHINFO_UNAVAIL);
 }

@@ -3,11 +3,10 @@
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::set::{SpentRecord, State};
 use backupcodes_core::store::Store;
-use backupcodes_tests::machine::with_own_hostname;
 use backupcodes_tests::postbox::Postbox;
-use backupcodes_tests::{me, pam};
+use backupcodes_tests::{fleet as harness, me, pam, text};
 
-use super::logins::fleet;
+use super::logins::{LoginHost, fleet};
 
 #[test]
 fn the_host_where_a_code_was_used_tells_of_it_once() {
@@ -18,17 +17,12 @@ fn the_host_where_a_code_was_used_tells_of_it_once() {
     assert_eq!(one.world.status()["codes"][0]["mailed"], false);
     two.world.deliver();
     assert!(boxes[1].handed().is_empty(), "it is the other host's, for now");
-    let world = one.world;
-    let world = with_own_hostname(move || {
-        nix::unistd::sethostname("host1").unwrap();
-        world.deliver();
-        world.deliver();
-        world
-    });
+    one.world.deliver();
+    one.world.deliver();
     let handed = boxes[0].handed();
     assert_eq!(handed.len(), 1);
     assert!(handed[0].message.contains("  Host:      host1\n"), "{}", handed[0].message);
-    assert_eq!(world.status()["codes"][0]["mailed"], true);
+    assert_eq!(one.world.status()["codes"][0]["mailed"], true);
 }
 
 #[test]
@@ -49,4 +43,41 @@ fn what_a_host_leaves_another_one_tells() {
     assert!(handed[0].message.contains("Backup code 2 of") && handed[0].message.contains("on host1"));
     two.world.deliver();
     assert_eq!(postbox.handed().len(), 1);
+}
+
+#[test]
+fn of_many_hosts_one_takes_over_what_another_has_left() {
+    let Some((cluster, [admin, one, two])) = fleet() else { return };
+    admin.generate();
+    let store = one.host.store();
+    let set = store.read(&me()).unwrap().unwrap();
+    let (number, entry) = set.entries().next().unwrap();
+    let State::Unspent(hash) = &entry.state else { panic!("a new code") };
+    let time = Time::of_seconds(clock::now().seconds() - 310);
+    store.spend(&me(), number, hash, &SpentRecord::new(time, 0, "sshd", "192.0.2.7")).unwrap();
+    let due = |host: &LoginHost| host.host.store().due().unwrap().len();
+    assert_eq!([due(&one), due(&two), due(&admin), due(&one), due(&two)], [1, 1, 0, 0, 1]);
+    // And a third one, if that does not do it either.
+    let key = format!("/backupcodes/due/{}/{}/01", me(), set.label.set);
+    let value = text(&cluster.ctl(&cluster.root(), &["get", "--print-value-only", &key]).stdout);
+    let (before, at) = value.trim().rsplit_once(r#""at":"#).expect("when it was taken over");
+    let at: u64 = at.trim_end_matches('}').parse().unwrap();
+    let earlier = format!(r#"{before}"at":{}}}}}"#, at - 310);
+    assert!(cluster.ctl(&cluster.root(), &["put", &key, &earlier]).status.success());
+    assert_eq!([due(&admin), due(&two), due(&one), due(&admin)], [1, 0, 0, 1]);
+}
+
+#[test]
+fn many_notices_that_are_due_are_read_in_time() {
+    let Some((_cluster, [admin, one, _])) = fleet() else { return };
+    let users: Vec<_> = (0..250).map(|user| format!("user{user}")).collect();
+    let store = one.host.store();
+    for set in harness::give_sets(&admin.host, &users, 4) {
+        for (number, entry) in set.entries() {
+            let State::Unspent(hash) = &entry.state else { panic!("a new code") };
+            let record = SpentRecord::new(clock::now(), 0, "sshd", "192.0.2.7");
+            store.spend(&set.label.user, number, hash, &record).unwrap();
+        }
+    }
+    assert_eq!(store.due().unwrap().len(), 1000);
 }

@@ -1,4 +1,4 @@
-//! Hosts that share sets in an etcd cluster of three nodes: what holds while nodes are killed, cut off, slow or full.
+//! Hosts that share sets in an etcd cluster of three nodes: what holds while nodes are killed, cut off, slow or full, and clocks jump.
 
 mod cluster;
 mod histories;
@@ -8,3 +8,4 @@ mod logins;
 mod mail;
 mod moving;
 mod restored;
+mod sshd;

@@ -40,3 +40,22 @@ fn a_restored_store_is_refused_until_all_its_sets_are_ended() {
     assert_eq!(two.world.try_answer(&new[1]), pam::AUTH_ERR);
     assert_eq!(two.world.status()["left"], 9, "{}", me());
 }
+
+#[test]
+fn a_restore_with_the_old_token_is_noticed_by_a_host_that_has_seen_a_later_state() {
+    let Some((cluster, [admin, one, _])) = fleet() else { return };
+    let codes = admin.generate().codes;
+    let backup = cluster.path("backup");
+    cluster.snapshot(&backup);
+    assert_eq!(one.world.try_answer(&codes[0]), pam::SUCCESS);
+    cluster.restore_with_the_old_token(&backup);
+    assert_eq!(one.world.try_answer(&codes[0]), pam::AUTHINFO_UNAVAIL);
+    // Nor when the store has grown beyond what the host has seen.
+    for number in 0..20 {
+        let key = format!("/elsewhere/{number}");
+        assert!(cluster.ctl(&cluster.root(), &["put", &key, "x"]).status.success());
+    }
+    assert_eq!(one.world.try_answer(&codes[0]), pam::AUTHINFO_UNAVAIL);
+    assert!(admin.world.admin(&["fleet", "restored", "--yes"]).status.success());
+    assert_eq!(one.world.try_answer(&codes[0]), pam::AUTH_ERR, "its set is ended");
+}

@@ -17,6 +17,7 @@ declare -A contents=(
     [desktop-exim4]="$desktop exim4-daemon-light"
     [desktop-postfix]="$desktop postfix"
     [i386]="cargo gcc iproute2 libpam0g-dev mount"
+    [etcd]="etcd-client etcd-server"
     [openrc]="cron login openrc passwd s6 sysvinit-utils util-linux"
 )
 # For roots that are not of this host's kind.

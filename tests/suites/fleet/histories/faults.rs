@@ -22,10 +22,11 @@ pub enum Fault {
     NarrowLine,
     FullDisk,
     ServiceKilled,
+    ClockJumps,
 }
 
 impl Fault {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FollowerKilled,
         Self::LeaderKilled,
         Self::FollowerStopped,
@@ -37,6 +38,7 @@ impl Fault {
         Self::NarrowLine,
         Self::FullDisk,
         Self::ServiceKilled,
+        Self::ClockJumps,
     ];
 
     /// One fault, and the end of it.
@@ -74,6 +76,17 @@ impl Fault {
                     pause(chance, 100);
                     host.start();
                     pause(chance, 300);
+                }
+            }
+            Self::ClockJumps => {
+                for _ in 0..5 {
+                    let host = &hosts[chance.index(hosts.len())];
+                    let days = i64::try_from(chance.below(200)).unwrap() - 100;
+                    host.set_clock(days * 24 * 60 * 60);
+                    // A new connection has certificates, which are good from today for 90 days.
+                    cluster.restart(follower);
+                    pause(chance, 500);
+                    host.set_clock(0);
                 }
             }
         }

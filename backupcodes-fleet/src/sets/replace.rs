@@ -1,0 +1,193 @@
+//! Changes of whole sets, which only an administrator's certificate may make.
+
+use backupcodes_core::set::{CodeSet, Label, State};
+use tokio::time::Instant;
+
+use super::stored::{Stored, StoredLabel, json};
+use super::{Found, Sets, SetsError, ranges, restored_in};
+use crate::etcd::messages::{Compare, KeyValue, RequestOp, TxnRequest};
+use crate::keys::Keys;
+
+/// A transaction in the making: what must hold, and what is done then.
+#[derive(Default)]
+struct Change {
+    compare: Vec<Compare>,
+    success: Vec<RequestOp>,
+}
+
+impl Sets {
+    /// Replaces the set of a user, which must be `expected` and unchanged since `revision`, with another or with nothing. The set
+    /// of the user `from` ends with that: its codes have moved.
+    pub(crate) async fn replace(
+        &self,
+        user: &str,
+        expected: Option<&str>,
+        revision: i64,
+        new: Option<&CodeSet>,
+        from: Option<&str>,
+        deadline: Instant,
+    ) -> Result<(), SetsError> {
+        let Found { set: old, sets, .. } = self.find(user, None, deadline).await?;
+        if old.as_ref().map(|old| old.label.set.as_str()) != expected {
+            return Err(SetsError::Changed);
+        }
+        let mut change = Change::default();
+        change.compare.push(self.prefix.sets_of(user).are_unchanged_since(revision));
+        match (old, new) {
+            (old, None) => self.end_all(&mut change, user, old.as_ref()),
+            (old, Some(new)) => {
+                if sets.contains(&new.label.set) {
+                    self.clear_place(user, &new.label.set, deadline).await?;
+                }
+                if let Some(old) = &old {
+                    self.end(&mut change, user, old, revision, new);
+                }
+                self.begin(&mut change, user, new)?;
+            }
+        }
+        if let (Some(from), Some(new)) = (from, new) {
+            let old = self.find(from, None, deadline).await?.set.ok_or(SetsError::Changed)?;
+            self.move_from(&mut change, from, &old, revision, new)?;
+        }
+        let Change { compare, success } = change;
+        let failure = vec![self.prefix.sets_of(user).read()];
+        let (reply, _) = self.change(TxnRequest { compare, success, failure }, deadline).await?;
+        // Of a transaction whose reply was lost, the next one finds the new set and no other, or none.
+        let found: Vec<_> = if reply.succeeded { return Ok(()) } else { ranges(reply).concat() };
+        let ids = found.iter().filter_map(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
+        let is_ours = ids.map(|label| label.set).eq(new.map(|new| new.label.set.clone()));
+        if is_ours { Ok(()) } else { Err(SetsError::Changed) }
+    }
+
+    /// Whatever hosts write meanwhile, all of it ends.
+    fn end_all(&self, change: &mut Change, user: &str, old: Option<&Stored>) {
+        change.success.extend([self.prefix.sets_of(user).delete(), self.prefix.slots_of(user).delete()]);
+        if let Some(old) = old {
+            change.compare.push(self.prefix.set(user, &old.label.set).are_created_in(old.created));
+            change.success.push(self.prefix.name_of(old.label.uid, user).delete());
+        }
+    }
+
+    /// Ends the old set, unless one of its codes was used since: each use is in the notices of the caller.
+    fn end(&self, change: &mut Change, user: &str, old: &Stored, revision: i64, new: &CodeSet) {
+        let (prefix, id) = (&self.prefix, old.label.set.as_str());
+        change.compare.extend([
+            prefix.set(user, id).are_created_in(old.created),
+            prefix.slots_of_set(user, id).are_unchanged_since(revision),
+        ]);
+        change.success.extend([prefix.set(user, id).delete(), prefix.due_of_set(user, id).delete()]);
+        if new.label.uid != old.label.uid {
+            change.success.push(prefix.name_of(old.label.uid, user).delete());
+        }
+    }
+
+    /// Makes the new set, and removes what else lies around.
+    fn begin(&self, change: &mut Change, user: &str, new: &CodeSet) -> Result<(), SetsError> {
+        let (prefix, label) = (&self.prefix, StoredLabel::of(&new.label, new.total())?);
+        let slots = || prefix.slots_of_set(user, &label.set);
+        change.compare.extend([prefix.set(user, &label.set).do_not_exist(), slots().do_not_exist()]);
+        change.success.extend(prefix.slots_of(user).except(slots()).map(Keys::delete));
+        change.success.push(prefix.name_of(label.uid, user).put(user));
+        change.success.push(prefix.set(user, &label.set).put(json(&label)?));
+        // A set that was on a host, or under another name, has spent ones.
+        let slot = |(number, entry): (_, &backupcodes_core::set::Entry)| {
+            prefix.slot(user, &label.set, number).put(entry.state.text())
+        };
+        change.success.extend(new.entries().map(slot));
+        Ok(())
+    }
+
+    /// Ends the set of `from`, whose codes are as `new` has them.
+    fn move_from(
+        &self,
+        change: &mut Change,
+        from: &str,
+        old: &Stored,
+        revision: i64,
+        new: &CodeSet,
+    ) -> Result<(), SetsError> {
+        let (prefix, Label { set, uid, .. }) = (&self.prefix, old.label.label()?);
+        change.compare.extend([
+            prefix.set(from, &set).are_created_in(old.created),
+            prefix.sets_of(from).are_unchanged_since(revision),
+            prefix.slots_of_set(from, &set).are_unchanged_since(revision),
+        ]);
+        // A slot that a host has deleted since is not unchanged, and must not come back as unspent.
+        for (number, _) in new.entries().filter(|(_, entry)| matches!(entry.state, State::Unspent(_))) {
+            let slot = || prefix.slot(from, &set, number);
+            change.compare.extend([slot().are_created_in(old.created), slot().have_version(1)]);
+        }
+        let ends = [prefix.set(from, &set), prefix.slots_of_set(from, &set), prefix.name_of(uid, from)];
+        change.success.extend(ends.map(Keys::delete));
+        Ok(())
+    }
+
+    /// Removes what a host has written in the place of a set that comes.
+    async fn clear_place(&self, user: &str, set: &str, deadline: Instant) -> Result<(), SetsError> {
+        let compare = vec![self.prefix.set(user, set).do_not_exist()];
+        let success = vec![self.prefix.slots_of_set(user, set).delete()];
+        self.change(TxnRequest { compare, success, failure: vec![] }, deadline).await.map(drop)
+    }
+
+    /// Proves that this host's certificate may replace sets: the store judges also what it does not perform.
+    pub(crate) async fn prove_may_replace(&self, deadline: Instant) -> Result<(), SetsError> {
+        let never = || self.prefix.set("/", "never");
+        let request = TxnRequest {
+            compare: vec![never().have_version(1)],
+            success: vec![never().put("")],
+            failure: vec![],
+        };
+        self.change(request, deadline).await.map(drop)
+    }
+
+    /// Changes the addresses of a set that is unchanged since `revision`. Its codes stay as they are.
+    pub(crate) async fn readdress(
+        &self,
+        user: &str,
+        set: &str,
+        revision: i64,
+        email: &[String],
+        deadline: Instant,
+    ) -> Result<(), SetsError> {
+        let found = self.find(user, None, deadline).await?.set;
+        let found = found.filter(|found| found.label.set == set).ok_or(SetsError::Changed)?;
+        let label = StoredLabel { email: email.to_vec(), ..found.label };
+        let key = || self.prefix.set(user, set);
+        let value = json(&label)?;
+        let request = TxnRequest {
+            compare: vec![key().are_created_in(found.created), key().are_unchanged_since(revision)],
+            success: vec![key().put(value.clone())],
+            failure: vec![key().read()],
+        };
+        let (reply, _) = self.change(request, deadline).await?;
+        let is_ours = |key: &KeyValue| key.value == value;
+        if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
+            Ok(())
+        } else {
+            Err(SetsError::Changed)
+        }
+    }
+
+    /// Ends all sets, and says to all hosts that the store was restored at `time`, in seconds since 1970.
+    pub(crate) async fn restored(&self, time: u64, deadline: Instant) -> Result<(), SetsError> {
+        let prefix = &self.prefix;
+        // Not judged: this host remembers another store.
+        let read = TxnRequest { success: vec![prefix.restored().read()], ..TxnRequest::default() };
+        let reply = self.etcd.transaction(&read, deadline).await.map_err(SetsError::of_read)?;
+        let before = ranges(reply).concat();
+        let revision = before.first().map_or(0, |found| found.mod_revision);
+        // Later than all that a host may have seen, whatever the clock says.
+        let time = time
+            .max(restored_in(&before).saturating_add(1))
+            .max(self.seen.state().restored.saturating_add(1));
+        // What a node performs late changes nothing.
+        let compare = vec![prefix.restored().are_unchanged_since(revision)];
+        let success =
+            vec![prefix.sets().delete(), prefix.slots().delete(), prefix.restored().put(time.to_string())];
+        let failure = vec![prefix.restored().read()];
+        let request = TxnRequest { compare, success, failure };
+        let reply = self.etcd.transaction(&request, deadline).await.map_err(SetsError::of_change)?;
+        let is_done = reply.succeeded || restored_in(&ranges(reply).concat()) == time;
+        if is_done { Ok(()) } else { Err(SetsError::Changed) }
+    }
+}
