@@ -102,6 +102,8 @@ start_node() {
     echo "\$ etcd --name $1 --listen-client-urls ${own}2379 ... &"
     etcd "${options[@]}" >>"$log" 2>&1 &
     nodes[$1]=$!
+    # The shell says nothing of its end.
+    disown
 }
 
 wait_for_majority() {
