@@ -4,7 +4,7 @@ pub(crate) mod messages;
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use prost::Message;
@@ -22,9 +22,11 @@ use tonic_prost::ProstCodec;
 
 use self::messages::{TxnRequest, TxnResponse};
 
-/// A node that has not replied by then may be stopped or cut off: the next one is asked as well.
-const HEDGE: Duration = Duration::from_millis(300);
-/// When all were asked and none has replied: what a node forwards to a leader that is lost is lost too, and no error tells that.
+/// A node that has not replied by then may be stopped or cut off: the next one is asked as well. Where replies take longer than
+/// usual, many hosts wait: then this is [`PATIENT`] times what they take, since asking twice would double the work.
+const HEDGE: Duration = Duration::from_millis(500);
+const PATIENT: u32 = 3;
+/// The most of it, and until one more is asked: what a node forwards to a leader that is lost is lost too, and no error tells that.
 const ROUND: Duration = Duration::from_secs(1);
 /// The most bytes of a reply: as much as all codes of a set may have, if a host writes as much there as etcd takes.
 const LARGEST_REPLY: usize = 64 << 20;
@@ -36,6 +38,8 @@ pub(crate) struct Etcd {
     nodes: Vec<Node>,
     /// The node that replied last.
     first: AtomicUsize,
+    /// How long replies take: each counts an eighth, those before it the rest. In microseconds.
+    usual: AtomicU32,
 }
 
 #[derive(Clone)]
@@ -93,7 +97,7 @@ impl Etcd {
         // Not all hosts begin with the same one.
         let random = usize::try_from(SysRng.try_next_u32().unwrap_or_default()).unwrap_or_default();
         let first = random.checked_rem(nodes.len()).unwrap_or_default();
-        Ok(Self { nodes, first: AtomicUsize::new(first) })
+        Ok(Self { nodes, first: AtomicUsize::new(first), usual: AtomicU32::new(0) })
     }
 
     /// One transaction. It may be performed more than once: what it does must be harmless then.
@@ -121,11 +125,11 @@ impl Etcd {
     {
         let start = Instant::now();
         let mut asked = JoinSet::new();
-        let mut last = "none was asked".to_owned();
+        let mut last = "none".to_owned();
         let first = self.first.load(Ordering::Relaxed);
         let mut waiting = self.nodes.iter().cycle().skip(first).take(self.nodes.len()).cloned();
         let mut rounds = self.nodes.iter().cycle().skip(first).cloned();
-        let mut late = at(HEDGE);
+        let mut late = at(self.hedge());
         let mut tries = 0_usize;
         let mut ask = |asked: &mut JoinSet<_>, node: Node, pause| {
             tries = tries.saturating_add(1);
@@ -142,7 +146,7 @@ impl Etcd {
         loop {
             match timeout_at(late.min(deadline), asked.join_next()).await {
                 Ok(Some(Ok((node, Ok(reply))))) => {
-                    self.remember(&node);
+                    self.remember(&node, start.elapsed());
                     return Ok(reply);
                 }
                 Ok(Some(Ok((node, Err(status))))) if is_final(&status) => {
@@ -154,16 +158,15 @@ impl Etcd {
                     // The next one at once, and this one again in a moment.
                     if let Some(next) = waiting.next() {
                         ask(&mut asked, next, Duration::ZERO);
-                        late = at(HEDGE);
+                        late = at(self.hedge());
                     }
                     ask(&mut asked, node, AGAIN);
                 }
                 Ok(Some(Err(failed))) => last = failed.to_string(),
                 Ok(None) => sleep(AGAIN).await,
                 Err(_late) => {
-                    let next = waiting.next();
-                    late = at(if next.is_some() { HEDGE } else { ROUND });
-                    if let Some(node) = next.or_else(|| rounds.next()) {
+                    late = at(ROUND);
+                    if let Some(node) = waiting.next().or_else(|| rounds.next()) {
                         ask(&mut asked, node, Duration::ZERO);
                     }
                 }
@@ -200,7 +203,16 @@ impl Etcd {
         replies
     }
 
-    fn remember(&self, node: &Node) {
+    fn hedge(&self) -> Duration {
+        let usual = Duration::from_micros(self.usual.load(Ordering::Relaxed).into());
+        usual.saturating_mul(PATIENT).clamp(HEDGE, ROUND)
+    }
+
+    fn remember(&self, node: &Node, took: Duration) {
+        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let usual = self.usual.load(Ordering::Relaxed);
+        // Where two replies come at once, one is forgotten.
+        self.usual.store(usual.saturating_sub(usual / 8).saturating_add(took / 8), Ordering::Relaxed);
         if let Some(at) = self.nodes.iter().position(|other| other.url == node.url) {
             self.first.store(at, Ordering::Relaxed);
         }
