@@ -35,15 +35,16 @@ struct Patience {
 ///
 /// # Errors
 /// A message is late, too long, or not a call.
-pub(crate) fn serve(config: Config, conf: Option<PathBuf>, mut stream: UnixStream) -> io::Result<()> {
+pub(crate) fn serve(config: Config, conf: Option<PathBuf>, stream: UnixStream) -> io::Result<()> {
     nix::unistd::alarm::set(LONGEST_CONNECTION);
     stream.set_write_timeout(Some(WRITE))?;
     let caller = Caller::of(&stream)?;
     let connection = Connection::new(config, conf, caller);
     let mut patience = FIRST;
-    while let Some(message) = receive(&mut stream, patience)? {
+    let mut messages = Messages::of(&stream);
+    while let Some(message) = messages.receive(patience)? {
         patience = LATER;
-        connection.reply(&message, &mut stream)?;
+        connection.reply(&message, &mut &stream)?;
     }
     Ok(())
 }
@@ -73,26 +74,42 @@ impl Connection {
     }
 }
 
-/// Receives one message, including its NUL. `None`: the client has closed the connection.
-fn receive(stream: &mut UnixStream, patience: Patience) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    let start = Instant::now();
-    let mut message = Zeroizing::new(Vec::with_capacity(LARGEST));
-    // Byte by byte, since bytes after the NUL belong to the next call. A call is short.
-    let mut byte = [0];
-    loop {
-        let left = patience.total.checked_sub(start.elapsed()).filter(|left| !left.is_zero());
-        let left = left.ok_or(io::ErrorKind::TimedOut)?.min(patience.silence);
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut byte) {
-            Ok(0) if message.is_empty() => return Ok(None),
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) if message.len() >= LARGEST => return Err(io::ErrorKind::FileTooLarge.into()),
-            Ok(_) => message.extend_from_slice(&byte),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        }
-        if byte == [0] {
-            return Ok(Some(message));
+/// The messages that come on a connection.
+struct Messages<'a> {
+    stream: &'a UnixStream,
+    /// Received bytes after the last message. Reserved in full, so that growing leaves no copy in memory.
+    rest: Zeroizing<Vec<u8>>,
+}
+
+impl<'a> Messages<'a> {
+    fn of(stream: &'a UnixStream) -> Self {
+        Self { stream, rest: Zeroizing::new(Vec::with_capacity(LARGEST)) }
+    }
+
+    /// Receives one message, including its NUL. `None`: the client has closed the connection.
+    fn receive(&mut self, patience: Patience) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        let start = Instant::now();
+        loop {
+            if let Some(end) = self.rest.iter().position(|&byte| byte == 0) {
+                let message = Zeroizing::new(self.rest.get(..=end).unwrap_or_default().to_vec());
+                self.rest.drain(..=end);
+                return Ok(Some(message));
+            }
+            let left = patience.total.checked_sub(start.elapsed()).filter(|left| !left.is_zero());
+            let left = left.ok_or(io::ErrorKind::TimedOut)?.min(patience.silence);
+            self.stream.set_read_timeout(Some(left))?;
+            let mut piece = Zeroizing::new([0; 4096]);
+            let room = LARGEST.saturating_sub(self.rest.len()).min(piece.len());
+            if room == 0 {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            match self.stream.read(piece.get_mut(..room).unwrap_or_default()) {
+                Ok(0) if self.rest.is_empty() => return Ok(None),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(length) => self.rest.extend_from_slice(piece.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -104,7 +121,7 @@ mod tests {
 
     /// Receives a message whose bytes arrive with this delay.
     fn dripped(bytes: &'static [u8], distance: Duration, patience: Patience) -> io::Result<Option<Vec<u8>>> {
-        let (mut broker, mut client) = UnixStream::pair()?;
+        let (broker, mut client) = UnixStream::pair()?;
         let drip = std::thread::spawn(move || {
             for byte in bytes {
                 wait(distance);
@@ -113,7 +130,8 @@ mod tests {
             }
             wait(distance);
         });
-        let received = receive(&mut broker, patience).map(|message| message.map(|message| message.to_vec()));
+        let received = Messages::of(&broker).receive(patience);
+        let received = received.map(|message| message.map(|message| message.to_vec()));
         drop(broker);
         drip.join().unwrap();
         received
@@ -139,6 +157,13 @@ mod tests {
         let first = Patience { total: ms(400), silence: ms(400) };
         assert!(dripped(b"{       }\0", ms(80), first).is_err(), "late");
         assert!(dripped(b"{}\0", ms(10), first).unwrap().is_some());
+        let (broker, mut client) = UnixStream::pair().unwrap();
+        client.write_all(b"{}\0{ }\0{").unwrap();
+        drop(client);
+        let mut messages = Messages::of(&broker);
+        let mut next = || messages.receive(first).map(|message| message.map(|message| message.to_vec()));
+        assert_eq!([next().unwrap(), next().unwrap()], [Some(b"{}\0".to_vec()), Some(b"{ }\0".to_vec())]);
+        assert_eq!(next().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(LATER.silence == Duration::from_secs(300) && LONGEST_CONNECTION == 600, "as in the manual");
     }
 }

@@ -45,17 +45,22 @@ struct Cli {
     /// Listens on this socket, in the foreground, instead of on the socket from systemd.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-
-    /// Serves the connection on standard input. Only the broker itself uses this.
-    #[arg(long, hide = true, conflicts_with = "socket")]
-    connection: bool,
 }
+
+/// What the broker starts itself with for a connection: `--connection [CONFIG]`. Clap would add an eighth to the time that a process
+/// takes to start, and each login waits for it.
+pub(crate) const CONNECTION: &str = "--connection";
 
 /// Runs the broker with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let Err(failure) = run(&cli) else { return ExitCode::SUCCESS };
+    let mut arguments = std::env::args_os().skip(1);
+    let done = if arguments.next().is_some_and(|first| first == CONNECTION) {
+        serve_one(arguments.next().map(PathBuf::from))
+    } else {
+        run(&Cli::parse())
+    };
+    let Err(failure) = done else { return ExitCode::SUCCESS };
     if matches!(failure, Failure::Connection(_)) {
         // Any user can cause this.
         log(Level::Debug, &failure.to_string());
@@ -85,17 +90,19 @@ enum Failure {
     Connection(std::io::Error),
 }
 
+/// Serves the connection on standard input.
+fn serve_one(config: Option<PathBuf>) -> Result<(), Failure> {
+    nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(Failure::Connection)?;
+    // Programs that PAM modules start must not inherit the connection.
+    let nothing = File::open("/dev/null").map_err(Failure::Connection)?;
+    nix::unistd::dup2_stdin(nothing).map_err(|errno| Failure::Connection(errno.into()))?;
+    let loaded = Config::load(config.as_deref())?;
+    connection::serve(loaded, config, UnixStream::from(socket)).map_err(Failure::Connection)
+}
+
 fn run(cli: &Cli) -> Result<(), Failure> {
     nix::sys::prctl::set_dumpable(false).map_err(Failure::Dumpable)?;
-    if cli.connection {
-        let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(Failure::Connection)?;
-        // Programs that PAM modules start must not inherit the connection.
-        let nothing = File::open("/dev/null").map_err(Failure::Connection)?;
-        nix::unistd::dup2_stdin(nothing).map_err(|errno| Failure::Connection(errno.into()))?;
-        let config = Config::load(cli.config.as_deref())?;
-        return connection::serve(config, cli.config.clone(), UnixStream::from(socket))
-            .map_err(Failure::Connection);
-    }
     // An error is reported at the start as well, not only to each caller.
     let usable = Config::load(cli.config.as_deref());
     let (listener, idle) = match &cli.socket {

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::User;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::CONNECTION;
 use crate::caller::Caller;
 use crate::connection::LONGEST_CONNECTION;
 
@@ -91,13 +92,10 @@ fn is_closed(stream: &UnixStream) -> bool {
 fn start(stream: UnixStream, config: Option<&Path>) -> std::io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     // The name for the log.
-    command.arg0("backupcodes-broker").arg("--connection").env_clear();
+    command.arg0("backupcodes-broker").arg(CONNECTION).env_clear();
     // Faults of small pages take a third of a hash's time.
     command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
-    if let Some(config) = config {
-        command.arg("--config").arg(config);
-    }
-    command.stdin(OwnedFd::from(stream)).stdout(Stdio::null()).spawn()
+    command.args(config).stdin(OwnedFd::from(stream)).stdout(Stdio::null()).spawn()
 }
 
 fn wait_for_end(mut child: Child, longest: Duration) {

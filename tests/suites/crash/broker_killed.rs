@@ -47,7 +47,7 @@ impl Listener {
     /// What the module returns to an application of the user's, whose check is killed at this stop.
     fn try_killed(&self, code: &str, counts: fn(&Stop) -> bool, number: usize) -> (i32, Option<Stop>) {
         let mut broker = Command::new(built("backupcodes-broker"));
-        broker.arg("--connection").arg("--config").arg(self.scene.world.path("conf"));
+        broker.arg("--connection").arg(self.scene.world.path("conf"));
         broker.env_clear().env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1").stdout(Stdio::null());
         std::thread::scope(|scope| {
             let application = scope.spawn(|| self.scene.try_as_user(code).0);

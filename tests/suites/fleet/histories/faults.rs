@@ -84,7 +84,7 @@ impl Fault {
                     let days = i64::try_from(chance.below(200)).unwrap() - 100;
                     host.set_clock(days * 24 * 60 * 60);
                     // A new connection has certificates, which are good from today for 90 days.
-                    cluster.restart(follower);
+                    cluster.restart(chance.index(3));
                     pause(chance, 500);
                     host.set_clock(0);
                 }
