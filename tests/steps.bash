@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # What every build and every suite needs of Debian, and what some need beside.
-basic="ca-certificates gcc iproute2 libc6-dev libpam0g-dev login passwd util-linux"
+basic="ca-certificates dpkg-dev gcc iproute2 libc6-dev libpam0g-dev login passwd util-linux"
 declare -A needs=(
     [lints]="mandoc shellcheck"
     [quick]="mandoc shellcheck"

@@ -27,13 +27,11 @@ use crate::terminal;
 /// A notice that was not delivered stays due. On its first day each delivery tries it again; later one delivery a day does, and
 /// each one at a terminal.
 pub(crate) fn run(config: &Config) -> usize {
-    let host = notice::host_name();
     let mut delivery = Delivery {
         config,
         store: FileStore::new(&config.directory),
         fleet: Sets::new(config).into_fleet(),
-        writer: Writer::of_this_host(config, &host),
-        host,
+        writer: Writer::of_this_host(config, &notice::host_name()),
         tries_old: true,
         tried: HashSet::new(),
         skipped: HashSet::new(),
@@ -76,8 +74,6 @@ struct Delivery<'a> {
     store: FileStore,
     fleet: Option<FleetStore>,
     writer: Writer<'a>,
-    /// What this host calls itself.
-    host: String,
     /// Whether it tries what has been due for longer than a day.
     tries_old: bool,
     tried: HashSet<Due>,
@@ -254,8 +250,7 @@ impl Delivery<'_> {
         }
         let label = Label { set, user, uid, created, email };
         let event = Event::Used { number, record: &record, left: Some((due.left, due.total)) };
-        let writer = Writer::of_this_host(self.config, record.host.as_deref().unwrap_or(&self.host));
-        let notices = writer.notices(&label, &label.email, record.time, event);
+        let notices = self.writer.notices(&label, &label.email, record.time, event);
         if self.deliver_some(notices, &label.user, number) {
             let ended = self.fleet.as_ref().map_or(Ok(()), |fleet| fleet.notified(due));
             self.will_be_sent_again(ended, &label.user, number);

@@ -151,6 +151,8 @@ pub(crate) enum Failure {
          finds more in the broker's log"
     )]
     Unflushed,
+    #[error("the fleet has not replied")]
+    NoReplyOfFleet,
     #[error(
         "{failure}; KEEP BOTH SHEETS: the one above works if backupcodes status shows set {set}, else the old one does"
     )]

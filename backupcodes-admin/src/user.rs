@@ -164,6 +164,9 @@ impl Session {
                 Err(Failure::Unsure { set: sheet.set, failure: Box::new(error.into()) })
             }
             Err(CallError::Replied { error, .. }) => Err(match ErrorName::of(&error) {
+                Some(ErrorName::Unknown) => {
+                    Failure::Unsure { set: sheet.set, failure: Box::new(Failure::NoReplyOfFleet) }
+                }
                 Some(ErrorName::Unflushed) => Failure::Unflushed,
                 Some(ErrorName::Changed) => Failure::Overtaken,
                 _ => Failure::NotKept(ErrorName::shortened(&error).into()),

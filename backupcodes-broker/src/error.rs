@@ -23,6 +23,8 @@ pub(crate) enum Error {
     Changed,
     /// The reason, for the log.
     Unflushed(String),
+    /// The same.
+    Unknown(String),
     /// The varlink error for invalid parameters.
     Parameters(String),
 }

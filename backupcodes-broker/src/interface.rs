@@ -241,6 +241,10 @@ impl Methods {
                 log(Level::Critical, &reason);
                 (ErrorName::Unflushed, None)
             }
+            Err(Error::Unknown(reason)) => {
+                log(Level::Critical, &reason);
+                (ErrorName::Unknown, None)
+            }
             Err(Error::Parameters(parameter)) => {
                 let parameters = Some(json!({ "parameter": parameter }));
                 return Reply::error("org.varlink.service.InvalidParameter", parameters);

@@ -101,16 +101,18 @@ impl Renewal {
             new.prepare(&store, &account, old.expected()).and_then(|prepared| prepared.put_in_place(&writer));
         let user = &account.name;
         match put {
-            Ok(()) | Err(ReplaceError::Unflushed(_) | ReplaceError::Unknown(_)) => {
+            Ok(()) | Err(ReplaceError::Unflushed(_)) => {
                 log(Level::Notice, &format!("renewal of {user}: set {} is in place", new.label.set));
+            }
+            Err(ReplaceError::Unknown(_)) => {
+                log(Level::Critical, &format!("renewal of {user}: set {} may be in place", new.label.set));
             }
             Err(_) => {}
         }
         put.map_err(|error| match error {
             ReplaceError::Changed { .. } => Error::Changed,
-            error @ (ReplaceError::Unflushed(_) | ReplaceError::Unknown(_)) => {
-                Error::Unflushed(error.to_string())
-            }
+            error @ ReplaceError::Unflushed(_) => Error::Unflushed(error.to_string()),
+            error @ ReplaceError::Unknown(_) => Error::Unknown(error.to_string()),
             error => Error::unavailable(error),
         })?;
         if let Err(error) = Throttle::new(config).clear_all_but(user, COUNTED_AS) {

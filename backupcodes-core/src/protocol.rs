@@ -211,10 +211,11 @@ pub enum ErrorName {
     OutOfTurn,
     Changed,
     Unflushed,
+    Unknown,
 }
 
 impl ErrorName {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::NoSet,
         Self::NotYours,
         Self::OtherDirectory,
@@ -223,6 +224,7 @@ impl ErrorName {
         Self::OutOfTurn,
         Self::Changed,
         Self::Unflushed,
+        Self::Unknown,
     ];
 
     /// The error with this full name, if it belongs to this interface.

@@ -28,8 +28,8 @@ const HEDGE: Duration = Duration::from_millis(500);
 const PATIENT: u32 = 3;
 /// The most of it, and until one more is asked: what a node forwards to a leader that is lost is lost too, and no error tells that.
 const ROUND: Duration = Duration::from_secs(1);
-/// The most bytes of a reply: as much as all codes of a set may have, if a host writes as much there as etcd takes.
-const LARGEST_REPLY: usize = 64 << 20;
+/// The most bytes of a reply, unless it is of sets.
+const LARGEST: usize = 1 << 20;
 /// Until a node that has no leader, or refuses connections, is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -100,7 +100,7 @@ impl Etcd {
         Ok(Self { nodes, first: AtomicUsize::new(first), usual: AtomicU32::new(0) })
     }
 
-    /// One transaction. It may be performed more than once: what it does must be harmless then.
+    /// One transaction with a reply of at most so many bytes. It may be performed more than once: what it does must be harmless then.
     ///
     /// # Errors
     /// [`EtcdError`].
@@ -108,8 +108,9 @@ impl Etcd {
         &self,
         request: &TxnRequest,
         deadline: Instant,
+        largest: usize,
     ) -> Result<TxnResponse, EtcdError> {
-        self.call("/etcdserverpb.KV/Txn", request, deadline).await
+        self.call_for("/etcdserverpb.KV/Txn", request, deadline, largest).await
     }
 
     /// A call of any method, of which each node may be asked.
@@ -118,6 +119,21 @@ impl Etcd {
         method: &'static str,
         request: &Q,
         deadline: Instant,
+    ) -> Result<R, EtcdError>
+    where
+        Q: Message + Clone + 'static,
+        R: Message + Default + 'static,
+    {
+        self.call_for(method, request, deadline, LARGEST).await
+    }
+
+    /// The same with a reply of at most so many bytes.
+    async fn call_for<Q, R>(
+        &self,
+        method: &'static str,
+        request: &Q,
+        deadline: Instant,
+        largest: usize,
     ) -> Result<R, EtcdError>
     where
         Q: Message + Clone + 'static,
@@ -136,7 +152,7 @@ impl Etcd {
             let request = request.clone();
             asked.spawn(async move {
                 sleep(pause).await;
-                let reply = node.call(method, request).await;
+                let reply = node.call(method, request, largest).await;
                 (node, reply)
             });
         };
@@ -187,7 +203,7 @@ impl Etcd {
         let ask = |node: &Node| {
             let (node, request) = (node.clone(), request.clone());
             let url = Arc::clone(&node.url);
-            let ask = async move { tokio::join!(node.call(method, request), node.time()) };
+            let ask = async move { tokio::join!(node.call(method, request, LARGEST), node.time()) };
             (url, tokio::spawn(timeout_at(deadline, ask)))
         };
         let asked: Vec<_> = self.nodes.iter().map(ask).collect();
@@ -220,12 +236,12 @@ impl Etcd {
 }
 
 impl Node {
-    async fn call<Q, R>(&self, method: &'static str, request: Q) -> Result<R, Status>
+    async fn call<Q, R>(&self, method: &'static str, request: Q, largest: usize) -> Result<R, Status>
     where
         Q: Message + 'static,
         R: Message + Default + 'static,
     {
-        let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(LARGEST_REPLY);
+        let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(largest);
         client.ready().await.map_err(|error| Status::unavailable(with_causes(&error)))?;
         let codec: ProstCodec<Q, R> = ProstCodec::default();
         let path = PathAndQuery::from_static(method);
@@ -246,15 +262,17 @@ impl Node {
 fn is_final(status: &Status) -> bool {
     // Users were added or removed at this moment.
     let is_passing = status.message().contains("auth store is old");
-    !is_passing
-        && matches!(
-            status.code(),
-            Code::PermissionDenied
-                | Code::InvalidArgument
-                | Code::FailedPrecondition
-                | Code::OutOfRange
-                | Code::Unimplemented
-        )
+    let is_full = status.message().contains("space exceeded");
+    is_full
+        || !is_passing
+            && matches!(
+                status.code(),
+                Code::PermissionDenied
+                    | Code::InvalidArgument
+                    | Code::FailedPrecondition
+                    | Code::OutOfRange
+                    | Code::Unimplemented
+            )
 }
 
 fn said(status: &Status) -> String {

@@ -131,11 +131,20 @@ impl Keys {
     }
 
     pub(crate) fn read(self) -> RequestOp {
-        op(Request::Range(RangeRequest { key: self.first, range_end: self.end, keys_only: false }))
+        op(Request::Range(self.range()))
     }
 
     pub(crate) fn list(self) -> RequestOp {
-        op(Request::Range(RangeRequest { key: self.first, range_end: self.end, keys_only: true }))
+        op(Request::Range(RangeRequest { keys_only: true, ..self.range() }))
+    }
+
+    /// The keys that were last written in this revision or before.
+    pub(crate) fn read_written_until(self, revision: i64) -> RequestOp {
+        op(Request::Range(RangeRequest { max_mod_revision: revision, ..self.range() }))
+    }
+
+    fn range(self) -> RangeRequest {
+        RangeRequest { key: self.first, range_end: self.end, ..RangeRequest::default() }
     }
 
     pub(crate) fn put(self, value: impl Into<Vec<u8>>) -> RequestOp {

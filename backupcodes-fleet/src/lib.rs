@@ -179,18 +179,23 @@ fn sets(fleet: &Fleet, state: &Path) -> Result<Sets, Failure> {
     let path = state.join(SEEN);
     let seen = Seen::open(&path).map_err(|error| Failure::Seen { path, error })?;
     let host = nix::unistd::gethostname().map_err(io::Error::from)?.to_string_lossy().into_owned();
-    let certificate = |path: &PathBuf| -> Result<Option<Certificate>, Failure> {
-        let expires = expires(&read(path)?);
-        Ok(expires.map(|expires| Certificate { path: path.display().to_string(), expires }))
-    };
-    let certificates = [certificate(&fleet.ca)?, certificate(&fleet.certificate)?].into_iter().flatten();
+    let certificate =
+        |path: &PathBuf, of_chain: fn(u64, u64) -> u64| -> Result<Option<Certificate>, Failure> {
+            let expires = expires(&read(path)?, of_chain);
+            Ok(expires.map(|expires| Certificate { path: path.display().to_string(), expires }))
+        };
+    let certificates =
+        [certificate(&fleet.ca, u64::max)?, certificate(&fleet.certificate, u64::min)?].into_iter().flatten();
     Ok(Sets { etcd, prefix: Prefix(fleet.prefix.clone()), seen, host, certificates: certificates.collect() })
 }
 
-/// When the first of these certificates expires, in seconds since 1970. `None`: none can be read so; TLS judges that.
-fn expires(pem: &[u8]) -> Option<u64> {
+/// When the certificates in a file expire, in seconds since 1970: of authorities any one is enough, of a host's all are needed.
+/// `None`: none can be read so; TLS judges that.
+fn expires(pem: &[u8], of_chain: fn(u64, u64) -> u64) -> Option<u64> {
     let chain = x509_cert::Certificate::load_pem_chain(pem).ok()?;
-    chain.iter().map(|one| one.tbs_certificate().validity().not_after.to_unix_duration().as_secs()).min()
+    let ends =
+        chain.iter().map(|one| one.tbs_certificate().validity().not_after.to_unix_duration().as_secs());
+    ends.reduce(of_chain)
 }
 
 fn inherited() -> Option<UnixListener> {

@@ -74,8 +74,8 @@ impl Seen {
                     && before.restored == restored));
         let mut state = self.lock();
         if !goes_on && !is_known_to_be_restored {
-            // Unless another reply has told of a restore meanwhile.
-            if state.restored == before.restored {
+            // Another cluster stays another one. This one may grow beyond what was seen. Unless a reply has told of a restore.
+            if before.cluster == now.cluster && state.restored == before.restored {
                 self.set(&mut state, State { went_back: true, ..before });
             }
             return Err(WentBack { before, now });
@@ -149,6 +149,16 @@ mod tests {
         assert!(judge(8, 61, 1_700_000_000));
         assert!(!judge(7, 200, 0) && !judge(8, 59, 1_700_000_000));
         assert!(!judge(8, 70, 1_600_000_000), "an older restore");
+    }
+
+    #[test]
+    fn a_wrong_endpoint_costs_nothing_when_it_is_right_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let seen = Seen::open(&folder.path().join("seen")).unwrap();
+        let judge = |cluster, revision| seen.judge(seen.state(), header(cluster, revision), 0).is_ok();
+        assert!(judge(7, 100));
+        assert!(!judge(9, 5) && !judge(9, 500), "another cluster");
+        assert!(judge(7, 101));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Sets in the store: how they are read, spent and replaced. Each change is one transaction.
 
 mod due;
+mod find;
 mod replace;
 mod spend;
 mod status;
@@ -12,11 +13,17 @@ use backupcodes_core::protocol::fleet::Certificate;
 use tokio::time::Instant;
 use tonic::Code;
 
-use self::stored::{FORMAT, Stored, StoredLabel};
+use self::find::Found;
+use self::stored::StoredLabel;
 use crate::etcd::messages::{Header, KeyValue, Response, ResponseOp, TxnRequest, TxnResponse};
 use crate::etcd::{Etcd, EtcdError};
-use crate::keys::{Keys, Prefix};
+use crate::keys::Prefix;
 use crate::seen::{Seen, State as SeenState, WentBack};
+
+/// The most bytes of a reply, where it is of all users: that is some hundred thousand labels.
+const LARGEST: usize = 64 << 20;
+/// No account has this name.
+const NOBODY: &str = "/";
 
 /// The sets of the fleet.
 pub(crate) struct Sets {
@@ -54,16 +61,6 @@ pub(crate) enum SetsError {
     WentBack(#[from] WentBack),
 }
 
-/// All of a user in the store.
-struct Found {
-    set: Option<Stored>,
-    /// What else lies in the user's place: no administrator makes it, and a replacement removes it.
-    sets: BTreeSet<String>,
-    revision: i64,
-    /// The names under which a uid has a set.
-    names: Vec<String>,
-}
-
 /// A set as its text, and the revision of the store in which it was so.
 pub(crate) struct Text {
     pub(crate) text: Option<String>,
@@ -90,68 +87,8 @@ impl Sets {
         let request = TxnRequest { success: vec![self.prefix.sets().read()], ..TxnRequest::default() };
         let (reply, _) = self.known(request, deadline).await?;
         let labels = ranges(reply).concat().into_iter();
-        let labels = labels.filter_map(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
+        let labels = labels.filter_map(|found| StoredLabel::parse(&found.value).ok());
         Ok(labels.map(|label| label.user).collect::<BTreeSet<_>>().into_iter().collect())
-    }
-
-    /// All of a user, in one revision.
-    async fn find(&self, user: &str, uid: Option<u32>, deadline: Instant) -> Result<Found, SetsError> {
-        let prefix = &self.prefix;
-        let read = |slots: Keys| {
-            let names = uid.map_or_else(|| prefix.sets_of(user), |uid| prefix.names_of(uid));
-            let success =
-                vec![prefix.sets_of(user).read(), slots.read(), prefix.due_of(user).list(), names.read()];
-            self.known(TxnRequest { success, ..TxnRequest::default() }, deadline)
-        };
-        let (reply, header) = match read(prefix.slots_of(user)).await {
-            // A host has written more there than can be read: only what belongs to the set is.
-            Err(SetsError::TooLarge(_)) => read(self.slots_of_own_set(user, deadline).await?).await?,
-            found => found?,
-        };
-        let Ok([labels, slots, due, names]) = <[Vec<KeyValue>; 4]>::try_from(ranges(reply)) else {
-            return Err(SetsError::Unavailable(
-                "the store replied with something else than four ranges".into(),
-            ));
-        };
-        let id_of = |key: &KeyValue| match prefix.parts(&key.key).as_deref() {
-            Some([_, _, id, ..]) => Some((*id).to_owned()),
-            _ => None,
-        };
-        let sets = labels.iter().chain(&slots).filter_map(id_of).collect();
-        let names = names.into_iter().filter(|_| uid.is_some());
-        let names = names.filter_map(|found| String::from_utf8(found.value).ok()).collect();
-        let found = |set| Ok(Found { set, sets, revision: header.revision, names });
-        let [label] = labels.as_slice() else {
-            let bad = |count| unreadable(user, &format!("{count} sets; expected one"));
-            return if labels.is_empty() {
-                found(None)
-            } else {
-                Err(SetsError::Unavailable(bad(labels.len())))
-            };
-        };
-        let created = label.create_revision;
-        let label: StoredLabel = serde_json::from_slice(&label.value)
-            .map_err(|error| SetsError::Unavailable(unreadable(user, &error.to_string())))?;
-        if label.format != FORMAT || label.user != user {
-            let reason = format!("made for {}, format {}", label.user, label.format);
-            return Err(SetsError::Unavailable(unreadable(user, &reason)));
-        }
-        let number_of = |key: &KeyValue| match prefix.parts(&key.key).as_deref() {
-            Some([_, _, id, number]) if *id == label.set => number.parse::<u8>().ok(),
-            _ => None,
-        };
-        let due = due.iter().filter_map(number_of).collect();
-        let slots = slots.iter().filter_map(|key| Some((number_of(key)?, key.clone()))).collect();
-        found(Some(Stored { label, created, slots, due }))
-    }
-
-    /// The codes of the user's set, without what lies beside it.
-    async fn slots_of_own_set(&self, user: &str, deadline: Instant) -> Result<Keys, SetsError> {
-        let success = vec![self.prefix.sets_of(user).read()];
-        let (reply, _) = self.known(TxnRequest { success, ..TxnRequest::default() }, deadline).await?;
-        let labels = ranges(reply).concat();
-        let label = labels.first().and_then(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
-        Ok(self.prefix.slots_of_set(user, &label.map_or_else(String::new, |label| label.set)))
     }
 
     /// A transaction that changes nothing.
@@ -160,7 +97,7 @@ impl Sets {
         request: TxnRequest,
         deadline: Instant,
     ) -> Result<(TxnResponse, Header), SetsError> {
-        self.perform(request, deadline, SetsError::of_read).await
+        self.perform(request, deadline, LARGEST, SetsError::of_read).await
     }
 
     /// A transaction that may change something.
@@ -169,24 +106,25 @@ impl Sets {
         request: TxnRequest,
         deadline: Instant,
     ) -> Result<(TxnResponse, Header), SetsError> {
-        self.perform(request, deadline, SetsError::of_change).await.map_err(|error| match error {
+        self.perform(request, deadline, LARGEST, SetsError::of_change).await.map_err(|error| match error {
             // The store has made the change, and is not the one that this host knows.
             SetsError::WentBack(error) => SetsError::Unknown(error.to_string()),
             error => error,
         })
     }
 
-    /// Performs a transaction, and judges the state of the store by its reply.
+    /// Performs a transaction with a reply of at most so many bytes, and judges the state of the store by it.
     async fn perform(
         &self,
         mut request: TxnRequest,
         deadline: Instant,
+        largest: usize,
         failed: fn(EtcdError) -> SetsError,
     ) -> Result<(TxnResponse, Header), SetsError> {
         let before: SeenState = self.seen.state();
         request.success.push(self.prefix.restored().read());
         request.failure.push(self.prefix.restored().read());
-        let mut reply = self.etcd.transaction(&request, deadline).await.map_err(failed)?;
+        let mut reply = self.etcd.transaction(&request, deadline, largest).await.map_err(failed)?;
         let restored = reply.responses.pop().map(|last| ranges_of(vec![last]).concat()).unwrap_or_default();
         let header = reply.header.unwrap_or_default();
         self.seen.judge(before, header, restored_in(&restored))?;
@@ -211,14 +149,6 @@ impl SetsError {
             error => Self::of_read(error),
         }
     }
-}
-
-/// Only an administrator can have made such a set, and only root of etcd can remove it.
-fn unreadable(user: &str, reason: &str) -> String {
-    format!(
-        "the fleet's set of {user} cannot be read ({reason}); with the certificate of etcd's root: etcdctl del --prefix \
-         /backupcodes/sets/{user}/; then: backupcodes-admin generate {user}"
-    )
 }
 
 /// When an administrator last said that the store was restored.

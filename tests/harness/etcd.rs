@@ -105,11 +105,6 @@ impl Cluster {
         feed(self.ctl_command(&self.endpoints().join(","), certificate).args(arguments), "")
     }
 
-    /// The same with something to read.
-    pub fn ctl_with_input(&self, certificate: &Certificate, arguments: &[&str], input: &str) -> Output {
-        feed(self.ctl_command(&self.endpoints().join(","), certificate).args(arguments), input)
-    }
-
     /// The same with the endpoint of one node.
     pub fn ctl_at(&self, node: usize, certificate: &Certificate, arguments: &[&str]) -> Output {
         feed(self.ctl_command(&self.endpoints()[node], certificate).args(arguments), "")

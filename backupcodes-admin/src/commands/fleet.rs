@@ -88,12 +88,14 @@ fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
         Style::Json => output::print_json(&status)?,
         Style::Text => {
             let StatusReply { cluster, revision, refused, may_replace, nodes, .. } = &status;
-            let may = if *may_replace { "may" } else { "may not" };
-            output::print(&format!(
-                "cluster {cluster}, revision {revision}; this host {may} replace sets\n"
-            ))?;
+            let may = match may_replace {
+                Some(true) => "this host may replace sets",
+                Some(false) => "this host may not replace sets",
+                None => "it is unknown whether this host may replace sets",
+            };
+            output::print(&format!("cluster {cluster}, revision {revision}; {may}\n"))?;
             if let Some(reason) = refused {
-                output::print(&format!("  no set can be read: {reason}\n"))?;
+                output::print(&format!("  no code can be used here: {reason}\n"))?;
             }
             for node in nodes {
                 let what = node.error.clone().unwrap_or_else(|| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
+use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::config::{Config, Fleet};
 use backupcodes_core::protocol::fleet::{Certificate, Node, StatusReply};
@@ -23,13 +24,15 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>)
     (findings, users.ok().map(|users| users.into_iter().collect()))
 }
 
+/// The user whose the service and its key are.
+const SERVICE: &str = "backupcodes-fleet";
 /// A certificate that ends sooner is reported: time to make another one.
 const SOON: u64 = 30 * 24 * 60 * 60;
 /// The most seconds between two clocks that go right: a reply takes some.
 const APART: u64 = 60;
 
 fn of_status(status: &StatusReply, now: u64) -> Vec<Finding> {
-    let StatusReply { authenticates, nodes, certificates, .. } = status;
+    let StatusReply { refused, authenticates, nodes, certificates, .. } = status;
     let node = |Node { url, error, .. }: &Node| {
         let message = format!("the node does not reply ({})", error.as_ref()?);
         let remedy = "start etcd there; without a majority of its nodes nobody logs in with a shared set";
@@ -40,6 +43,10 @@ fn of_status(status: &StatusReply, now: u64) -> Vec<Finding> {
         let message = "etcd does not tell its users apart: each host may make spent codes good again";
         let remedy = "backupcodes-admin fleet init; see backupcodes-admin(8)";
         findings.push(Finding::new(Level::Error, "fleet-authentication", "etcd", message, remedy));
+    }
+    if let Some(reason) = refused.as_ref().filter(|_| nodes.iter().any(|node| node.error.is_none())) {
+        let remedy = "backupcodes-admin fleet host add NAME; see backupcodes-admin(8)";
+        findings.push(Finding::new(Level::Error, "fleet-permission", "etcd", reason.clone(), remedy));
     }
     findings.extend(nodes.iter().filter_map(|node| clock_of(node, now)));
     findings.extend(certificates.iter().filter_map(|certificate| expiry(certificate, now)));
@@ -69,12 +76,14 @@ fn expiry(Certificate { path, expires }: &Certificate, now: u64) -> Option<Findi
 
 /// Whoever reads the key of this host spends codes in its name.
 fn key(Fleet { key, .. }: &Fleet) -> Option<Finding> {
-    let mode = std::fs::metadata(key).ok()?.mode() & 0o7777;
-    (mode & 0o077 != 0).then(|| {
+    let file = std::fs::metadata(key).ok()?;
+    let (mode, owner) = (file.mode() & 0o7777, file.uid());
+    let of_service = Account::by_name(SERVICE).ok().flatten().map(|account| account.uid);
+    let is_well_owned = owner == 0 || Some(owner) == of_service;
+    (mode & 0o077 != 0 || !is_well_owned).then(|| {
         let path = key.display();
-        let message =
-            format!("mode {mode:04o}, so that others read the key of this host; expected mode 0400");
-        let remedy = format!("chown backupcodes-fleet {path} && chmod 0400 {path}");
+        let message = format!("mode {mode:04o}, owner {owner}: others read the key of this host; expected mode 0400 and {SERVICE}");
+        let remedy = format!("chown {SERVICE} {path} && chmod 0400 {path}");
         Finding::new(Level::Error, "fleet-key", path.to_string(), message, remedy)
     })
 }
@@ -102,7 +111,7 @@ mod tests {
             cluster: "7".into(),
             revision: 1,
             refused: None,
-            may_replace: false,
+            may_replace: Some(false),
             authenticates: true,
             nodes: vec![node],
             certificates: vec![certificate],
@@ -121,6 +130,8 @@ mod tests {
         assert!(checks(|_| ()).is_empty());
         assert_eq!(checks(is_down), [(Level::Warning, "fleet-node")]);
         assert_eq!(checks(|status| status.authenticates = false), [(Level::Error, "fleet-authentication")]);
+        let refused = |status: &mut StatusReply| status.refused = Some("may not do that".into());
+        assert_eq!(checks(refused), [(Level::Error, "fleet-permission")]);
         let both = |status: &mut StatusReply| {
             is_down(status);
             status.authenticates = false;
@@ -157,7 +168,14 @@ mod tests {
         std::fs::write(&fleet.key, "").unwrap();
         for (mode, is_found) in [(0o400, false), (0o600, false), (0o440, true), (0o604, true)] {
             std::fs::set_permissions(&fleet.key, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(key(&fleet).is_some(), is_found, "{mode:o}");
+            // The tests may run as an ordinary user, whose key it is then.
+            let is_root = nix::unistd::geteuid().is_root();
+            assert_eq!(key(&fleet).is_some(), is_found || !is_root, "{mode:o}");
+        }
+        if nix::unistd::geteuid().is_root() {
+            std::fs::set_permissions(&fleet.key, std::fs::Permissions::from_mode(0o400)).unwrap();
+            std::os::unix::fs::chown(&fleet.key, Some(65_534), None).unwrap();
+            assert!(key(&fleet).is_some(), "another user's");
         }
     }
 }

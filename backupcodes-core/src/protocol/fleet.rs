@@ -117,7 +117,8 @@ pub struct StatusReply {
     pub revision: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    pub may_replace: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub may_replace: Option<bool>,
     pub authenticates: bool,
     pub nodes: Vec<Node>,
     pub certificates: Vec<Certificate>,

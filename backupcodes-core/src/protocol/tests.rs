@@ -86,7 +86,7 @@ fn the_description_of_the_fleet_names_the_fields_that_are_sent() {
         cluster: text(),
         revision: 1,
         refused: Some(text()),
-        may_replace: true,
+        may_replace: Some(true),
         authenticates: true,
         nodes: vec![],
         certificates: vec![],

@@ -41,6 +41,9 @@ pub(crate) struct RangeRequest {
     pub(crate) range_end: Vec<u8>,
     #[prost(bool, tag = "8")]
     pub(crate) keys_only: bool,
+    /// 0: of any revision.
+    #[prost(int64, tag = "11")]
+    pub(crate) max_mod_revision: i64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -15,6 +15,8 @@ use crate::etcd::messages::{KeyValue, TxnRequest};
 
 /// The time that a host has to tell of a use, before another one does.
 const LEFT: Duration = Duration::from_secs(5 * 60);
+/// The part of a call that reads where the notices go.
+const FOR_ADDRESSES: Duration = Duration::from_secs(1);
 /// The users of one transaction: etcd performs at most 128 operations in one (`--max-txn-ops`).
 const AT_ONCE: usize = 100;
 
@@ -25,6 +27,8 @@ impl Sets {
         let request = TxnRequest { success: vec![self.prefix.due().read()], ..TxnRequest::default() };
         let (reply, _) = self.known(request, deadline).await?;
         let host = printable(&self.host);
+        // What is not taken over by then, the next call takes.
+        let enough = deadline.checked_sub(FOR_ADDRESSES).unwrap_or(deadline);
         let mut mine = Vec::new();
         for found in ranges(reply).concat() {
             // A host may have written anything there.
@@ -35,8 +39,15 @@ impl Sets {
             else {
                 continue;
             };
+            // A late one is nobody's: also the host whose it was may have to leave it to another.
             let is_late = clock::now().seconds().abs_diff(since) >= LEFT.as_secs();
-            if sender == host || (is_late && self.take(&found, &due, &host, deadline).await?) {
+            let is_mine = if is_late {
+                Instant::now() < enough
+                    && self.take(&found, &due, &host, deadline).await.is_ok_and(|taken| taken)
+            } else {
+                sender == host
+            };
+            if is_mine {
                 mine.push(due);
             }
         }
@@ -79,7 +90,7 @@ impl Sets {
             let success = users.iter().map(|user| self.prefix.sets_of(user).read()).collect();
             let (reply, _) = self.known(TxnRequest { success, ..TxnRequest::default() }, deadline).await?;
             for found in ranges(reply).concat() {
-                if let Ok(label) = serde_json::from_slice::<StoredLabel>(&found.value) {
+                if let Ok(label) = StoredLabel::parse(&found.value) {
                     addresses.insert((label.user, label.set), label.email);
                 }
             }

@@ -1,10 +1,12 @@
 //! Changes of whole sets, which only an administrator's certificate may make.
 
-use backupcodes_core::set::{CodeSet, Label, State};
+use backupcodes_core::code::CodeNumber;
+use backupcodes_core::set::{CodeSet, Entry, Label, Mail, SpentRecord, State};
 use tokio::time::Instant;
 
-use super::stored::{Stored, StoredLabel, json};
-use super::{Found, Sets, SetsError, ranges, restored_in};
+use super::find::Found;
+use super::stored::{Stored, StoredLabel, StoredUse, json};
+use super::{LARGEST, NOBODY, Sets, SetsError, ranges, restored_in};
 use crate::etcd::messages::{Compare, KeyValue, RequestOp, TxnRequest};
 use crate::keys::Keys;
 
@@ -48,13 +50,14 @@ impl Sets {
         if let (Some(from), Some(new)) = (from, new) {
             let old = self.find(from, None, deadline).await?.set.ok_or(SetsError::Changed)?;
             self.move_from(&mut change, from, &old, revision, new)?;
+            self.move_notices(&mut change, from, &old.label.set, new, deadline).await?;
         }
         let Change { compare, success } = change;
         let failure = vec![self.prefix.sets_of(user).read()];
         let (reply, _) = self.change(TxnRequest { compare, success, failure }, deadline).await?;
         // Of a transaction whose reply was lost, the next one finds the new set and no other, or none.
         let found: Vec<_> = if reply.succeeded { return Ok(()) } else { ranges(reply).concat() };
-        let ids = found.iter().filter_map(|found| serde_json::from_slice::<StoredLabel>(&found.value).ok());
+        let ids = found.iter().filter_map(|found| StoredLabel::parse(&found.value).ok());
         let is_ours = ids.map(|label| label.set).eq(new.map(|new| new.label.set.clone()));
         if is_ours { Ok(()) } else { Err(SetsError::Changed) }
     }
@@ -89,9 +92,13 @@ impl Sets {
         change.success.extend(prefix.slots_of(user).except(slots()).map(Keys::delete));
         change.success.push(prefix.name_of(label.uid, user).put(user));
         change.success.push(prefix.set(user, &label.set).put(json(&label)?));
-        // A set that was on a host, or under another name, has spent ones.
-        let slot = |(number, entry): (_, &backupcodes_core::set::Entry)| {
-            prefix.slot(user, &label.set, number).put(entry.state.text())
+        // A set that was on a host, or under another name, has spent ones. What is due of it lies elsewhere.
+        let slot = |(number, entry): (_, &Entry)| {
+            let text = match &entry.state {
+                State::Spent(record) => SpentRecord { mail: Mail::Ok, ..record.clone() }.text(),
+                state => state.text(),
+            };
+            prefix.slot(user, &label.set, number).put(text)
         };
         change.success.extend(new.entries().map(slot));
         Ok(())
@@ -117,8 +124,38 @@ impl Sets {
             let slot = || prefix.slot(from, &set, number);
             change.compare.extend([slot().are_created_in(old.created), slot().have_version(1)]);
         }
-        let ends = [prefix.set(from, &set), prefix.slots_of_set(from, &set), prefix.name_of(uid, from)];
+        let ends = [
+            prefix.set(from, &set),
+            prefix.slots_of_set(from, &set),
+            prefix.due_of_set(from, &set),
+            prefix.name_of(uid, from),
+        ];
         change.success.extend(ends.map(Keys::delete));
+        Ok(())
+    }
+
+    /// Notices of uses under the old name go to the new one.
+    async fn move_notices(
+        &self,
+        change: &mut Change,
+        from: &str,
+        set: &str,
+        new: &CodeSet,
+        deadline: Instant,
+    ) -> Result<(), SetsError> {
+        let success = vec![self.prefix.due_of_set(from, set).read()];
+        let (reply, _) = self.known(TxnRequest { success, ..TxnRequest::default() }, deadline).await?;
+        let Label { user, set: new_set, .. } = &new.label;
+        for found in ranges(reply).concat() {
+            // A host may have written anything there.
+            let Ok(due) = serde_json::from_slice::<StoredUse>(&found.value) else { continue };
+            let Some(number) = CodeNumber::new(due.number) else { continue };
+            if self.prefix.due_use(from, set, number).is(&found.key) {
+                let label = StoredLabel { user: user.clone(), set: new_set.clone(), ..due.label };
+                let due = json(&StoredUse { label, ..due })?;
+                change.success.push(self.prefix.due_use(user, new_set, number).put(due));
+            }
+        }
         Ok(())
     }
 
@@ -129,15 +166,26 @@ impl Sets {
         self.change(TxnRequest { compare, success, failure: vec![] }, deadline).await.map(drop)
     }
 
-    /// Proves that this host's certificate may replace sets: the store judges also what it does not perform.
+    /// Proves that this host's certificate may replace sets.
     pub(crate) async fn prove_may_replace(&self, deadline: Instant) -> Result<(), SetsError> {
-        let never = || self.prefix.set("/", "never");
+        self.prove_may_put(&self.prefix.set(NOBODY, "never"), deadline).await
+    }
+
+    /// Proves that this host's certificate may spend codes.
+    pub(crate) async fn prove_may_spend(&self, deadline: Instant) -> Result<(), SetsError> {
+        let Some(number) = CodeNumber::new(1) else { return Ok(()) };
+        self.prove_may_put(&self.prefix.slot(NOBODY, "never", number), deadline).await?;
+        self.prove_may_put(&self.prefix.due_use(NOBODY, "never", number), deadline).await
+    }
+
+    /// The store judges also what it does not perform.
+    async fn prove_may_put(&self, never: &Keys, deadline: Instant) -> Result<(), SetsError> {
         let request = TxnRequest {
-            compare: vec![never().have_version(1)],
-            success: vec![never().put("")],
+            compare: vec![never.clone().have_version(i64::MAX)],
+            success: vec![never.clone().put("")],
             failure: vec![],
         };
-        self.change(request, deadline).await.map(drop)
+        self.known(request, deadline).await.map(drop)
     }
 
     /// Changes the addresses of a set that is unchanged since `revision`. Its codes stay as they are.
@@ -173,7 +221,7 @@ impl Sets {
         let prefix = &self.prefix;
         // Not judged: this host remembers another store.
         let read = TxnRequest { success: vec![prefix.restored().read()], ..TxnRequest::default() };
-        let reply = self.etcd.transaction(&read, deadline).await.map_err(SetsError::of_read)?;
+        let reply = self.etcd.transaction(&read, deadline, LARGEST).await.map_err(SetsError::of_read)?;
         let before = ranges(reply).concat();
         let revision = before.first().map_or(0, |found| found.mod_revision);
         // Later than all that a host may have seen, whatever the clock says.
@@ -186,7 +234,7 @@ impl Sets {
             vec![prefix.sets().delete(), prefix.slots().delete(), prefix.restored().put(time.to_string())];
         let failure = vec![prefix.restored().read()];
         let request = TxnRequest { compare, success, failure };
-        let reply = self.etcd.transaction(&request, deadline).await.map_err(SetsError::of_change)?;
+        let reply = self.etcd.transaction(&request, deadline, LARGEST).await.map_err(SetsError::of_change)?;
         let is_done = reply.succeeded || restored_in(&ranges(reply).concat()) == time;
         if is_done { Ok(()) } else { Err(SetsError::Changed) }
     }

@@ -4,8 +4,9 @@ use backupcodes_core::code::CodeNumber;
 use backupcodes_core::set::SpentRecord;
 use tokio::time::Instant;
 
+use super::find::Found;
 use super::stored::{StoredUse, json};
-use super::{Found, Sets, SetsError, ranges};
+use super::{Sets, SetsError, ranges};
 use crate::etcd::messages::{KeyValue, TxnRequest};
 
 impl Sets {

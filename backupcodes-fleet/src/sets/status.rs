@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use backupcodes_core::protocol::fleet::{Node, StatusReply};
 use tokio::time::Instant;
 
-use super::Sets;
+use super::{NOBODY, Sets, SetsError};
 use crate::etcd::messages::{NoFields, Status};
 
 impl Sets {
@@ -13,9 +13,10 @@ impl Sets {
     pub(crate) async fn status(&self, deadline: Instant) -> StatusReply {
         let method = "/etcdserverpb.Maintenance/Status";
         let ask = self.etcd.ask_each::<Status>(method, NoFields {}, deadline);
-        let (nodes, read, proof, authenticates) = tokio::join!(
+        let (nodes, read, spend, replace, authenticates) = tokio::join!(
             ask,
-            self.find("/", None, deadline),
+            self.find(NOBODY, None, deadline),
+            self.prove_may_spend(deadline),
             self.prove_may_replace(deadline),
             self.authenticates(deadline)
         );
@@ -24,8 +25,12 @@ impl Sets {
         StatusReply {
             cluster: format!("{:x}", seen.cluster),
             revision: seen.revision,
-            refused: read.err().map(|error| error.to_string()),
-            may_replace: proof.is_ok(),
+            refused: read.err().or(spend.err()).map(|error| error.to_string()),
+            may_replace: match replace {
+                Ok(()) => Some(true),
+                Err(SetsError::NotPermitted(_)) => Some(false),
+                Err(_) => None,
+            },
             authenticates,
             nodes: nodes.collect(),
             certificates: self.certificates.clone(),

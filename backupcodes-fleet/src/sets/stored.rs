@@ -88,6 +88,10 @@ impl Stored {
 }
 
 impl StoredLabel {
+    pub(super) fn parse(value: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(value)
+    }
+
     pub(super) fn of(label: &Label, count: usize) -> Result<Self, SetsError> {
         let Label { set, user, uid, created, email } = label.clone();
         let count = u8::try_from(count).map_err(|error| SetsError::Unavailable(error.to_string()))?;

@@ -33,7 +33,7 @@ pub(crate) fn report(cluster: &Cluster, admin: &Host, count: usize) -> Vec<Laten
     let latencies: Vec<_> = counts.map(|few| one_after_the_other(admin, &hosts[..few])).collect();
 
     println!(
-        "\n4. {count} hosts whose services have just started, all at the same moment: connect, and spend"
+        "\n4. {count} hosts whose services have just started, all at the same moment: connect, and log in"
     );
     let mut codes = Code::make(admin, "storm", 3 * count);
     for _ in 0..3 {
@@ -71,7 +71,7 @@ fn all_at_once(hosts: &[Host], codes: &mut Vec<Code>) -> Vec<Answer> {
             scope.spawn(move || {
                 start.wait();
                 let begin = Instant::now();
-                let failed = code.spend(&store).err();
+                let failed = code.log_in(&store).err();
                 Answer { time: begin.elapsed(), failed }
             })
         };

@@ -7,6 +7,7 @@ mod logins;
 mod memory;
 mod plot;
 
+use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::set::{CodeSet, SpentRecord, State};
 use backupcodes_core::store::{FleetStore, Store};
@@ -54,7 +55,14 @@ impl Code {
         sets.into_iter().flat_map(of_set).take(count).collect()
     }
 
-    /// Spends it as a login does, without the hash. What went wrong, if anything did.
+    /// Asks what a login asks, without the hash. What went wrong, if anything did.
+    fn log_in(&self, store: &FleetStore) -> Result<(), String> {
+        let account = Account { name: self.0.label.user.clone(), uid: self.0.label.uid };
+        store.own(Some(&account)).map_err(|error| error.to_string())?;
+        self.spend(store)
+    }
+
+    /// Spends it. What went wrong, if anything did.
     fn spend(&self, store: &FleetStore) -> Result<(), String> {
         let Self(set, number) = self;
         let (number, entry) = set.entries().nth(usize::from(*number) - 1).expect("a code");

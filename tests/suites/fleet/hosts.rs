@@ -1,5 +1,6 @@
 //! The hosts of the harness are real: each has a service with its own certificate.
 
+use std::thread;
 use std::time::Duration;
 
 use backupcodes_core::clock;
@@ -39,10 +40,26 @@ fn the_status_comes_in_time_while_nodes_do_not_reply() {
     let admin = Host::with(&cluster, ADMIN, "timeout = 3\n");
     // A client that waits twice as long as the service: it gives up where the service waits for one node after the other.
     let store = FleetStore::new(Fleet { timeout: Duration::from_secs(6), ..admin.fleet() }, admin.outbox());
-    assert!(store.status().unwrap().may_replace);
+    assert_eq!(store.status().unwrap().may_replace, Some(true));
     cluster.stop(0);
     cluster.stop(1);
     let status = store.status().unwrap();
     assert_eq!(status.nodes.iter().filter(|node| node.error.is_some()).count(), 2);
-    assert!(!status.may_replace);
+    assert_eq!(status.may_replace, None, "nobody knows");
+}
+
+#[test]
+fn more_calls_than_the_service_has_threads_end_in_time() {
+    let Some(cluster) = Cluster::new() else { return };
+    fleet::set_up(&cluster, &["host1"]);
+    let host = Host::new(&cluster, "host1");
+    (0..3).for_each(|node| cluster.kill(node));
+    thread::scope(|scope| {
+        // 512 wait for the store, and the others for them.
+        let calls: Vec<_> = (0..700).map(|_| scope.spawn(|| host.store().read("alice"))).collect();
+        for call in calls {
+            let error = call.join().unwrap().err().expect("no store").to_string();
+            assert!(error.contains("no majority of the nodes replied"), "{error}");
+        }
+    });
 }

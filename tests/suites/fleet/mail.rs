@@ -1,5 +1,8 @@
 //! Each use is told of, by the host where it was, or by another.
 
+use std::sync::Barrier;
+use std::thread;
+
 use backupcodes_core::clock::{self, Time};
 use backupcodes_core::set::{SpentRecord, State};
 use backupcodes_core::store::Store;
@@ -80,4 +83,47 @@ fn many_notices_that_are_due_are_read_in_time() {
         }
     }
     assert_eq!(store.due().unwrap().len(), 1000);
+}
+
+#[test]
+fn of_hosts_that_take_over_at_the_same_moment_each_notice_has_one() {
+    let Some((_cluster, [admin, one, two])) = fleet() else { return };
+    let users: Vec<_> = (0..30).map(|user| format!("user{user}")).collect();
+    let store = one.host.store();
+    let time = Time::of_seconds(clock::now().seconds() - 310);
+    for set in harness::give_sets(&admin.host, &users, 1) {
+        let (number, entry) = set.entries().next().unwrap();
+        let State::Unspent(hash) = &entry.state else { panic!("a new code") };
+        store.spend(&set.label.user, number, hash, &SpentRecord::new(time, 0, "sshd", "192.0.2.7")).unwrap();
+    }
+    one.host.kill();
+    let start = Barrier::new(2);
+    let due = |host: &LoginHost| {
+        let store = host.host.store();
+        start.wait();
+        let notices = store.due().unwrap();
+        notices.into_iter().map(|notice| notice.user).collect::<Vec<_>>()
+    };
+    let (mine, theirs) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| due(&admin));
+        (due(&two), theirs.join().unwrap())
+    });
+    let mut all = [mine, theirs].concat();
+    all.sort_unstable();
+    let mut users = users;
+    users.sort_unstable();
+    assert_eq!(all, users, "each notice has one sender");
+}
+
+#[test]
+fn a_use_that_is_told_of_when_its_set_is_replaced_names_its_host() {
+    let Some((_cluster, [admin, one, _])) = fleet() else { return };
+    let codes = admin.generate().codes;
+    assert_eq!(one.world.try_answer(&codes[0]), pam::SUCCESS);
+    let postbox = Postbox::of(&admin.world);
+    admin.generate();
+    admin.world.deliver();
+    let used = postbox.handed().into_iter().find(|handed| handed.message.contains("was used to log in"));
+    let message = used.expect("a notice of the use").message;
+    assert!(message.contains("was used on host1") && message.contains("  Host:      host1\n"), "{message}");
 }

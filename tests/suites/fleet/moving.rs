@@ -2,7 +2,7 @@
 
 use backupcodes_core::account::Account;
 use backupcodes_core::set::State;
-use backupcodes_core::store::{ReplaceError, Store};
+use backupcodes_core::store::{FileStore, FleetError, ReplaceError, Store, StoreError};
 use backupcodes_tests::{fleet as harness, me, pam, text};
 
 use super::logins::fleet;
@@ -59,6 +59,9 @@ fn a_renamed_account_keeps_its_codes_and_what_was_spent() {
     assert!(one.host.store().rename("alice", &bob).is_err(), "a host may not");
     assert_eq!(store.rename("alice", &bob).unwrap().as_deref(), Some(set.label.set.as_str()));
     assert_eq!(store.rename("alice", &bob).unwrap(), None);
+    // The notice of the use goes to the new name.
+    let due = admin.host.store().due().unwrap();
+    assert_eq!(due.iter().map(|due| due.user.as_str()).collect::<Vec<_>>(), ["bob"]);
     let one = one.host.store();
     assert!(one.read("alice").unwrap().is_none());
     let renamed = one.own(Some(&bob)).unwrap().unwrap();
@@ -67,4 +70,24 @@ fn a_renamed_account_keeps_its_codes_and_what_was_spent() {
     let State::Unspent(hash) = &unspent[1].1.state else { panic!("a new code") };
     assert_eq!(one.spend("bob", unspent[1].0, hash, &record).unwrap().left(), 1);
     assert!(one.spend("alice", unspent[2].0, hash, &record).is_err(), "the old name has no codes");
+}
+
+#[test]
+fn an_import_that_was_cut_short_and_fails_again_revives_no_code_on_the_host() {
+    let Some((_cluster, [admin, ..])) = fleet() else { return };
+    let own = ["generate", "--host", "--yes", "--format", "json"];
+    let code = backupcodes_tests::sheet(admin.world.admin(&[&own[..], &[&me()]].concat())).codes.remove(0);
+    let files = FileStore::new(admin.world.file().parent().unwrap());
+    let fails = |error: ReplaceError| {
+        let moved = files.move_away(&me(), |_| Err(error), |_| Vec::new());
+        assert!(moved.is_err());
+        std::fs::read_to_string(admin.world.file()).unwrap().starts_with("format = 1\n")
+    };
+    let unknown = || StoreError::Fleet(FleetError::NotPermitted("as if".into()));
+    assert!(fails(ReplaceError::Store(unknown())), "the fleet has nothing of it");
+    assert!(!fails(ReplaceError::Unknown(unknown())), "the fleet may have it");
+    assert!(!fails(ReplaceError::Store(unknown())), "it still may");
+    assert_eq!(admin.world.try_answer(&code), pam::AUTHINFO_UNAVAIL);
+    let (user, set, shared) = (me(), "1".into(), "2".into());
+    assert!(fails(ReplaceError::InFleet { user, set, shared }), "it has another one");
 }

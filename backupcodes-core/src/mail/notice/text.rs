@@ -23,9 +23,15 @@ pub(super) struct Content {
 }
 
 pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Event<'_>) -> Content {
-    let (user, host) = (shown(&label.user, NAME), &writer.host);
+    let user = shown(&label.user, NAME);
+    // Of a fleet it may be another one.
+    let of_use = match event {
+        Event::Used { record, .. } => record.host.as_deref().map(|host| shown(host, NAME)),
+        _ => None,
+    };
+    let host = &of_use.unwrap_or_else(|| writer.host.clone());
     let words = match event {
-        Event::Used { number, record, left } => used(writer, &user, number.get(), record, left),
+        Event::Used { number, record, left } => used(writer, &user, host, number.get(), record, left),
         Event::Made { total } => Words {
             happened: "You have backup codes for logging in now. Each works once.",
             facts: vec![("Left", of(total, total))],
@@ -62,7 +68,7 @@ pub(super) fn content(writer: &Writer<'_>, label: &Label, time: Time, event: Eve
         },
     };
     // No name begins an encoded word, which would be shown as another.
-    Content { subject: words.subject.replace("=?", "= ?"), body: words.body(writer, label, time) }
+    Content { subject: words.subject.replace("=?", "= ?"), body: words.body(writer, host, label, time) }
 }
 
 /// What a notice is made of beside what all have.
@@ -86,11 +92,11 @@ const SHOW: (&str, &str) = ("shows when and where codes were used", "status");
 fn used(
     writer: &Writer<'_>,
     user: &str,
+    host: &str,
     number: u8,
     record: &SpentRecord,
     left: Option<(usize, usize)>,
 ) -> Words {
-    let host = &writer.host;
     let SpentRecord { fails, service, source, .. } = record;
     let few = left.map(|(left, _)| left).filter(|&left| left <= writer.low);
     let warning = match few {
@@ -139,14 +145,13 @@ impl Words {
     }
 
     /// What happened, the facts, and what to do: if it was the user, and if it was not.
-    fn body(self, writer: &Writer<'_>, label: &Label, time: Time) -> String {
+    fn body(self, writer: &Writer<'_>, host: &str, label: &Label, time: Time) -> String {
         let Self { happened, from, facts, yours, not_yours, commands, .. } = self;
-        let host = &writer.host;
         let (source, service) =
             from.unwrap_or_else(|| ("this host itself, by root".into(), "backupcodes-admin".into()));
         let always = [
             ("User", shown(&label.user, LONG_NAME)),
-            ("Host", host.clone()),
+            ("Host", host.to_owned()),
             ("Time", local(time, writer)),
             ("From", source),
             ("Service", service),

@@ -14,7 +14,7 @@ impl FileStore {
     /// is not absent, which would be taken for proof that the user has no set. The same call goes on after a crash.
     ///
     /// # Errors
-    /// [`ReplaceError`]: the set works here as before, unless it is unknown whether the other store has it.
+    /// [`ReplaceError`]: the set works here as before, unless the other store may have it.
     pub fn move_away(
         &self,
         user: &str,
@@ -28,11 +28,20 @@ impl FileStore {
         // From here on, no code is spent in the file.
         let file = file.lock(deadline)?;
         let bad = |reason| ReplaceError::Unreadable(reason, user.into());
-        let (text, start) = CodeSet::of_any_use(&file.text()?).map_err(bad)?;
+        let found = file.text()?;
+        let (text, start) = CodeSet::of_any_use(&found).map_err(bad)?;
         let set = parse_new(&text).map_err(bad)?;
+        // Nobody knows how far a move came that was cut short: the other store may have the set.
+        let was_cut_short = found != text;
         file.overwrite(&directory, start, CodeSet::UNUSABLE)?;
         if let Err(error) = put(&set) {
-            if !matches!(error, ReplaceError::Unknown(_)) {
+            let may_be_there = match error {
+                ReplaceError::Unknown(_) => true,
+                // It has another one.
+                ReplaceError::InFleet { .. } => false,
+                _ => was_cut_short,
+            };
+            if !may_be_there {
                 file.overwrite(&directory, start, CodeSet::USABLE)?;
             }
             return Err(error);

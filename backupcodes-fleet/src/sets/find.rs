@@ -1,0 +1,149 @@
+//! All that a user has. A host may have written anything beside it.
+
+use std::collections::BTreeSet;
+
+use backupcodes_core::code::CodeNumber;
+use tokio::time::Instant;
+
+use super::stored::{FORMAT, Stored, StoredLabel};
+use super::{Sets, SetsError, ranges};
+use crate::etcd::messages::{Header, KeyValue, TxnRequest, TxnResponse};
+use crate::keys::Keys;
+
+/// The most bytes of all that a user has, unless a host has written junk there: a set of 31 codes has some 10 KB.
+const LARGEST: usize = 1 << 20;
+
+/// All of a user in the store.
+pub(super) struct Found {
+    pub(super) set: Option<Stored>,
+    /// What else lies in the user's place: no administrator makes it, and a replacement removes it.
+    pub(super) sets: BTreeSet<String>,
+    pub(super) revision: i64,
+    /// The names under which a uid has a set.
+    pub(super) names: Vec<String>,
+}
+
+impl Sets {
+    /// All of a user, in one revision.
+    pub(super) async fn find(
+        &self,
+        user: &str,
+        uid: Option<u32>,
+        deadline: Instant,
+    ) -> Result<Found, SetsError> {
+        let prefix = &self.prefix;
+        let success = vec![
+            prefix.sets_of(user).read(),
+            self.names(user, uid).read(),
+            prefix.slots_of(user).read(),
+            prefix.due_of(user).list(),
+        ];
+        match self.read_of_user(success, deadline).await {
+            Err(SetsError::TooLarge(_)) => self.find_among_junk(user, uid, deadline).await,
+            Err(error) => Err(error),
+            Ok((reply, header)) => self.found(user, uid, reply, header),
+        }
+    }
+
+    /// The same, where a host has written more than can be read: only what an administrator has written is read as it is. Of what
+    /// hosts have written there is only that it is there: such codes count as damaged.
+    async fn find_among_junk(
+        &self,
+        user: &str,
+        uid: Option<u32>,
+        deadline: Instant,
+    ) -> Result<Found, SetsError> {
+        let prefix = &self.prefix;
+        let labels = || prefix.sets_of(user).read();
+        let (reply, _) = self.read_of_user(vec![labels()], deadline).await?;
+        let mut success = vec![labels(), self.names(user, uid).read()];
+        if let Some(label) = ranges(reply).concat().first() {
+            let id = StoredLabel::parse(&label.value).map(|label| label.set).unwrap_or_default();
+            let numbers = || (1..=CodeNumber::MOST).filter_map(CodeNumber::new);
+            let slot = |number| prefix.slot(user, &id, number);
+            success.extend(numbers().map(|number| slot(number).list()));
+            // Behind the others: these have a value.
+            success.extend(numbers().map(|number| slot(number).read_written_until(label.create_revision)));
+            success.extend(numbers().map(|number| prefix.due_use(user, &id, number).list()));
+        }
+        let (reply, header) = self.read_of_user(success, deadline).await?;
+        self.found(user, uid, reply, header)
+    }
+
+    async fn read_of_user(
+        &self,
+        success: Vec<crate::etcd::messages::RequestOp>,
+        deadline: Instant,
+    ) -> Result<(TxnResponse, Header), SetsError> {
+        let request = TxnRequest { success, ..TxnRequest::default() };
+        self.perform(request, deadline, LARGEST, SetsError::of_read).await
+    }
+
+    /// The names with a set of a uid, or something else that costs as much.
+    fn names(&self, user: &str, uid: Option<u32>) -> Keys {
+        uid.map_or_else(|| self.prefix.sets_of(user), |uid| self.prefix.names_of(uid))
+    }
+
+    /// What a reply tells of a user: labels, names, and then codes and notices, each by its key.
+    fn found(
+        &self,
+        user: &str,
+        uid: Option<u32>,
+        reply: TxnResponse,
+        header: Header,
+    ) -> Result<Found, SetsError> {
+        let mut ranges = ranges(reply).into_iter();
+        let (Some(labels), Some(names)) = (ranges.next(), ranges.next()) else {
+            return Err(SetsError::Unavailable("the store replied with something else than ranges".into()));
+        };
+        let rest: Vec<KeyValue> = ranges.flatten().collect();
+        let parts = |key: &KeyValue| self.prefix.parts(&key.key).map(|parts| parts.join("/"));
+        let of = |kind: &str| {
+            let is_of = move |key: &&KeyValue| parts(key).is_some_and(|key| key.starts_with(kind));
+            rest.iter().filter(is_of).collect::<Vec<_>>()
+        };
+        let (slots, due) = (of("slots/"), of("due/"));
+        let id_of = |key: &KeyValue| match self.prefix.parts(&key.key).as_deref() {
+            Some([_, _, id, ..]) => Some((*id).to_owned()),
+            _ => None,
+        };
+        let sets = labels.iter().chain(slots.iter().copied()).filter_map(id_of).collect();
+        let names = names.into_iter().filter(|_| uid.is_some());
+        let names = names.filter_map(|found| String::from_utf8(found.value).ok()).collect();
+        let set = match labels.as_slice() {
+            [] => None,
+            [label] => Some(self.stored(user, label, &slots, &due)?),
+            more => return Err(unreadable(user, &format!("{} sets; expected one", more.len()))),
+        };
+        Ok(Found { set, sets, revision: header.revision, names })
+    }
+
+    fn stored(
+        &self,
+        user: &str,
+        label: &KeyValue,
+        slots: &[&KeyValue],
+        due: &[&KeyValue],
+    ) -> Result<Stored, SetsError> {
+        let created = label.create_revision;
+        let label = StoredLabel::parse(&label.value).map_err(|error| unreadable(user, &error.to_string()))?;
+        if label.format != FORMAT || label.user != user {
+            return Err(unreadable(user, &format!("made for {}, format {}", label.user, label.format)));
+        }
+        let number_of = |key: &KeyValue| match self.prefix.parts(&key.key).as_deref() {
+            Some([_, _, id, number]) if *id == label.set => number.parse::<u8>().ok(),
+            _ => None,
+        };
+        let due = due.iter().filter_map(|key| number_of(key)).collect();
+        let slots = slots.iter().filter_map(|key| Some((number_of(key)?, (*key).clone()))).collect();
+        Ok(Stored { label, created, slots, due })
+    }
+}
+
+/// Only an administrator can have made such a set, and only root of etcd can remove it.
+fn unreadable(user: &str, reason: &str) -> SetsError {
+    SetsError::Unavailable(format!(
+        "the fleet's set of {user} cannot be read ({reason}); with the certificate of etcd's root: etcdctl del --prefix \
+         /backupcodes/sets/{user}/; then: backupcodes-admin generate {user}"
+    ))
+}
