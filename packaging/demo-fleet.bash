@@ -11,14 +11,14 @@ inside_fleet() {
     make_world
     user=$(free_name)
 
-    step "3. Three nodes of etcd, with certificates of an authority that was made for this"
+    step "3. Three nodes of etcd, with certificates of two authorities: one for nodes alone, one for nodes and hosts"
     pki=$folder/world/fleet
     install -d -m 0755 "$pki" /etc/backupcodes/fleet
     make_certificates
     for number in 1 2 3; do start_node $number; done
     wait_for_majority
 
-    step "4. An administrator's host. It may make sets; host1 and host2 may use them"
+    step "4. The admin host. It may make sets; host1 and host2 may use them"
     be_host backupcodes-admin
     show cat /etc/security/backupcodes.conf.d/fleet.conf
     start_fleet
@@ -73,32 +73,36 @@ inside_fleet() {
 nodes=()
 
 make_certificates() {
-    quietly openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=demo \
-        -keyout "$pki/ca.key" -out "$pki/ca.crt"
-    certificate node / subjectAltName=IP:127.0.0.1 extendedKeyUsage=serverAuth,clientAuth
     local name
-    for name in root backupcodes-admin host1 host2; do certificate $name /CN=$name extendedKeyUsage=clientAuth; done
+    for name in ca peer-ca; do
+        quietly openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=demo $name" \
+            -keyout "$pki/$name.key" -out "$pki/$name.crt"
+    done
+    certificate peer-ca peer / subjectAltName=IP:127.0.0.1 extendedKeyUsage=serverAuth,clientAuth
+    certificate ca node / subjectAltName=IP:127.0.0.1 extendedKeyUsage=serverAuth,clientAuth
+    for name in root backupcodes-admin host1 host2; do certificate ca $name /CN=$name extendedKeyUsage=clientAuth; done
 }
 
-# certificate NAME SUBJECT EXTENSION...
+# certificate AUTHORITY NAME SUBJECT EXTENSION...
 certificate() {
+    local ca=$pki/$1
+    shift
     quietly openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "$2" -keyout "$pki/$1.key" -out "$pki/$1.csr"
     printf '%s\n' "${@:3}" >"$pki/$1.ext"
-    quietly openssl x509 -req -in "$pki/$1.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial -days 2 \
+    quietly openssl x509 -req -in "$pki/$1.csr" -CA "$ca.crt" -CAkey "$ca.key" -CAcreateserial -days 2 \
         -extfile "$pki/$1.ext" -out "$pki/$1.crt"
 }
 
 # On one machine nodes differ by their ports.
 start_node() {
-    local own=https://127.0.0.1:$1 all side options
+    local own=https://127.0.0.1:$1 all options
     all=1=https://127.0.0.1:12380,2=https://127.0.0.1:22380,3=https://127.0.0.1:32380
     options=(--name "$1" --data-dir "$folder/world/node$1" --initial-cluster "$all" --initial-cluster-token demo
         --listen-client-urls "${own}2379" --advertise-client-urls "${own}2379"
         --listen-peer-urls "${own}2380" --initial-advertise-peer-urls "${own}2380")
-    for side in -- --peer-; do
-        options+=("${side}client-cert-auth" "${side}trusted-ca-file" "$pki/ca.crt"
-            "${side}cert-file" "$pki/node.crt" "${side}key-file" "$pki/node.key")
-    done
+    options+=(--client-cert-auth --trusted-ca-file "$pki/ca.crt" --cert-file "$pki/node.crt" --key-file "$pki/node.key"
+        --peer-client-cert-auth --peer-trusted-ca-file "$pki/peer-ca.crt"
+        --peer-cert-file "$pki/peer.crt" --peer-key-file "$pki/peer.key")
     echo "\$ etcd --name $1 --listen-client-urls ${own}2379 ... &"
     etcd "${options[@]}" >>"$log" 2>&1 &
     nodes[$1]=$!

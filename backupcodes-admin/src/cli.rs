@@ -124,7 +124,7 @@ pub(crate) enum Fleet {
         #[command(flatten)]
         root: Certificate,
     },
-    /// Gives hosts access, or takes it away
+    /// Gives hosts access, removes it, or lists them
     #[command(subcommand)]
     Host(FleetHost),
     /// Gives sets of this host to the fleet; sheets stay good
@@ -158,10 +158,15 @@ pub(crate) enum FleetHost {
         #[command(flatten)]
         root: Certificate,
     },
-    /// Takes the access of a host away, at once
+    /// Removes the access of a host, at once
     Remove {
         #[arg(value_name = "HOST")]
         name: String,
+        #[command(flatten)]
+        root: Certificate,
+    },
+    /// Lists the hosts that have access
+    List {
         #[command(flatten)]
         root: Certificate,
     },

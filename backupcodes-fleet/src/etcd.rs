@@ -141,7 +141,7 @@ impl Etcd {
     {
         let start = Instant::now();
         let mut asked = JoinSet::new();
-        let mut last = "none".to_owned();
+        let mut last = "no node replied; check the addresses and the firewall".to_owned();
         let first = self.first.load(Ordering::Relaxed);
         let mut waiting = self.nodes.iter().cycle().skip(first).take(self.nodes.len()).cloned();
         let mut rounds = self.nodes.iter().cycle().skip(first).cloned();

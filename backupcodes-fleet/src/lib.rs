@@ -80,6 +80,9 @@ enum Setup {
     /// Keeps a host out, at once.
     #[command(hide = true)]
     RemoveHost { name: String },
+    /// Lists the hosts.
+    #[command(hide = true)]
+    ListHosts,
 }
 
 /// Runs the service with the arguments of this process.
@@ -118,10 +121,10 @@ enum Failure {
     Listen { path: PathBuf, error: io::Error },
     #[error("no socket to listen on; expected one from systemd, or --socket PATH")]
     NoSocket,
-    #[error(
-        "the store: {0}; check the name of the host, and that --certificate and --key are those of etcd's user root"
-    )]
+    #[error("etcd: {0}; {hint}", hint = hint(.0))]
     Etcd(#[from] EtcdError),
+    #[error("{0} is a user of etcd that is no host; expected the name in the certificate of a host")]
+    NoHost(String),
     #[error("the socket failed: {0}")]
     Serve(#[from] io::Error),
 }
@@ -155,8 +158,12 @@ fn set_up(fleet: &Fleet, setup: &Setup) -> Result<(), Failure> {
             Setup::Init { admin } => setup::init(&etcd, &prefix, admin).await,
             Setup::AddHost { name } => setup::add_host(&etcd, name).await,
             Setup::RemoveHost { name } => setup::remove_host(&etcd, name).await,
+            Setup::ListHosts => setup::hosts(&etcd).await,
         };
-        done.map_err(Failure::from)
+        for line in done? {
+            tell(&line);
+        }
+        Ok(())
     })
 }
 
@@ -210,6 +217,21 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// What may be wrong.
+fn hint(error: &EtcdError) -> &'static str {
+    match error {
+        EtcdError::Refused { .. } => {
+            "check the name, and that --certificate and --key are those of etcd's user root"
+        }
+        EtcdError::NoReply { .. } => "check etcd's log on the nodes, and fleet.endpoints",
+    }
+}
+
+fn tell(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(io::stdout(), "{}", shown(line));
 }
 
 /// Reports the failure on standard error as well, for a service that was started by hand.

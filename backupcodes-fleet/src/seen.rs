@@ -26,7 +26,7 @@ pub(crate) struct State {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the store is older than this host remembers it (cluster {:x} revision {}, remembered {:x} and {}): codes that were spent \
-     since would work again; if it was restored or made anew, on the administrators' host: \
+     since would work again; if it was restored or set up again, on the admin host: \
      backupcodes-admin fleet restored; otherwise check fleet.endpoints",
     .now.cluster, .now.revision, .before.cluster, .before.revision
 )]

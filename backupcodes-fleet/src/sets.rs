@@ -47,8 +47,8 @@ pub(crate) enum SetsError {
     Unknown(String),
     /// This host's certificate may not do that. Nothing was changed.
     #[error(
-        "{0}; the certificate of this host may not do that: if the host is new: backupcodes-admin fleet host add NAME (the CN of \
-         fleet.certificate); to change sets, use the host whose certificate is an administrator's"
+        "{0}; the certificate of this host may not do that: sets are changed on the admin host, and a new host is added there: \
+         backupcodes-admin fleet host add"
     )]
     NotPermitted(String),
     /// Nothing is known, and nothing was changed.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use prost::Message;
 use tonic::Code;
 
+use crate::Failure;
 use crate::etcd::messages::{
-    GrantPermission, GrantRole, Named, NoFields, Permission, PermissionKind, UserOptions,
+    GrantPermission, GrantRole, Named, Names, NoFields, Permission, PermissionKind, UserOptions,
 };
 use crate::etcd::{Etcd, EtcdError, at};
 use crate::keys::{Keys, Prefix};
@@ -20,8 +21,9 @@ const HOSTS: &str = "backupcodes-hosts";
 /// How long each step may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Makes the roles, the user of the administrators' certificates, and root, and turns authentication on.
-pub(crate) async fn init(etcd: &Etcd, prefix: &Prefix, admin: &str) -> Result<(), EtcdError> {
+/// Makes the roles, the user of the administrators' certificates, and root, and turns authentication on. Returns what was done, as
+/// all of these do.
+pub(crate) async fn init(etcd: &Etcd, prefix: &Prefix, admin: &str) -> Result<Vec<String>, Failure> {
     let all = [(prefix.all(), PermissionKind::ReadWrite)];
     // A host reads sets. It writes what a spend changes, and no more.
     let of_host = [
@@ -35,17 +37,49 @@ pub(crate) async fn init(etcd: &Etcd, prefix: &Prefix, admin: &str) -> Result<()
     make_role(etcd, HOSTS, of_host).await?;
     make_user(etcd, ROOT, ROOT).await?;
     make_user(etcd, admin, ADMINS).await?;
-    call(etcd, "/etcdserverpb.Auth/AuthEnable", &NoFields {}).await
+    call::<NoFields>(etcd, "/etcdserverpb.Auth/AuthEnable", &NoFields {}).await?;
+    Ok(vec![format!("etcd tells its users apart; {admin} may replace sets")])
 }
 
 /// Lets a host in, by the common name of its certificate.
-pub(crate) async fn add_host(etcd: &Etcd, name: &str) -> Result<(), EtcdError> {
-    make_user(etcd, name, HOSTS).await
+pub(crate) async fn add_host(etcd: &Etcd, name: &str) -> Result<Vec<String>, Failure> {
+    is_host_or_nobody(etcd, name).await?;
+    make_user(etcd, name, HOSTS).await?;
+    Ok(vec![format!("{name} may read sets and spend codes")])
 }
 
 /// Keeps a host out, at once.
-pub(crate) async fn remove_host(etcd: &Etcd, name: &str) -> Result<(), EtcdError> {
-    call(etcd, "/etcdserverpb.Auth/UserDelete", &named(name, None)).await
+pub(crate) async fn remove_host(etcd: &Etcd, name: &str) -> Result<Vec<String>, Failure> {
+    is_host_or_nobody(etcd, name).await?;
+    call::<NoFields>(etcd, "/etcdserverpb.Auth/UserDelete", &named(name, None)).await?;
+    Ok(vec![format!("{name} is out; never give its name to another host")])
+}
+
+/// The hosts that were let in.
+pub(crate) async fn hosts(etcd: &Etcd) -> Result<Vec<String>, Failure> {
+    let Names { mut names } = call(etcd, "/etcdserverpb.Auth/UserList", &NoFields {}).await?;
+    let mut hosts = Vec::new();
+    names.sort_unstable();
+    for name in names {
+        if roles(etcd, &name).await?.iter().any(|role| role == HOSTS) {
+            hosts.push(name);
+        }
+    }
+    Ok(hosts)
+}
+
+/// An administrator's mistake must not give another user of etcd the rights of a host, or remove it.
+async fn is_host_or_nobody(etcd: &Etcd, name: &str) -> Result<(), Failure> {
+    match roles(etcd, name).await {
+        Ok(roles) if roles.iter().any(|role| role != HOSTS) => Err(Failure::NoHost(name.into())),
+        Err(EtcdError::Refused { code: Code::FailedPrecondition, .. }) | Ok(_) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn roles(etcd: &Etcd, user: &str) -> Result<Vec<String>, EtcdError> {
+    let Names { names } = call(etcd, "/etcdserverpb.Auth/UserGet", &named(user, None)).await?;
+    Ok(names)
 }
 
 async fn make_role<const N: usize>(
@@ -53,43 +87,43 @@ async fn make_role<const N: usize>(
     role: &str,
     permissions: [(Keys, PermissionKind); N],
 ) -> Result<(), EtcdError> {
-    or_exists(call(etcd, "/etcdserverpb.Auth/RoleAdd", &named(role, None)).await)?;
+    or_exists(call::<NoFields>(etcd, "/etcdserverpb.Auth/RoleAdd", &named(role, None)).await)?;
     for (keys, kind) in permissions {
         let (key, range_end) = keys.bounds();
         let permission = Some(Permission { kind: kind.into(), key, range_end });
         let grant = GrantPermission { role: role.into(), permission };
-        call(etcd, "/etcdserverpb.Auth/RoleGrantPermission", &grant).await?;
+        call::<NoFields>(etcd, "/etcdserverpb.Auth/RoleGrantPermission", &grant).await?;
     }
     Ok(())
 }
 
 async fn make_user(etcd: &Etcd, user: &str, role: &str) -> Result<(), EtcdError> {
     let without_password = Some(UserOptions { no_password: true });
-    or_exists(call(etcd, "/etcdserverpb.Auth/UserAdd", &named(user, without_password)).await)?;
+    or_exists(call::<NoFields>(etcd, "/etcdserverpb.Auth/UserAdd", &named(user, without_password)).await)?;
     let grant = GrantRole { user: user.into(), role: role.into() };
-    call(etcd, "/etcdserverpb.Auth/UserGrantRole", &grant).await
+    call::<NoFields>(etcd, "/etcdserverpb.Auth/UserGrantRole", &grant).await.map(drop)
 }
 
 fn named(name: &str, options: Option<UserOptions>) -> Named {
     Named { name: name.into(), options }
 }
 
-async fn call(
+async fn call<R: Message + Default + 'static>(
     etcd: &Etcd,
     method: &'static str,
     request: &(impl Message + Clone + 'static),
-) -> Result<(), EtcdError> {
-    etcd.call::<_, NoFields>(method, request, at(PATIENCE)).await.map(drop)
+) -> Result<R, EtcdError> {
+    etcd.call(method, request, at(PATIENCE)).await
 }
 
 /// Done before is done.
-fn or_exists(made: Result<(), EtcdError>) -> Result<(), EtcdError> {
+fn or_exists(made: Result<NoFields, EtcdError>) -> Result<(), EtcdError> {
     match made {
         Err(EtcdError::Refused { code: Code::FailedPrecondition, message, .. })
             if message.contains("already exists") =>
         {
             Ok(())
         }
-        made => made,
+        made => made.map(drop),
     }
 }

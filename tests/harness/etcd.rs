@@ -57,8 +57,13 @@ impl Cluster {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new().prefix("backupcodes-etcd.").tempdir().unwrap();
         let authority = Authority::new(folder.path());
+        // Whoever has a certificate of this one is a node, which etcd lets do everything.
+        let peers = folder.path().join("peers");
+        std::fs::create_dir(&peers).unwrap();
+        let peers = Authority::new(&peers);
         let cluster = Self {
-            nodes: [0, 1, 2].map(|number| Node::new(number, size, &programs, folder.path(), &authority)),
+            nodes: [0, 1, 2]
+                .map(|number| Node::new(number, size, &programs, folder.path(), (&authority, &peers))),
             network: Network::new(),
             authority,
             starts: Mutex::new(1),
@@ -94,6 +99,21 @@ impl Cluster {
     /// That of the user who may do everything.
     pub fn root(&self) -> Certificate {
         self.certificate("root")
+    }
+
+    /// That with which a node proves to the others who it is.
+    pub fn certificate_of_node(&self, node: usize) -> Certificate {
+        self.nodes[node].peer()
+    }
+
+    /// What a node says to a request of another node, with this certificate.
+    pub fn ask_as_node(&self, node: usize, certificate: &Certificate) -> String {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-quiet", "-connect", &format!("{}:2380", network::address(node))]);
+        client.arg("-CAfile").arg(&certificate.ca);
+        client.arg("-cert").arg(&certificate.certificate).arg("-key").arg(&certificate.key);
+        let request = "GET /members HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+        text(&feed(&mut client, request).stdout)
     }
 
     pub fn endpoints(&self) -> [String; 3] {

@@ -15,6 +15,8 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::{output, terminal};
 
+/// Whose set on the host is for emergencies.
+const ROOT: &str = "root";
 /// The program that has network code, of a package of its own.
 const PROGRAM: &str = "/usr/sbin/backupcodes-fleet";
 
@@ -23,6 +25,7 @@ pub(crate) fn run(config: &Config, conf: Option<&Path>, command: &Fleet) -> Resu
         Fleet::Init { admin, root } => set_up(conf, root, &["init", admin]),
         Fleet::Host(FleetHost::Add { name, root }) => set_up(conf, root, &["add-host", name]),
         Fleet::Host(FleetHost::Remove { name, root }) => set_up(conf, root, &["remove-host", name]),
+        Fleet::Host(FleetHost::List { root }) => set_up(conf, root, &["list-hosts"]),
         Fleet::Import { users, all } => import(config, users, *all),
         Fleet::Status { format } => status(&shared(config)?, format.style),
         Fleet::Restored { yes } => restored(&shared(config)?, *yes),
@@ -53,7 +56,14 @@ fn import(config: &Config, users: &[String], all: bool) -> Result<Outcome, Failu
     let sets = Sets::new(config);
     let Some(fleet) = sets.fleet() else { return Err(Failure::NoFleet) };
     fleet.prove_may_replace()?;
-    let users = if all { sets.files().users()? } else { users.to_vec() };
+    let mut users = if all { sets.files().users()? } else { users.to_vec() };
+    if all && users.iter().any(|user| user == ROOT) {
+        // It is what works when the fleet cannot be reached.
+        users.retain(|user| user != ROOT);
+        output::print(
+            "root: the set stays on this host; to give it to the fleet: backupcodes-admin fleet import root\n",
+        )?;
+    }
     let mut failed = Vec::new();
     for user in &users {
         match import_one(config, &sets, fleet, user) {
@@ -83,17 +93,22 @@ fn import_one(config: &Config, sets: &Sets, fleet: &FleetStore, user: &str) -> R
 
 fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
     let status = fleet.status()?;
-    let is_whole = status.refused.is_none() && status.nodes.iter().all(|node| node.error.is_none());
+    let is_whole = status.authenticates
+        && status.refused.is_none()
+        && status.nodes.iter().all(|node| node.error.is_none());
     match format {
         Style::Json => output::print_json(&status)?,
         Style::Text => {
-            let StatusReply { cluster, revision, refused, may_replace, nodes, .. } = &status;
+            let StatusReply { cluster, revision, refused, may_replace, authenticates, nodes, .. } = &status;
             let may = match may_replace {
                 Some(true) => "this host may replace sets",
                 Some(false) => "this host may not replace sets",
                 None => "it is unknown whether this host may replace sets",
             };
             output::print(&format!("cluster {cluster}, revision {revision}; {may}\n"))?;
+            if !authenticates {
+                output::print("  etcd does not tell its users apart: backupcodes-admin fleet init\n")?;
+            }
             if let Some(reason) = refused {
                 output::print(&format!("  no code can be used here: {reason}\n"))?;
             }

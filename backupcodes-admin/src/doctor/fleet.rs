@@ -70,7 +70,7 @@ fn expiry(Certificate { path, expires }: &Certificate, now: u64) -> Option<Findi
     } else {
         return None;
     };
-    let remedy = "put a new one in its place, then: systemctl restart backupcodes-fleet.service";
+    let remedy = "put a new one in its place, then: systemctl try-restart backupcodes-fleet";
     Some(Finding::new(level, "fleet-certificate", path, message, remedy))
 }
 

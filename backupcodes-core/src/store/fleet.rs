@@ -52,7 +52,7 @@ pub enum FleetError {
     NotPermitted(String),
     /// What it replied is not a set.
     #[error(
-        "the fleet's set of {user} is none ({reason}); make a new one: backupcodes-admin generate {user}"
+        "the fleet's set of {user} cannot be read ({reason}); make a new one: backupcodes-admin generate {user}"
     )]
     NoSet {
         /// Whose it is.

@@ -32,6 +32,13 @@ pub(crate) struct KeyValue {
     pub(crate) value: Vec<u8>,
 }
 
+/// The users, or the roles of a user.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct Names {
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) names: Vec<String>,
+}
+
 /// `serializable` is left out, and so false: every read is linearizable.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct RangeRequest {

@@ -20,7 +20,10 @@ use crate::text;
 pub(super) struct Node {
     number: usize,
     program: PathBuf,
+    /// For clients.
     certificate: Certificate,
+    /// For the other nodes.
+    peer: Certificate,
     /// A tmpfs: a stall of a busy disk would look like a fault.
     disk: PathBuf,
     log: PathBuf,
@@ -33,7 +36,7 @@ impl Node {
         size: &str,
         programs: &Path,
         folder: &Path,
-        authority: &Authority,
+        (clients, peers): (&Authority, &Authority),
     ) -> Self {
         let disk = folder.join(format!("node{number}"));
         fs::create_dir(&disk).unwrap();
@@ -42,11 +45,16 @@ impl Node {
         Self {
             number,
             program: programs.join("etcd"),
-            certificate: authority.server(&format!("node{number}"), &address(number)),
+            certificate: clients.server(&format!("node{number}"), &address(number)),
+            peer: peers.server(&format!("node{number}"), &address(number)),
             disk,
             log: folder.join(format!("node{number}.log")),
             process: Mutex::new(None),
         }
+    }
+
+    pub(super) fn peer(&self) -> Certificate {
+        self.peer.clone()
     }
 
     pub(super) fn endpoint(&self) -> String {
@@ -120,7 +128,6 @@ impl Node {
     }
 
     fn command(&self, token: &str) -> Command {
-        let Certificate { ca, certificate, key } = &self.certificate;
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         // It does not outlive the tests, whatever ends them.
         let mut command = Command::new("setpriv");
@@ -132,7 +139,9 @@ impl Node {
         command.args(["--listen-peer-urls", &peer(self.number)]);
         command.args(["--listen-client-urls", &self.endpoint(), "--advertise-client-urls", &self.endpoint()]);
         command.args(["--auto-compaction-mode", "periodic", "--auto-compaction-retention", "1h"]);
-        for side in ["--", "--peer-"] {
+        for (side, Certificate { ca, certificate, key }) in
+            [("--", &self.certificate), ("--peer-", &self.peer)]
+        {
             command.arg(format!("{side}client-cert-auth"));
             for (option, file) in [("trusted-ca-file", ca), ("cert-file", certificate), ("key-file", key)] {
                 command.arg(format!("{side}{option}")).arg(file);
