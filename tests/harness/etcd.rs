@@ -29,6 +29,7 @@ pub struct Cluster {
     nodes: [Node; 3],
     network: Network,
     authority: Authority,
+    peers: Authority,
     /// How often it has started from nothing.
     starts: Mutex<usize>,
     programs: PathBuf,
@@ -66,6 +67,7 @@ impl Cluster {
                 .map(|number| Node::new(number, size, &programs, folder.path(), (&authority, &peers))),
             network: Network::new(),
             authority,
+            peers,
             starts: Mutex::new(1),
             programs,
             folder,
@@ -101,19 +103,28 @@ impl Cluster {
         self.certificate("root")
     }
 
-    /// That with which a node proves to the others who it is.
-    pub fn certificate_of_node(&self, node: usize) -> Certificate {
-        self.nodes[node].peer()
+    /// One with this name of the authority that nodes know each other by.
+    pub fn certificate_of_peer(&self, name: &str) -> Certificate {
+        self.peers.client(name)
     }
 
     /// What a node says to a request of another node, with this certificate.
     pub fn ask_as_node(&self, node: usize, certificate: &Certificate) -> String {
-        let mut client = Command::new("openssl");
-        client.args(["s_client", "-quiet", "-connect", &format!("{}:2380", network::address(node))]);
+        // It does not end by itself.
+        let mut client = Command::new("timeout");
+        client.args([
+            "1",
+            "openssl",
+            "s_client",
+            "-quiet",
+            "-connect",
+            &format!("{}:2380", network::address(node)),
+        ]);
         client.arg("-CAfile").arg(&certificate.ca);
         client.arg("-cert").arg(&certificate.certificate).arg("-key").arg(&certificate.key);
         let request = "GET /members HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-        text(&feed(&mut client, request).stdout)
+        let output = feed(&mut client, request);
+        text(&output.stdout) + &text(&output.stderr)
     }
 
     pub fn endpoints(&self) -> [String; 3] {
@@ -283,6 +294,15 @@ impl Cluster {
             command.env("ETCDCTL_API", "3").args(["snapshot", "restore"]).arg(path);
             run(node.restore(&mut command, &token), "");
         }
+        self.nodes.iter().for_each(|node| node.start(&token));
+        self.wait_healthy();
+    }
+
+    /// Loses all nodes with their data, and starts a new cluster, as the guide says.
+    pub fn start_anew(&self) {
+        *self.starts.lock().unwrap() += 1;
+        let token = self.token();
+        self.nodes.iter().for_each(Node::lose);
         self.nodes.iter().for_each(|node| node.start(&token));
         self.wait_healthy();
     }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
@@ -41,7 +41,9 @@ pub fn set_up(cluster: &Cluster, hosts: &[&str]) {
     // Where the command finds it: /usr/sbin is the sandbox's own.
     fs::copy(built("backupcodes-fleet"), "/usr/sbin/backupcodes-fleet").unwrap();
     root.admin(&["init"]);
-    hosts.iter().for_each(|host| root.admin(&["host", "add", host]));
+    for host in hosts {
+        root.admin(&["host", "add", host]);
+    }
 }
 
 /// Gives users new sets of so many codes, by the host of an administrator. The hashes are random, and no hash of a code.
@@ -245,13 +247,18 @@ impl Host {
         self.service.lock().unwrap().as_ref().is_some_and(|service| !service.has_ended())
     }
 
-    /// What an administrator does with the certificate of this host: `backupcodes-admin fleet` with these arguments.
-    pub fn admin(&self, arguments: &[&str]) {
+    /// What an administrator does with the certificate of this host: `backupcodes-admin fleet` with these arguments. What it prints.
+    pub fn admin(&self, arguments: &[&str]) -> String {
+        let output = self.try_admin(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    pub fn try_admin(&self, arguments: &[&str]) -> Output {
         let Certificate { certificate, key, .. } = &self.certificate;
         let mut program = Command::new(built("backupcodes-admin"));
         program.arg("--config").arg(self.config_path()).arg("fleet").args(arguments);
-        let output = feed(program.arg("--certificate").arg(certificate).arg("--key").arg(key), "");
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        feed(program.arg("--certificate").arg(certificate).arg("--key").arg(key), "")
     }
 
     /// The process of a service that runs.

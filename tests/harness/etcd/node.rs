@@ -53,10 +53,6 @@ impl Node {
         }
     }
 
-    pub(super) fn peer(&self) -> Certificate {
-        self.peer.clone()
-    }
-
     pub(super) fn endpoint(&self) -> String {
         format!("https://{}:2379", address(self.number))
     }
@@ -102,9 +98,15 @@ impl Node {
         fs::remove_file(self.disk.join(FILLER)).unwrap();
     }
 
+    /// Kills it, and removes its data.
+    pub(super) fn lose(&self) {
+        self.kill();
+        let _ = fs::remove_dir_all(self.data());
+    }
+
     /// What `etcdctl snapshot restore` needs to know of it. Its data are removed.
     pub(super) fn restore<'a>(&self, command: &'a mut Command, token: &str) -> &'a mut Command {
-        let _ = fs::remove_dir_all(self.data());
+        self.lose();
         command.arg("--data-dir").arg(self.data()).args(self.place(token))
     }
 

@@ -9,6 +9,7 @@ use backupcodes_core::set::{SpentRecord, State};
 use backupcodes_core::store::{Expected, FleetStore, Prepared, SpendError, Store};
 use backupcodes_tests::etcd::Cluster;
 use backupcodes_tests::fleet::{self, ADMIN, Host};
+use backupcodes_tests::text;
 
 #[test]
 fn a_code_that_one_host_spends_is_spent_on_all() {
@@ -62,4 +63,27 @@ fn more_calls_than_the_service_has_threads_end_in_time() {
             assert!(error.contains("no majority of the nodes replied"), "{error}");
         }
     });
+}
+
+#[test]
+fn an_administrator_lists_hosts_and_cannot_mistake_another_user_for_one() {
+    let Some(cluster) = Cluster::new() else { return };
+    fleet::set_up(&cluster, &["host2", "host1"]);
+    let root = Host::prepare(&cluster, "root", "");
+    assert_eq!(root.admin(&["host", "list"]), "host1\nhost2\n");
+    assert_eq!(
+        root.admin(&["host", "remove", "host1"]),
+        "host1 is out; never give its name to another host\n"
+    );
+    assert_eq!(root.admin(&["host", "list"]), "host2\n");
+    for other in [ADMIN, "root"] {
+        for command in ["add", "remove"] {
+            let output = root.try_admin(&["host", command, other]);
+            assert!(
+                !output.status.success() && text(&output.stderr).contains("is no host"),
+                "{command} {other}"
+            );
+        }
+    }
+    assert!(Host::new(&cluster, ADMIN).store().status().unwrap().may_replace.unwrap());
 }

@@ -1,6 +1,6 @@
 //! A store that was restored from a backup: codes that were spent since would work again.
 
-use backupcodes_tests::{me, pam, text};
+use backupcodes_tests::{fleet as harness, me, pam, text};
 
 use super::logins::fleet;
 
@@ -58,4 +58,23 @@ fn a_restore_with_the_old_token_is_noticed_by_a_host_that_has_seen_a_later_state
     assert_eq!(one.world.try_answer(&codes[0]), pam::AUTHINFO_UNAVAIL);
     assert!(admin.world.admin(&["fleet", "restored", "--yes"]).status.success());
     assert_eq!(one.world.try_answer(&codes[0]), pam::AUTH_ERR, "its set is ended");
+}
+
+#[test]
+fn a_store_that_was_lost_is_set_up_again_without_a_backup() {
+    let Some((cluster, [admin, one, two])) = fleet() else { return };
+    let old = admin.generate().codes;
+    assert_eq!(one.world.try_answer(&old[0]), pam::SUCCESS);
+    cluster.start_anew();
+    assert_eq!(one.world.try_answer(&old[1]), pam::AUTHINFO_UNAVAIL, "another store");
+    harness::set_up(&cluster, &["host1", "host2"]);
+    assert_eq!(one.world.try_answer(&old[1]), pam::AUTHINFO_UNAVAIL, "nobody has said so");
+    let output = admin.world.admin(&["fleet", "restored", "--yes"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let new = admin.generate().codes;
+    for host in [&one, &two] {
+        assert_eq!(host.world.try_answer(&old[1]), pam::AUTH_ERR);
+    }
+    assert_eq!(one.world.try_answer(&new[0]), pam::SUCCESS);
+    assert_eq!(two.world.try_answer(&new[0]), pam::AUTH_ERR);
 }
