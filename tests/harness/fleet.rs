@@ -27,7 +27,7 @@ use crate::background::Background;
 use crate::chance::Chance;
 use crate::etcd::{Certificate, Cluster};
 use crate::patience::wait_until;
-use crate::{built, feed, set_mode, text};
+use crate::{built, feed, set_mode, strace, text};
 
 /// The user of etcd whose certificate may replace sets.
 pub const ADMIN: &str = "backupcodes-admin";
@@ -198,6 +198,19 @@ impl Host {
 
     /// Starts the service, and waits until it listens.
     pub fn start(&self) {
+        let listens = self.start_as(&Command::new(built("backupcodes-fleet")));
+        assert!(listens, "{}: {}", self.name, self.errors());
+    }
+
+    /// Starts the service with its system calls tampered with as `inject` says. `false`: it has ended before it listened.
+    pub fn start_tampered(&self, inject: &str) -> bool {
+        let mut strace = strace::tampering(inject);
+        // It does not outlive strace.
+        strace.args(["-f", "setpriv", "--pdeathsig", "KILL"]).arg(built("backupcodes-fleet"));
+        self.start_as(&strace)
+    }
+
+    fn start_as(&self, program: &Command) -> bool {
         let mut service = self.service.lock().unwrap();
         let name = self.name.clone();
         let with_hostname = move || {
@@ -206,7 +219,7 @@ impl Host {
         };
         // It does not outlive the tests, whatever ends them.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(built("backupcodes-fleet"));
+        command.args(["--pdeathsig", "KILL"]).arg(program.get_program()).args(program.get_args());
         command.arg("--config").arg(self.config_path()).arg("--socket").arg(self.socket());
         command.arg("--state").arg(self.path("state"));
         if self.path("clock").exists() {
@@ -216,10 +229,12 @@ impl Host {
         let errors = File::options().create(true).append(true).open(self.path("errors")).unwrap();
         command.stdin(Stdio::null()).stderr(errors);
         let started = service.insert(Background::start_in(command, with_hostname));
+        let mut listens = false;
         wait_until("a service", || {
-            assert!(!started.has_ended(), "{}: {}", self.name, self.errors());
-            UnixStream::connect(self.socket()).is_ok()
+            listens = UnixStream::connect(self.socket()).is_ok();
+            listens || started.has_ended()
         });
+        listens
     }
 
     /// Kills the service at once. Its socket remains, and nobody listens.

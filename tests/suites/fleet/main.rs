@@ -4,6 +4,7 @@ mod cluster;
 mod histories;
 mod hostile;
 mod hosts;
+mod killed;
 mod logins;
 mod mail;
 mod moving;
