@@ -17,6 +17,8 @@ fn a_set_that_is_imported_keeps_its_sheet_and_what_was_spent() {
     let output = admin.world.admin(&["fleet", "import", &me()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!admin.world.file().exists());
+    // The notice of the use waits on the host that had the set.
+    assert_eq!(one.world.status()["codes"][0]["mailed"], true, "{}", one.world.status());
     for code in [&codes[0], &codes[1]] {
         let first = one.world.try_answer(code);
         assert_eq!(first == pam::SUCCESS, code == &codes[1]);

@@ -31,12 +31,18 @@ make_root() {
     [ -z "${has_root[$name]-}" ] || return 0
     mkdir -p "$target/$name"
     exec {lock}>"$target/$name.lock"
-    flock "$lock"
-    # shellcheck disable=SC2016 # $1 is for mmdebstrap's shell.
-    tests/system/lib/debian-root "$name" "$2" "${contents[$1]}" "${mmdebstrap_options[@]}" \
-        --essential-hook='echo "postfix postfix/main_mailer_type select Local only" | chroot "$1" debconf-set-selections'
-    mkdir -p "$root/mnt/"{build,tests}
-    flock --shared "$lock"
+    until flock --shared "$lock" && tests/system/lib/debian-root --is-made "$name" "$2" "${contents[$1]}"; do
+        flock --unlock "$lock"
+        # Whoever waits here until another script ends may hold what that one waits for.
+        if flock --nonblock "$lock"; then
+            # shellcheck disable=SC2016 # $1 is for mmdebstrap's shell.
+            tests/system/lib/debian-root "$name" "$2" "${contents[$1]}" "${mmdebstrap_options[@]}" \
+                --essential-hook='echo "postfix postfix/main_mailer_type select Local only" | chroot "$1" debconf-set-selections'
+            mkdir -p "$root/mnt/"{build,tests}
+        else
+            sleep 1
+        fi
+    done
     has_root[$name]=yes
 }
 
