@@ -1,5 +1,6 @@
 //! Programs that run beside a test.
 
+use std::fs;
 use std::process::{Child, Command};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -7,6 +8,8 @@ use std::thread::{self, JoinHandle};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+
+use crate::patience::wait_until;
 
 /// A process that ends with this value.
 pub struct Background {
@@ -39,6 +42,22 @@ impl Background {
 
     pub const fn id(&self) -> Pid {
         self.id
+    }
+
+    /// Stops it in the middle of its work. When this returns, all of its threads stand.
+    pub fn stop(&self) {
+        kill(self.id, Signal::SIGSTOP).unwrap();
+        wait_until("a process that stands", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.id)).unwrap();
+            let mut stats =
+                tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default());
+            // The state comes behind the name, which may have anything in it.
+            stats.all(|stat| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T')))
+        });
+    }
+
+    pub fn go_on(&self) {
+        kill(self.id, Signal::SIGCONT).unwrap();
     }
 
     pub fn has_ended(&self) -> bool {

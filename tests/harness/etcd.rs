@@ -218,12 +218,12 @@ impl Cluster {
 
     /// Stops a node in the middle of its work: it keeps its connections, and does nothing.
     pub fn stop(&self, node: usize) {
-        self.nodes[node].signal(nix::sys::signal::Signal::SIGSTOP);
+        self.nodes[node].stop();
     }
 
     /// Lets it go on.
     pub fn go_on(&self, node: usize) {
-        self.nodes[node].signal(nix::sys::signal::Signal::SIGCONT);
+        self.nodes[node].go_on();
     }
 
     /// Cuts a node off from the other nodes and from all clients: packets are lost, without an answer.

@@ -18,7 +18,6 @@ use backupcodes_core::set::{CodeSet, Label};
 use backupcodes_core::store::{Expected, FileStore, FleetStore, Prepared, Store};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -248,16 +247,6 @@ impl Host {
         self.start();
     }
 
-    /// Stops it in the middle of its work.
-    pub fn stop(&self) {
-        self.signal(Signal::SIGSTOP);
-    }
-
-    /// Lets it go on.
-    pub fn go_on(&self) {
-        self.signal(Signal::SIGCONT);
-    }
-
     pub fn runs(&self) -> bool {
         self.service.lock().unwrap().as_ref().is_some_and(|service| !service.has_ended())
     }
@@ -279,9 +268,5 @@ impl Host {
     /// The process of a service that runs.
     pub fn id(&self) -> Pid {
         self.service.lock().unwrap().as_ref().expect("a service that runs").id()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(self.id(), signal).unwrap();
     }
 }

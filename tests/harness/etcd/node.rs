@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::certificates::{Authority, Certificate};
@@ -84,8 +83,12 @@ impl Node {
         self.process.lock().unwrap().as_ref().expect("a node that runs").id()
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
-        kill(self.id(), signal).unwrap();
+    pub(super) fn stop(&self) {
+        self.process.lock().unwrap().as_ref().expect("a node that runs").stop();
+    }
+
+    pub(super) fn go_on(&self) {
+        self.process.lock().unwrap().as_ref().expect("a node that runs").go_on();
     }
 
     pub(super) fn fill_disk(&self) {
