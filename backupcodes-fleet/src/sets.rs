@@ -15,7 +15,7 @@ use tonic::Code;
 
 use self::find::Found;
 use self::stored::StoredLabel;
-use crate::etcd::messages::{Header, KeyValue, Response, ResponseOp, TxnRequest, TxnResponse};
+use crate::etcd::messages::{Header, KeyValue, RequestOp, Response, ResponseOp, TxnRequest, TxnResponse};
 use crate::etcd::{Etcd, EtcdError};
 use crate::keys::Prefix;
 use crate::seen::{Seen, State as SeenState, WentBack};
@@ -84,33 +84,26 @@ impl Sets {
 
     /// The users with a set, in the order of their names.
     pub(crate) async fn users(&self, deadline: Instant) -> Result<Vec<String>, SetsError> {
-        let request = TxnRequest { success: vec![self.prefix.sets().read()], ..TxnRequest::default() };
-        let (reply, _) = self.known(request, deadline).await?;
-        let labels = ranges(reply).concat().into_iter();
+        let labels = self.all(vec![self.prefix.sets().read()], deadline).await?.into_iter();
         let labels = labels.filter_map(|found| StoredLabel::parse(&found.value).ok());
         Ok(labels.map(|label| label.user).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// A transaction that changes nothing.
-    async fn known(
-        &self,
-        request: TxnRequest,
-        deadline: Instant,
-    ) -> Result<(TxnResponse, Header), SetsError> {
-        self.perform(request, deadline, LARGEST, SetsError::of_read).await
+    /// All that these reads find, in one revision.
+    async fn all(&self, success: Vec<RequestOp>, deadline: Instant) -> Result<Vec<KeyValue>, SetsError> {
+        let request = TxnRequest { success, ..TxnRequest::default() };
+        let (reply, _) = self.perform(request, deadline, LARGEST, SetsError::of_read).await?;
+        Ok(ranges(reply).concat())
     }
 
     /// A transaction that may change something.
-    async fn change(
-        &self,
-        request: TxnRequest,
-        deadline: Instant,
-    ) -> Result<(TxnResponse, Header), SetsError> {
-        self.perform(request, deadline, LARGEST, SetsError::of_change).await.map_err(|error| match error {
+    async fn change(&self, request: TxnRequest, deadline: Instant) -> Result<TxnResponse, SetsError> {
+        match self.perform(request, deadline, LARGEST, SetsError::of_change).await {
+            Ok((reply, _)) => Ok(reply),
             // The store has made the change, and is not the one that this host knows.
-            SetsError::WentBack(error) => SetsError::Unknown(error.to_string()),
-            error => error,
-        })
+            Err(SetsError::WentBack(error)) => Err(SetsError::Unknown(error.to_string())),
+            Err(error) => Err(error),
+        }
     }
 
     /// Performs a transaction with a reply of at most so many bytes, and judges the state of the store by it.

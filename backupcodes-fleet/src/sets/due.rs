@@ -10,7 +10,7 @@ use backupcodes_core::set::{SpentRecord, printable};
 use tokio::time::Instant;
 
 use super::stored::{StoredLabel, StoredUse, Taken, json};
-use super::{Sets, SetsError, ranges};
+use super::{Sets, SetsError};
 use crate::etcd::messages::{KeyValue, TxnRequest};
 
 /// The time that a host has to tell of a use, before another one does.
@@ -24,13 +24,11 @@ impl Sets {
     /// The notices that this host has to send: of codes that were used here, and those that another host has left for
     /// [`LEFT`]. These are this host's from then on.
     pub(crate) async fn due(&self, deadline: Instant) -> Result<Vec<DueNotice>, SetsError> {
-        let request = TxnRequest { success: vec![self.prefix.due().read()], ..TxnRequest::default() };
-        let (reply, _) = self.known(request, deadline).await?;
         let host = printable(&self.host);
         // What is not taken over by then, the next call takes.
         let enough = deadline.checked_sub(FOR_ADDRESSES).unwrap_or(deadline);
         let mut mine = Vec::new();
-        for found in ranges(reply).concat() {
+        for found in self.all(vec![self.prefix.due().read()], deadline).await? {
             // A host may have written anything there.
             let Ok(due) = serde_json::from_slice::<StoredUse>(&found.value) else { continue };
             let StoredLabel { user, set, .. } = &due.label;
@@ -74,7 +72,7 @@ impl Sets {
             success: vec![key().put(json(&StoredUse { taken: Some(taken), ..due.clone() })?)],
             failure: vec![],
         };
-        Ok(self.change(request, deadline).await?.0.succeeded)
+        Ok(self.change(request, deadline).await?.succeeded)
     }
 
     /// Where the notices go, the administrators' labels say.
@@ -88,8 +86,7 @@ impl Sets {
         let mut addresses = BTreeMap::new();
         for users in users.chunks(AT_ONCE) {
             let success = users.iter().map(|user| self.prefix.sets_of(user).read()).collect();
-            let (reply, _) = self.known(TxnRequest { success, ..TxnRequest::default() }, deadline).await?;
-            for found in ranges(reply).concat() {
+            for found in self.all(success, deadline).await? {
                 if let Ok(label) = StoredLabel::parse(&found.value) {
                     addresses.insert((label.user, label.set), label.email);
                 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::stored::{FORMAT, Stored, StoredLabel};
 use super::{Sets, SetsError, ranges};
-use crate::etcd::messages::{Header, KeyValue, TxnRequest, TxnResponse};
+use crate::etcd::messages::{Header, KeyValue, RequestOp, TxnRequest, TxnResponse};
 use crate::keys::Keys;
 
 /// The most bytes of all that a user has, unless a host has written junk there: a set of 31 codes has some 10 KB.
@@ -72,7 +72,7 @@ impl Sets {
 
     async fn read_of_user(
         &self,
-        success: Vec<crate::etcd::messages::RequestOp>,
+        success: Vec<RequestOp>,
         deadline: Instant,
     ) -> Result<(TxnResponse, Header), SetsError> {
         let request = TxnRequest { success, ..TxnRequest::default() };
@@ -97,12 +97,10 @@ impl Sets {
             return Err(SetsError::Unavailable("the store replied with something else than ranges".into()));
         };
         let rest: Vec<KeyValue> = ranges.flatten().collect();
-        let parts = |key: &KeyValue| self.prefix.parts(&key.key).map(|parts| parts.join("/"));
-        let of = |kind: &str| {
-            let is_of = move |key: &&KeyValue| parts(key).is_some_and(|key| key.starts_with(kind));
-            rest.iter().filter(is_of).collect::<Vec<_>>()
+        let is_slot = |key: &&KeyValue| {
+            self.prefix.parts(&key.key).is_some_and(|parts| parts.first() == Some(&"slots"))
         };
-        let (slots, due) = (of("slots/"), of("due/"));
+        let (slots, due): (Vec<_>, Vec<_>) = rest.iter().partition(is_slot);
         let id_of = |key: &KeyValue| match self.prefix.parts(&key.key).as_deref() {
             Some([_, _, id, ..]) => Some((*id).to_owned()),
             _ => None,

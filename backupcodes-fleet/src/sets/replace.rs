@@ -54,7 +54,7 @@ impl Sets {
         }
         let Change { compare, success } = change;
         let failure = vec![self.prefix.sets_of(user).read()];
-        let (reply, _) = self.change(TxnRequest { compare, success, failure }, deadline).await?;
+        let reply = self.change(TxnRequest { compare, success, failure }, deadline).await?;
         // Of a transaction whose reply was lost, the next one finds the new set and no other, or none.
         let found: Vec<_> = if reply.succeeded { return Ok(()) } else { ranges(reply).concat() };
         let ids = found.iter().filter_map(|found| StoredLabel::parse(&found.value).ok());
@@ -143,10 +143,8 @@ impl Sets {
         new: &CodeSet,
         deadline: Instant,
     ) -> Result<(), SetsError> {
-        let success = vec![self.prefix.due_of_set(from, set).read()];
-        let (reply, _) = self.known(TxnRequest { success, ..TxnRequest::default() }, deadline).await?;
         let Label { user, set: new_set, .. } = &new.label;
-        for found in ranges(reply).concat() {
+        for found in self.all(vec![self.prefix.due_of_set(from, set).read()], deadline).await? {
             // A host may have written anything there.
             let Ok(due) = serde_json::from_slice::<StoredUse>(&found.value) else { continue };
             let Some(number) = CodeNumber::new(due.number) else { continue };
@@ -185,7 +183,7 @@ impl Sets {
             success: vec![never.clone().put("")],
             failure: vec![],
         };
-        self.known(request, deadline).await.map(drop)
+        self.perform(request, deadline, LARGEST, SetsError::of_read).await.map(drop)
     }
 
     /// Changes the addresses of a set that is unchanged since `revision`. Its codes stay as they are.
@@ -207,7 +205,7 @@ impl Sets {
             success: vec![key().put(value.clone())],
             failure: vec![key().read()],
         };
-        let (reply, _) = self.change(request, deadline).await?;
+        let reply = self.change(request, deadline).await?;
         let is_ours = |key: &KeyValue| key.value == value;
         if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
             Ok(())

@@ -40,7 +40,7 @@ impl Sets {
             success: vec![key().put(value.clone()), self.prefix.due_use(user, &id, number).put(json(&due)?)],
             failure: vec![key().read()],
         };
-        let (reply, _) = self.change(request, deadline).await?;
+        let reply = self.change(request, deadline).await?;
         // Of a transaction whose reply was lost, the next one finds the value.
         let is_ours = |slot: &KeyValue| {
             slot.value == value.as_bytes() && (slot.create_revision, slot.version) == (created, 2)
