@@ -154,19 +154,24 @@ fn the_sheet_names_the_host_of_the_broker() {
 fn renewals_that_succeed_wait_for_each_other_as_well() {
     let Some(scene) = Renewal::new() else { return };
     scene.ask_nothing();
-    let renewed = || scene.renew(&[]);
-    for number in 0..5 {
-        let (status, screen) = renewed();
-        assert!(status == 0 && screen.contains(DONE), "{number}: {screen}");
-    }
-    let set = scene.set();
-    let (status, screen) = renewed();
-    assert!(status == 1 && screen.contains("Too many renewals: refused until"), "{screen}");
+    // On a busy machine the wait of 2 s after the fifth can be over before the next begins, or the 4 s after that.
+    let (mut accepted, mut set) = (0, None);
+    let screen = loop {
+        let (status, screen) = scene.renew(&[]);
+        if status != 0 {
+            break screen;
+        }
+        assert!(screen.contains(DONE) && accepted < 10, "{accepted}: {screen}");
+        accepted += 1;
+        set = Some(scene.set());
+    };
+    let set = set.unwrap();
     assert_eq!(scene.set(), set);
+    assert!(accepted >= 5 && screen.contains("Too many renewals: refused until"), "{accepted}: {screen}");
     // That one counts too, and what comes next waits for twice as long.
-    std::thread::sleep(Duration::from_millis(2200));
-    assert_eq!(renewed().0, 0);
-    assert!(scene.set() != set && scene.subjects().len() < 20, "{:#?}", scene.subjects());
+    std::thread::sleep(Duration::from_millis(200) + Duration::from_secs(2 << (accepted - 5)));
+    assert_eq!(scene.renew(&[]).0, 0);
+    assert!(scene.set() != set && scene.subjects().len() < 30, "{:#?}", scene.subjects());
 }
 
 #[test]
