@@ -9,7 +9,7 @@ use backupcodes_core::config::Config;
 use backupcodes_core::hash::HeapMemory;
 use backupcodes_core::log::log;
 use backupcodes_core::mail::notice::{self, Writer};
-use backupcodes_core::new_set::{ExistingSet, NewSet};
+use backupcodes_core::new_set::{ExistingSet, NewSet, host_for_sheet};
 use backupcodes_core::protocol::{RenewalStep, Sheet};
 use backupcodes_core::store::{Expected, FleetError, ReplaceError, Sets, Store, StoreError};
 use backupcodes_core::throttle::permit::WithPermit;
@@ -144,7 +144,7 @@ impl Renewal {
         let new = NewSet::make(config, config.codes.count, &account, old.email(&account), &mut memory)
             .map_err(Error::unavailable)?;
         let sheet = Sheet {
-            host: notice::host_name(),
+            host: host_for_sheet(&Sets::new(config), user).map_err(Error::unavailable)?,
             set: new.label.set.clone(),
             created: new.label.created.to_string(),
             codes: new.codes.iter().map(|code| code.for_sheet().to_string()).collect(),

@@ -7,10 +7,10 @@ use crate::clock;
 use crate::code::{Code, CodeNumber};
 use crate::config::Config;
 use crate::hash::{CodeHash, CreateError, Memory};
-use crate::mail::notice::{Event, Writer};
+use crate::mail::notice::{self, Event, Writer};
 use crate::mail::outbox::QueuedNotice;
 use crate::set::{CodeSet, Label};
-use crate::store::{Expected, Prepared, ReplaceError, Store, StoreError};
+use crate::store::{Expected, Prepared, ReplaceError, Sets, Store, StoreError};
 
 /// A new set, not yet in place.
 pub struct NewSet {
@@ -81,6 +81,15 @@ impl NewSet {
         }
         notices
     }
+}
+
+/// The host where a user's codes are good, as their sheet names it.
+///
+/// # Errors
+/// Nobody knows whether the user has a set on this host alone.
+pub fn host_for_sheet(store: &Sets, user: &str) -> Result<String, StoreError> {
+    let host = notice::host_name();
+    Ok(if store.is_shared(user)? { format!("{host} and its fleet") } else { host })
 }
 
 /// A new set that is ready to replace the old one. Dropping it leaves the old set unchanged.

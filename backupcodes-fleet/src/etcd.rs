@@ -59,18 +59,27 @@ pub(crate) struct Tls {
 /// No reply can be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EtcdError {
-    /// Nothing was changed, or is known to have been.
+    /// A node says that each of them would refuse the call.
     #[error("{node}: {message}")]
     Refused {
         node: Arc<str>,
         code: Code,
         message: String,
-        /// Only this node was asked, and once: nothing was changed.
-        is_alone: bool,
+        /// Nothing was changed. Else another node that was asked, or an earlier try, may have made the change.
+        is_unchanged: bool,
     },
     /// A change may have been made.
     #[error("no majority of the nodes replied within {} ms; see which: backupcodes-admin fleet status; the last error: {last}", .waited.as_millis())]
     NoReply { waited: Duration, last: String },
+}
+
+impl EtcdError {
+    /// A refusal by this node, after so many tries in all.
+    pub(crate) fn refused(node: Arc<str>, status: &Status, tries: usize) -> Self {
+        // etcd says that it is full of the change too that fills it, which it makes.
+        let is_unchanged = tries == 1 && !is_full(status);
+        Self::Refused { node, code: status.code(), message: status.message().into(), is_unchanged }
+    }
 }
 
 impl Etcd {
@@ -166,8 +175,7 @@ impl Etcd {
                     return Ok(reply);
                 }
                 Ok(Some(Ok((node, Err(status))))) if is_final(&status) => {
-                    let (code, message) = (status.code(), status.message().into());
-                    return Err(EtcdError::Refused { node: node.url, code, message, is_alone: tries == 1 });
+                    return Err(EtcdError::refused(node.url, &status, tries));
                 }
                 Ok(Some(Ok((node, Err(status))))) => {
                     last = format!("{}: {}", node.url, said(&status));
@@ -258,12 +266,16 @@ impl Node {
     }
 }
 
-/// Whether each node would reply so, and nothing was changed.
+/// Whether the store has no room left.
+fn is_full(status: &Status) -> bool {
+    status.message().contains("space exceeded")
+}
+
+/// Whether each node would reply so.
 fn is_final(status: &Status) -> bool {
     // Users were added or removed at this moment.
     let is_passing = status.message().contains("auth store is old");
-    let is_full = status.message().contains("space exceeded");
-    is_full
+    is_full(status)
         || !is_passing
             && matches!(
                 status.code(),

@@ -136,7 +136,7 @@ impl SetsError {
 
     fn of_change(error: EtcdError) -> Self {
         match error {
-            EtcdError::NoReply { .. } | EtcdError::Refused { is_alone: false, .. } => {
+            EtcdError::NoReply { .. } | EtcdError::Refused { is_unchanged: false, .. } => {
                 Self::Unknown(error.to_string())
             }
             error => Self::of_read(error),
@@ -161,4 +161,23 @@ fn ranges_of(responses: Vec<ResponseOp>) -> Vec<Vec<KeyValue>> {
         _ => None,
     };
     responses.into_iter().filter_map(range).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_change_is_unknown_where_it_may_have_been_made() {
+        let refused = |code, message: &str, tries| {
+            let status = tonic::Status::new(code, message);
+            SetsError::of_change(EtcdError::refused("node".into(), &status, tries))
+        };
+        let denied = (Code::PermissionDenied, "permission denied");
+        assert!(matches!(refused(denied.0, denied.1, 1), SetsError::NotPermitted(_)));
+        assert!(matches!(refused(denied.0, denied.1, 2), SetsError::Unknown(_)));
+        // The change that reaches the quota is made.
+        let full = "etcdserver: mvcc: database space exceeded";
+        assert!(matches!(refused(Code::ResourceExhausted, full, 1), SetsError::Unknown(_)));
+    }
 }

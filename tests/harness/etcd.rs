@@ -44,11 +44,20 @@ impl Cluster {
     /// The programs etcd and etcdctl are those in /usr/bin, or in the folder `BACKUPCODES_ETCD`.
     pub fn new() -> Option<Self> {
         // etcd makes each file of its log with 64 MB, and the next one ahead.
-        Self::with_disks("192m")
+        Self::with("192m", 0)
     }
 
     /// The same, each with a disk of this size.
     pub fn with_disks(size: &str) -> Option<Self> {
+        Self::with(size, 0)
+    }
+
+    /// The same, with a quota in bytes.
+    pub fn with_quota(quota: u64) -> Option<Self> {
+        Self::with("192m", quota)
+    }
+
+    fn with(size: &str, quota: u64) -> Option<Self> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         sandbox_of_root()?;
         let programs = std::env::var_os("BACKUPCODES_ETCD").map_or_else(|| "/usr/bin".into(), PathBuf::from);
@@ -63,8 +72,9 @@ impl Cluster {
         std::fs::create_dir(&peers).unwrap();
         let peers = Authority::new(&peers);
         let cluster = Self {
-            nodes: [0, 1, 2]
-                .map(|number| Node::new(number, size, &programs, folder.path(), (&authority, &peers))),
+            nodes: [0, 1, 2].map(|number| {
+                Node::new(number, (size, quota), &programs, folder.path(), (&authority, &peers))
+            }),
             network: Network::new(),
             authority,
             peers,

@@ -95,7 +95,7 @@ fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
     let status = fleet.status()?;
     let is_whole = status.authenticates
         && status.refused.is_none()
-        && status.nodes.iter().all(|node| node.error.is_none());
+        && status.nodes.iter().all(|node| node.error.is_none() && node.alarms.is_empty());
     match format {
         Style::Json => output::print_json(&status)?,
         Style::Text => {
@@ -114,12 +114,9 @@ fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
             }
             for node in nodes {
                 let what = node.error.clone().unwrap_or_else(|| {
-                    format!(
-                        "etcd {}{}, {} KiB",
-                        node.version,
-                        if node.leads { ", leads" } else { "" },
-                        node.size >> 10
-                    )
+                    let leads = if node.leads { ", leads" } else { "" };
+                    let alarms: String = node.alarms.iter().map(|alarm| format!("; {alarm}")).collect();
+                    format!("etcd {}{leads}, {} KiB{alarms}", node.version, node.size >> 10)
                 });
                 output::print(&format!("  {}: {what}\n", node.url))?;
             }

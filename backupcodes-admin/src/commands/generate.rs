@@ -14,7 +14,7 @@ use backupcodes_core::account::Account;
 use backupcodes_core::config::Config;
 use backupcodes_core::hash::{CreateError, HeapMemory};
 use backupcodes_core::mail::notice::{self, Writer};
-use backupcodes_core::new_set::{ExistingSet, NewSet};
+use backupcodes_core::new_set::{ExistingSet, NewSet, host_for_sheet};
 use backupcodes_core::set::Label;
 use backupcodes_core::store::{ReplaceError, Sets, StoreError};
 use rand::rngs::SysError;
@@ -37,7 +37,7 @@ pub(crate) fn run(config: &Config, arguments: &Generate) -> Result<Outcome, Fail
     let users = asked_for(arguments)?;
     let (total, asked) = (users.len(), users.clone());
     let count = arguments.count.unwrap_or(config.codes.count);
-    let sheets = Sheets::open(destination, notice::host_name(), count)?;
+    let sheets = Sheets::open(destination, count)?;
     let run = Run {
         config,
         arguments,
@@ -259,11 +259,12 @@ impl Put<'_, '_> {
     }
 
     fn put(&mut self, account: &Account, old: &ExistingSet, new: &NewSet) -> Result<(), Failure> {
-        let (run, host) = (self.run, self.sheets.host.clone());
-        let writer = Writer::of_this_host(run.config, &host);
+        let run = self.run;
+        let writer = Writer::of_this_host(run.config, &notice::host_name());
         let user = || account.name.clone();
         let prepared = new.prepare(&run.store, account, old.expected())?;
-        let shown = run.progress.beside(|| self.sheets.show(new));
+        let host = host_for_sheet(&run.store, &account.name)?;
+        let shown = run.progress.beside(|| self.sheets.show(new, &host));
         shown.map_err(|error| Failure::NotShown { user: user(), error })?;
         match prepared.put_in_place(&writer) {
             Ok(()) => {

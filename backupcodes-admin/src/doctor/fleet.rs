@@ -39,6 +39,7 @@ fn of_status(status: &StatusReply, now: u64) -> Vec<Finding> {
         Some(Finding::new(Level::Warning, "fleet-node", url, message, remedy))
     };
     let mut findings: Vec<_> = nodes.iter().filter_map(node).collect();
+    findings.extend(nodes.iter().filter_map(alarm));
     if !authenticates && nodes.iter().any(|node| node.error.is_none()) {
         let message = "etcd does not tell its users apart: each host may make spent codes good again";
         let remedy = "backupcodes-admin fleet init; see backupcodes-admin(8)";
@@ -51,6 +52,13 @@ fn of_status(status: &StatusReply, now: u64) -> Vec<Finding> {
     findings.extend(nodes.iter().filter_map(|node| clock_of(node, now)));
     findings.extend(certificates.iter().filter_map(|certificate| expiry(certificate, now)));
     findings
+}
+
+/// What makes etcd write nothing any more.
+fn alarm(Node { url, alarms, .. }: &Node) -> Option<Finding> {
+    let message = format!("etcd says: {}", (!alarms.is_empty()).then(|| alarms.join("; "))?);
+    let remedy = "see docs/guide/fleet.md, \"The store is full\", and etcd's log there";
+    Some(Finding::new(Level::Error, "fleet-alarm", url, message, remedy))
 }
 
 /// Whoever has the wrong time tells of uses that another host tells of as well, and refuses certificates.
@@ -105,6 +113,7 @@ mod tests {
             leads: true,
             size: 0,
             time: Some(NOW + 60),
+            alarms: Vec::new(),
         };
         let certificate = Certificate { path: "/c".into(), expires: NOW + 31 * DAY };
         StatusReply {
@@ -130,6 +139,8 @@ mod tests {
         assert!(checks(|_| ()).is_empty());
         assert_eq!(checks(is_down), [(Level::Warning, "fleet-node")]);
         assert_eq!(checks(|status| status.authenticates = false), [(Level::Error, "fleet-authentication")]);
+        let full = |status: &mut StatusReply| status.nodes[0].alarms.push("memberID:1 alarm:NOSPACE".into());
+        assert_eq!(checks(full), [(Level::Error, "fleet-alarm")]);
         let refused = |status: &mut StatusReply| status.refused = Some("may not do that".into());
         assert_eq!(checks(refused), [(Level::Error, "fleet-permission")]);
         let both = |status: &mut StatusReply| {

@@ -46,7 +46,6 @@ pub(crate) enum Destination<D> {
 /// Shows one new set after the other.
 pub(crate) struct Sheets {
     to: Destination<Folder>,
-    pub(crate) host: String,
     /// Codes of a set: as many columns as a table has.
     columns: u8,
     shown: usize,
@@ -57,17 +56,13 @@ impl Sheets {
     ///
     /// # Errors
     /// Others can create or remove files in the directory, or codes may not go to standard output.
-    pub(crate) fn open(
-        destination: Destination<PathBuf>,
-        host: String,
-        columns: u8,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn open(destination: Destination<PathBuf>, columns: u8) -> Result<Self, Failure> {
         let to = match destination {
             Destination::Stream(layout) => judge_output().map(|()| Destination::Stream(layout))?,
             Destination::Directory(path, layout) => Destination::Directory(Folder::open(&path)?, layout),
             Destination::Printer(printer) => Destination::Printer(printer),
         };
-        Ok(Self { to, host, columns, shown: 0 })
+        Ok(Self { to, columns, shown: 0 })
     }
 
     /// Whether all sheets go to one reader.
@@ -75,16 +70,16 @@ impl Sheets {
         matches!(self.to, Destination::Stream(_))
     }
 
-    /// Shows a set that is not saved yet. On return its codes are at their destination.
+    /// Shows a set that is not saved yet, and the host where it is good. On return its codes are at their destination.
     ///
     /// # Errors
     /// What was to be shown is not, or not whole.
-    pub(crate) fn show(&mut self, new: &NewSet) -> io::Result<()> {
+    pub(crate) fn show(&mut self, new: &NewSet, host: &str) -> io::Result<()> {
         match &self.to {
-            Destination::Stream(layout) => self.stream(*layout, new).and_then(|()| flush_output())?,
+            Destination::Stream(layout) => self.stream(*layout, new, host).and_then(|()| flush_output())?,
             Destination::Directory(folder, layout) => {
                 let name = file_name(*layout, new);
-                folder.write(&name, &self.document(*layout, new)).map_err(|error| {
+                folder.write(&name, &document(*layout, new, host)).map_err(|error| {
                     let hint = if error.kind() == io::ErrorKind::AlreadyExists {
                         "; no file is overwritten; if backupcodes-admin status USER shows a different set, the file is invalid: \
                          remove it"
@@ -94,7 +89,7 @@ impl Sheets {
                     io::Error::other(format!("{}: {error}{hint}", folder.path.join(name).display()))
                 })?;
             }
-            Destination::Printer(printer) => print(printer.as_deref(), &self.document(Layout::Text, new))?,
+            Destination::Printer(printer) => print(printer.as_deref(), &document(Layout::Text, new, host))?,
         }
         self.shown = self.shown.saturating_add(1);
         Ok(())
@@ -123,17 +118,17 @@ impl Sheets {
         }
     }
 
-    fn stream(&self, layout: Layout, new: &NewSet) -> io::Result<()> {
+    fn stream(&self, layout: Layout, new: &NewSet, host: &str) -> io::Result<()> {
         let is_first = self.shown == 0;
         output::write(|out| match layout {
             Layout::Text => {
                 let gap = if is_first { "" } else { "\n\n" };
                 out.write_all(gap.as_bytes())?;
-                out.write_all(self.text(new).as_bytes())
+                out.write_all(text(new, host).as_bytes())
             }
             Layout::Html => {
                 out.write_all(if is_first { sheet::HTML_HEAD } else { "" }.as_bytes())?;
-                out.write_all(self.section(new).as_bytes())
+                out.write_all(section(new, host).as_bytes())
             }
             Layout::Json => {
                 out.write_all(if is_first { "[\n" } else { ",\n" }.as_bytes())?;
@@ -152,7 +147,7 @@ impl Sheets {
                     )?;
                 }
                 let Label { user, email, set, created, .. } = &new.label;
-                let fixed = [user, &email.join(" "), &self.host, set, &created.to_string()].map(String::from);
+                let fixed = [user, &email.join(" "), host, set, &created.to_string()].map(String::from);
                 let codes: Vec<_> = new.codes.iter().map(Code::for_sheet).collect();
                 write_row(
                     &mut rows,
@@ -162,29 +157,29 @@ impl Sheets {
             }
         })
     }
+}
 
-    /// A whole document with one sheet.
-    fn document(&self, layout: Layout, new: &NewSet) -> Zeroizing<String> {
-        if layout == Layout::Text {
-            return self.text(new);
-        }
-        let section = self.section(new);
-        let parts = [sheet::HTML_HEAD, &section, sheet::HTML_TAIL];
-        // All at once: a string that grows leaves copies behind.
-        let mut document = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
-        parts.iter().for_each(|part| document.push_str(part));
-        document
+/// A whole document with one sheet.
+fn document(layout: Layout, new: &NewSet, host: &str) -> Zeroizing<String> {
+    if layout == Layout::Text {
+        return text(new, host);
     }
+    let section = section(new, host);
+    let parts = [sheet::HTML_HEAD, &section, sheet::HTML_TAIL];
+    // All at once: a string that grows leaves copies behind.
+    let mut document = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    parts.iter().for_each(|part| document.push_str(part));
+    document
+}
 
-    fn text(&self, new: &NewSet) -> Zeroizing<String> {
-        let Label { set, user, created, .. } = &new.label;
-        sheet::text(&self.host, user, set, *created, &new.codes)
-    }
+fn text(new: &NewSet, host: &str) -> Zeroizing<String> {
+    let Label { set, user, created, .. } = &new.label;
+    sheet::text(host, user, set, *created, &new.codes)
+}
 
-    fn section(&self, new: &NewSet) -> Zeroizing<String> {
-        let Label { set, user, created, .. } = &new.label;
-        sheet::html(&self.host, user, set, *created, &new.codes)
-    }
+fn section(new: &NewSet, host: &str) -> Zeroizing<String> {
+    let Label { set, user, created, .. } = &new.label;
+    sheet::html(host, user, set, *created, &new.codes)
 }
 
 fn file_name(layout: Layout, new: &NewSet) -> String {

@@ -135,6 +135,7 @@ pub struct Node {
     pub size: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<u64>,
+    pub alarms: Vec<String>,
 }
 
 /// A certificate that the service uses.

@@ -80,8 +80,15 @@ fn the_description_of_the_broker_names_the_fields_that_are_sent() {
 #[test]
 fn the_description_of_the_fleet_names_the_fields_that_are_sent() {
     let text = || "t".to_owned();
-    let node =
-        Node { url: text(), error: Some(text()), version: text(), leads: true, size: 1, time: Some(1) };
+    let node = Node {
+        url: text(),
+        error: Some(text()),
+        version: text(),
+        leads: true,
+        size: 1,
+        time: Some(1),
+        alarms: vec![],
+    };
     let status = StatusReply {
         cluster: text(),
         revision: 1,

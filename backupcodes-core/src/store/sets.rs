@@ -55,6 +55,14 @@ impl Sets {
         self.fleet_of(user)?.map_or(Ok(()), FleetStore::prove_may_replace)
     }
 
+    /// Whether this user's set is shared with other hosts, or a first one would be.
+    ///
+    /// # Errors
+    /// Nobody knows whether the user has a set on the host itself.
+    pub fn is_shared(&self, user: &str) -> Result<bool, StoreError> {
+        Ok(self.fleet_of(user)?.is_some())
+    }
+
     /// The sets on this host alone.
     #[must_use]
     pub const fn files(&self) -> &FileStore {

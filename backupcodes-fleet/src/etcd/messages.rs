@@ -229,4 +229,6 @@ pub(crate) struct Status {
     pub(crate) size: i64,
     #[prost(uint64, tag = "4")]
     pub(crate) leader: u64,
+    #[prost(string, repeated, tag = "8")]
+    pub(crate) errors: Vec<String>,
 }

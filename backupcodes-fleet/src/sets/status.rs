@@ -47,10 +47,18 @@ impl Sets {
 fn node(url: String, reply: Result<Status, String>, time: Option<SystemTime>) -> Node {
     let time = time.and_then(|time| Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs()));
     match reply {
-        Ok(Status { version, size, leader, header }) => {
+        Ok(Status { version, size, leader, header, errors }) => {
             let leads = header.is_some_and(|header| header.member_id == leader);
-            Node { url, error: None, version, leads, size, time }
+            Node { url, error: None, version, leads, size, time, alarms: errors }
         }
-        Err(error) => Node { url, error: Some(error), version: String::new(), leads: false, size: 0, time },
+        Err(error) => Node {
+            url,
+            error: Some(error),
+            version: String::new(),
+            leads: false,
+            size: 0,
+            time,
+            alarms: Vec::new(),
+        },
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Node {
     peer: Certificate,
     /// A tmpfs: a stall of a busy disk would look like a fault.
     disk: PathBuf,
+    /// In bytes; 0: what etcd has where nothing is said.
+    quota: u64,
     log: PathBuf,
     process: Mutex<Option<Background>>,
 }
@@ -32,7 +34,7 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn new(
         number: usize,
-        size: &str,
+        (size, quota): (&str, u64),
         programs: &Path,
         folder: &Path,
         (clients, peers): (&Authority, &Authority),
@@ -47,6 +49,7 @@ impl Node {
             certificate: clients.server(&format!("node{number}"), &address(number)),
             peer: peers.server(&format!("node{number}"), &address(number)),
             disk,
+            quota,
             log: folder.join(format!("node{number}.log")),
             process: Mutex::new(None),
         }
@@ -144,6 +147,7 @@ impl Node {
         command.args(["--listen-peer-urls", &peer(self.number)]);
         command.args(["--listen-client-urls", &self.endpoint(), "--advertise-client-urls", &self.endpoint()]);
         command.args(["--auto-compaction-mode", "periodic", "--auto-compaction-retention", "1h"]);
+        command.arg(format!("--quota-backend-bytes={}", self.quota));
         for (side, Certificate { ca, certificate, key }) in
             [("--", &self.certificate), ("--peer-", &self.peer)]
         {

@@ -117,6 +117,20 @@ fn with_all_nodes_down_a_set_on_the_host_works_and_nothing_else_does() {
 }
 
 #[test]
+fn a_sheet_says_whether_its_codes_are_good_on_one_host_or_on_all() {
+    let Some((_cluster, [admin, ..])) = fleet() else { return };
+    let (host, me) = (nix::unistd::gethostname().unwrap().into_string().unwrap(), me());
+    for (options, shown) in [(&[][..], format!("{host} and its fleet")), (&["--host"], host.clone())] {
+        for format in ["text", "html", "csv"] {
+            let arguments = [&["generate", "--yes", "--format", format], options, &[me.as_str()]].concat();
+            let sheet = text(&admin.world.admin(&arguments).stdout);
+            let is_named = sheet.contains(&shown) && (sheet.contains("and its fleet") == options.is_empty());
+            assert!(is_named, "{arguments:?}: {sheet}");
+        }
+    }
+}
+
+#[test]
 fn nullok_skips_only_who_has_a_set_neither_on_the_host_nor_in_the_fleet() {
     let Some((_cluster, [admin, one, _])) = fleet() else { return };
     one.world.stack("nullok");

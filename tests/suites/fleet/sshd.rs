@@ -127,6 +127,7 @@ fn a_renewal_on_the_admin_host_ends_the_old_sheet_on_the_others_and_no_other_hos
     }
     assert_eq!(terminal.end(), 0, "{}", terminal.screen);
     assert!(terminal.screen.contains(DONE), "{}", terminal.screen);
+    assert!(terminal.screen.contains("Host  backupcodes-admin and its fleet"), "{}", terminal.screen);
     let new = codes(&terminal.screen);
     for sshd in [&scene.one, &scene.two] {
         assert!(!scene.is_let_in(sshd, &old[1]), "of the old sheet");
