@@ -117,13 +117,7 @@ pub(crate) struct OneUser {
 #[command(disable_help_subcommand = true)]
 pub(crate) enum Fleet {
     /// Makes users, roles and permissions in etcd, and turns them on
-    Init {
-        /// The name in the administrators' certificates
-        #[arg(long, value_name = "NAME", default_value = "backupcodes-admin")]
-        admin: String,
-        #[command(flatten)]
-        root: Certificate,
-    },
+    Init(Certificate),
     /// Gives hosts access, removes it, or lists them
     #[command(subcommand)]
     Host(FleetHost),

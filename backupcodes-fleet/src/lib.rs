@@ -1,6 +1,7 @@
 //! `backupcodes-fleet`: keeps the sets of a fleet of hosts in etcd, for the programs of this host.
 #![forbid(unsafe_code)]
 
+mod authority;
 mod etcd;
 mod interface;
 mod keys;
@@ -25,6 +26,7 @@ use backupcodes_core::verify::Level;
 use backupcodes_core::visible::shown;
 use clap::{Parser, Subcommand};
 
+use crate::authority::Authority;
 use crate::etcd::{Etcd, EtcdError, Tls, with_causes};
 use crate::keys::Prefix;
 use crate::seen::Seen;
@@ -70,10 +72,7 @@ struct Cli {
 enum Setup {
     /// Makes users, roles and permissions in etcd, and turns its authentication on.
     #[command(hide = true)]
-    Init {
-        /// The user of etcd that is the administrators'.
-        admin: String,
-    },
+    Init,
     /// Lets a host in, by the name in its certificate.
     #[command(hide = true)]
     AddHost { name: String },
@@ -155,7 +154,7 @@ fn set_up(fleet: &Fleet, setup: &Setup) -> Result<(), Failure> {
     runtime.block_on(async {
         let (etcd, prefix) = (etcd(fleet)?, Prefix(fleet.prefix.clone()));
         let done = match setup {
-            Setup::Init { admin } => setup::init(&etcd, &prefix, admin).await,
+            Setup::Init => setup::init(&etcd, &prefix).await,
             Setup::AddHost { name } => setup::add_host(&etcd, name).await,
             Setup::RemoveHost { name } => setup::remove_host(&etcd, name).await,
             Setup::ListHosts => setup::hosts(&etcd).await,
@@ -172,8 +171,11 @@ fn etcd(fleet: &Fleet) -> Result<Etcd, Failure> {
     if !fleet.is_used() {
         return Err(Failure::NotUsed);
     }
-    let tls = Tls { ca: read(&fleet.ca)?, certificate: read(&fleet.certificate)?, key: read(&fleet.key)? };
-    Etcd::new(&fleet.endpoints, &tls).map_err(|error| Failure::Tls(with_causes(&error)))
+    Etcd::new(&fleet.endpoints, &tls(fleet)?).map_err(|error| Failure::Tls(with_causes(&error)))
+}
+
+fn tls(fleet: &Fleet) -> Result<Tls, Failure> {
+    Ok(Tls { ca: read(&fleet.ca)?, certificate: read(&fleet.certificate)?, key: read(&fleet.key)? })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -183,6 +185,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// The sets in it.
 fn sets(fleet: &Fleet, state: &Path) -> Result<Sets, Failure> {
     let etcd = etcd(fleet)?;
+    let authority = Authority::new(&tls(fleet)?).map_err(Failure::Tls)?;
     let path = state.join(SEEN);
     let seen = Seen::open(&path).map_err(|error| Failure::Seen { path, error })?;
     let host = nix::unistd::gethostname().map_err(io::Error::from)?.to_string_lossy().into_owned();
@@ -193,7 +196,8 @@ fn sets(fleet: &Fleet, state: &Path) -> Result<Sets, Failure> {
         };
     let certificates =
         [certificate(&fleet.ca, u64::max)?, certificate(&fleet.certificate, u64::min)?].into_iter().flatten();
-    Ok(Sets { etcd, prefix: Prefix(fleet.prefix.clone()), seen, host, certificates: certificates.collect() })
+    let prefix = Prefix(fleet.prefix.clone());
+    Ok(Sets { etcd, authority, prefix, seen, host, certificates: certificates.collect() })
 }
 
 /// When the certificates in a file expire, in seconds since 1970: of authorities any one is enough, of a host's all are needed.

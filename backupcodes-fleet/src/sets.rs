@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use self::find::Found;
-use self::stored::StoredLabel;
+use self::stored::{FORMAT, Signed, SignedLabel, StoredLabel, json};
+use crate::authority::{Authority, Signature};
 use crate::etcd::messages::{Header, KeyValue, RequestOp, Response, ResponseOp, TxnRequest, TxnResponse};
 use crate::etcd::{Etcd, EtcdError};
 use crate::keys::Prefix;
@@ -28,6 +29,7 @@ const NOBODY: &str = "/";
 /// The sets of the fleet.
 pub(crate) struct Sets {
     pub(crate) etcd: Etcd,
+    pub(crate) authority: Authority,
     pub(crate) prefix: Prefix,
     pub(crate) seen: Seen,
     /// What this host calls itself.
@@ -77,16 +79,55 @@ impl Sets {
         uid: Option<u32>,
         deadline: Instant,
     ) -> Result<Text, SetsError> {
-        let Found { set, revision, names, .. } = self.find(user, uid, deadline).await?;
+        let Found { set, header, names, .. } = self.find(user, uid, deadline).await?;
         let text = set.map(|set| set.text()).transpose()?;
-        Ok(Text { text, revision, names })
+        Ok(Text { text, revision: header.revision, names })
     }
 
     /// The users with a set, in the order of their names.
     pub(crate) async fn users(&self, deadline: Instant) -> Result<Vec<String>, SetsError> {
         let labels = self.all(vec![self.prefix.sets().read()], deadline).await?.into_iter();
-        let labels = labels.filter_map(|found| StoredLabel::parse(&found.value).ok());
-        Ok(labels.map(|label| label.user).collect::<BTreeSet<_>>().into_iter().collect())
+        let labels = labels.filter_map(|found| SignedLabel::parse(&found.value).ok());
+        Ok(labels.map(|signed| signed.label.user).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    /// Signs the label of a set whose codes were made in this revision of the store.
+    fn signed(&self, label: StoredLabel, codes: i64, header: Header) -> Result<Vec<u8>, SetsError> {
+        let signature = self.sign(&self.message(&label, codes, header)?)?;
+        json(&SignedLabel { label, codes, signature })
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, SetsError> {
+        let unsigned = |error| format!("sets cannot be signed with the certificate of this host ({error})");
+        self.authority.sign(message).map_err(|error| SetsError::NotPermitted(unsigned(error)))
+    }
+
+    /// The label of a user's set.
+    ///
+    /// # Errors
+    /// No administrator has signed it for this user, in this store.
+    fn proven(&self, user: &str, found: &KeyValue, header: Header) -> Result<SignedLabel, String> {
+        let signed = SignedLabel::parse(&found.value).map_err(|error| error.to_string())?;
+        let SignedLabel { label, codes, signature } = &signed;
+        if label.format != FORMAT || label.user != user {
+            return Err(format!("made for {}, format {}", label.user, label.format));
+        }
+        let message = self.message(label, *codes, header).map_err(|error| error.to_string())?;
+        self.authority
+            .verify(&message, signature)
+            .map_err(|error| format!("not signed for this store: {error}"))?;
+        Ok(signed)
+    }
+
+    fn message(&self, label: &StoredLabel, codes: i64, header: Header) -> Result<Vec<u8>, SetsError> {
+        json(&Signed {
+            purpose: "backupcodes set",
+            prefix: &self.prefix.0,
+            cluster: header.cluster_id,
+            restored: self.seen.state().restored,
+            codes,
+            label,
+        })
     }
 
     /// All that these reads find, in one revision.

@@ -6,6 +6,7 @@ use prost::Message;
 use tonic::Code;
 
 use crate::Failure;
+use crate::authority::ADMIN;
 use crate::etcd::messages::{
     GrantPermission, GrantRole, Named, Names, NoFields, Permission, PermissionKind, UserOptions,
 };
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes the roles, the user of the administrators' certificates, and root, and turns authentication on. Returns what was done, as
 /// all of these do.
-pub(crate) async fn init(etcd: &Etcd, prefix: &Prefix, admin: &str) -> Result<Vec<String>, Failure> {
+pub(crate) async fn init(etcd: &Etcd, prefix: &Prefix) -> Result<Vec<String>, Failure> {
     let all = [(prefix.all(), PermissionKind::ReadWrite)];
     // A host reads sets. It writes what a spend changes, and no more.
     let of_host = [
@@ -36,9 +37,9 @@ pub(crate) async fn init(etcd: &Etcd, prefix: &Prefix, admin: &str) -> Result<Ve
     make_role(etcd, ADMINS, all).await?;
     make_role(etcd, HOSTS, of_host).await?;
     make_user(etcd, ROOT, ROOT).await?;
-    make_user(etcd, admin, ADMINS).await?;
+    make_user(etcd, ADMIN, ADMINS).await?;
     call::<NoFields>(etcd, "/etcdserverpb.Auth/AuthEnable", &NoFields {}).await?;
-    Ok(vec![format!("etcd tells its users apart; {admin} may replace sets")])
+    Ok(vec![format!("etcd tells its users apart; {ADMIN} may replace sets")])
 }
 
 /// Lets a host in, by the common name of its certificate.

@@ -22,7 +22,7 @@ const PROGRAM: &str = "/usr/sbin/backupcodes-fleet";
 
 pub(crate) fn run(config: &Config, conf: Option<&Path>, command: &Fleet) -> Result<Outcome, Failure> {
     match command {
-        Fleet::Init { admin, root } => set_up(conf, root, &["init", admin]),
+        Fleet::Init(root) => set_up(conf, root, &["init"]),
         Fleet::Host(FleetHost::Add { name, root }) => set_up(conf, root, &["add-host", name]),
         Fleet::Host(FleetHost::Remove { name, root }) => set_up(conf, root, &["remove-host", name]),
         Fleet::Host(FleetHost::List { root }) => set_up(conf, root, &["list-hosts"]),

@@ -9,8 +9,8 @@ use backupcodes_core::protocol::fleet::DueNotice;
 use backupcodes_core::set::{SpentRecord, printable};
 use tokio::time::Instant;
 
-use super::stored::{StoredLabel, StoredUse, Taken, json};
-use super::{Sets, SetsError};
+use super::stored::{SignedLabel, StoredLabel, StoredUse, Taken, json};
+use super::{LARGEST, Sets, SetsError, ranges};
 use crate::etcd::messages::{KeyValue, TxnRequest};
 
 /// The time that a host has to tell of a use, before another one does.
@@ -85,11 +85,13 @@ impl Sets {
         let users: Vec<_> = users.into_iter().collect();
         let mut addresses = BTreeMap::new();
         for users in users.chunks(AT_ONCE) {
-            let success = users.iter().map(|user| self.prefix.sets_of(user).read()).collect();
-            for found in self.all(success, deadline).await? {
-                if let Ok(label) = StoredLabel::parse(&found.value) {
-                    addresses.insert((label.user, label.set), label.email);
-                }
+            let success: Vec<_> = users.iter().map(|user| self.prefix.sets_of(user).read()).collect();
+            let request = TxnRequest { success, ..TxnRequest::default() };
+            let (reply, header) = self.perform(request, deadline, LARGEST, SetsError::of_read).await?;
+            for (user, labels) in users.iter().zip(ranges(reply)) {
+                let labels = labels.iter().filter_map(|found| self.proven(user, found, header).ok());
+                addresses
+                    .extend(labels.map(|SignedLabel { label, .. }| ((label.user, label.set), label.email)));
             }
         }
         let notice = |due: StoredUse| {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use backupcodes_core::code::CodeNumber;
 use tokio::time::Instant;
 
-use super::stored::{FORMAT, Stored, StoredLabel};
+use super::stored::{SignedLabel, Stored};
 use super::{Sets, SetsError, ranges};
 use crate::etcd::messages::{Header, KeyValue, RequestOp, TxnRequest, TxnResponse};
 use crate::keys::Keys;
@@ -18,7 +18,8 @@ pub(super) struct Found {
     pub(super) set: Option<Stored>,
     /// What else lies in the user's place: no administrator makes it, and a replacement removes it.
     pub(super) sets: BTreeSet<String>,
-    pub(super) revision: i64,
+    /// What the store says of itself.
+    pub(super) header: Header,
     /// The names under which a uid has a set.
     pub(super) names: Vec<String>,
 }
@@ -55,15 +56,16 @@ impl Sets {
     ) -> Result<Found, SetsError> {
         let prefix = &self.prefix;
         let labels = || prefix.sets_of(user).read();
-        let (reply, _) = self.read_of_user(vec![labels()], deadline).await?;
+        let (reply, header) = self.read_of_user(vec![labels()], deadline).await?;
         let mut success = vec![labels(), self.names(user, uid).read()];
-        if let Some(label) = ranges(reply).concat().first() {
-            let id = StoredLabel::parse(&label.value).map(|label| label.set).unwrap_or_default();
+        let proven = ranges(reply).concat().iter().find_map(|found| self.proven(user, found, header).ok());
+        if let Some(SignedLabel { label, codes, .. }) = proven {
+            let id = label.set;
             let numbers = || (1..=CodeNumber::MOST).filter_map(CodeNumber::new);
             let slot = |number| prefix.slot(user, &id, number);
             success.extend(numbers().map(|number| slot(number).list()));
             // Behind the others: these have a value.
-            success.extend(numbers().map(|number| slot(number).read_written_until(label.create_revision)));
+            success.extend(numbers().map(|number| slot(number).read_written_until(codes)));
             success.extend(numbers().map(|number| prefix.due_use(user, &id, number).list()));
         }
         let (reply, header) = self.read_of_user(success, deadline).await?;
@@ -108,37 +110,38 @@ impl Sets {
         let sets = labels.iter().chain(slots.iter().copied()).filter_map(id_of).collect();
         let names = names.into_iter().filter(|_| uid.is_some());
         let names = names.filter_map(|found| String::from_utf8(found.value).ok()).collect();
-        let set = match labels.as_slice() {
-            [] => None,
-            [label] => Some(self.stored(user, label, &slots, &due)?),
-            more => return Err(unreadable(user, &format!("{} sets; expected one", more.len()))),
+        let proven: Vec<_> = labels.iter().map(|found| (found, self.proven(user, found, header))).collect();
+        let good: Vec<_> =
+            proven.iter().filter_map(|(found, label)| Some((found, label.as_ref().ok()?))).collect();
+        // What no administrator has signed is no set.
+        let set = match (good.as_slice(), proven.as_slice()) {
+            ([(found, label)], _) => Some(self.stored(found, label, &slots, &due)),
+            ([], []) => None,
+            ([], [(_, Err(reason)), ..]) => return Err(unreadable(user, reason)),
+            (good, _) => return Err(unreadable(user, &format!("{} sets; expected one", good.len()))),
         };
-        Ok(Found { set, sets, revision: header.revision, names })
+        Ok(Found { set, sets, header, names })
     }
 
     fn stored(
         &self,
-        user: &str,
-        label: &KeyValue,
+        found: &KeyValue,
+        signed: &SignedLabel,
         slots: &[&KeyValue],
         due: &[&KeyValue],
-    ) -> Result<Stored, SetsError> {
-        let created = label.create_revision;
-        let label = StoredLabel::parse(&label.value).map_err(|error| unreadable(user, &error.to_string()))?;
-        if label.format != FORMAT || label.user != user {
-            return Err(unreadable(user, &format!("made for {}, format {}", label.user, label.format)));
-        }
+    ) -> Stored {
+        let SignedLabel { label, codes, .. } = signed.clone();
         let number_of = |key: &KeyValue| match self.prefix.parts(&key.key).as_deref() {
             Some([_, _, id, number]) if *id == label.set => number.parse::<u8>().ok(),
             _ => None,
         };
         let due = due.iter().filter_map(|key| number_of(key)).collect();
         let slots = slots.iter().filter_map(|key| Some((number_of(key)?, (*key).clone()))).collect();
-        Ok(Stored { label, created, slots, due })
+        Stored { label, created: found.create_revision, codes, slots, due }
     }
 }
 
-/// Only an administrator can have made such a set, and only root of etcd can remove it.
+/// Only etcd's root can remove such a set.
 fn unreadable(user: &str, reason: &str) -> SetsError {
     SetsError::Unavailable(format!(
         "the fleet's set of {user} cannot be read ({reason}); with the certificate of etcd's root: etcdctl del --prefix \

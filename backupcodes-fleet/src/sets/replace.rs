@@ -5,9 +5,9 @@ use backupcodes_core::set::{CodeSet, Entry, Label, Mail, SpentRecord, State};
 use tokio::time::Instant;
 
 use super::find::Found;
-use super::stored::{Stored, StoredLabel, StoredUse, json};
+use super::stored::{SignedLabel, Stored, StoredLabel, StoredUse, json};
 use super::{LARGEST, NOBODY, Sets, SetsError, ranges, restored_in};
-use crate::etcd::messages::{Compare, KeyValue, RequestOp, TxnRequest};
+use crate::etcd::messages::{Compare, Header, KeyValue, RequestOp, TxnRequest};
 use crate::keys::Keys;
 
 /// A transaction in the making: what must hold, and what is done then.
@@ -44,7 +44,8 @@ impl Sets {
                 if let Some(old) = &old {
                     self.end(&mut change, user, old, revision, new);
                 }
-                self.begin(&mut change, user, new)?;
+                let staged = self.stage(user, new, revision, deadline).await?;
+                self.begin(&mut change, user, new, staged)?;
             }
         }
         if let (Some(from), Some(new)) = (from, new) {
@@ -57,9 +58,67 @@ impl Sets {
         let reply = self.change(TxnRequest { compare, success, failure }, deadline).await?;
         // Of a transaction whose reply was lost, the next one finds the new set and no other, or none.
         let found: Vec<_> = if reply.succeeded { return Ok(()) } else { ranges(reply).concat() };
-        let ids = found.iter().filter_map(|found| StoredLabel::parse(&found.value).ok());
-        let is_ours = ids.map(|label| label.set).eq(new.map(|new| new.label.set.clone()));
-        if is_ours { Ok(()) } else { Err(SetsError::Changed) }
+        let ids = found.iter().filter_map(|found| SignedLabel::parse(&found.value).ok());
+        let is_ours = ids.map(|signed| signed.label.set).eq(new.map(|new| new.label.set.clone()));
+        if is_ours {
+            return Ok(());
+        }
+        if let Some(new) = new {
+            // What remains of it, the next replacement removes.
+            let _ = self.clear_place(user, &new.label.set, deadline).await;
+        }
+        Err(SetsError::Changed)
+    }
+
+    /// Makes the codes of a set that is nobody's yet. The revision in which that happens cannot come again, and a label names it: so
+    /// no one who may write anything can make one of its codes again. Returns what the store has said of that revision.
+    async fn stage(
+        &self,
+        user: &str,
+        new: &CodeSet,
+        revision: i64,
+        deadline: Instant,
+    ) -> Result<(i64, Header), SetsError> {
+        let (prefix, id) = (&self.prefix, new.label.set.as_str());
+        let slots = || prefix.slots_of_set(user, id);
+        // A set that was on a host, or under another name, has spent ones. What is due of it lies elsewhere.
+        let slot = |(number, entry): (_, &Entry)| {
+            let text = match &entry.state {
+                State::Spent(record) => SpentRecord { mail: Mail::Ok, ..record.clone() }.text(),
+                state => state.text(),
+            };
+            (prefix.slot(user, id, number), text)
+        };
+        let made: Vec<_> = new.entries().map(slot).collect();
+        let request = TxnRequest {
+            compare: vec![
+                prefix.sets_of(user).are_unchanged_since(revision),
+                prefix.set(user, id).do_not_exist(),
+                slots().do_not_exist(),
+            ],
+            success: made.iter().map(|(key, text)| key.clone().put(text.as_str())).collect(),
+            failure: vec![slots().read()],
+        };
+        let reply = self.change(request, deadline).await?;
+        let header = reply.header.unwrap_or_default();
+        if reply.succeeded {
+            return Ok((header.revision, header));
+        }
+        // Of a transaction whose reply was lost, the next one finds the codes.
+        let found = ranges(reply).concat();
+        let is_made = |((key, text), found): (&(Keys, String), &KeyValue)| {
+            key.is(&found.key) && found.value == text.as_bytes() && found.version == 1
+        };
+        match found.first().map(|first| first.create_revision) {
+            Some(codes)
+                if found.len() == made.len()
+                    && made.iter().zip(&found).all(is_made)
+                    && found.iter().all(|one| one.create_revision == codes) =>
+            {
+                Ok((codes, header))
+            }
+            _ => Err(SetsError::Changed),
+        }
     }
 
     /// Whatever hosts write meanwhile, all of it ends.
@@ -84,23 +143,20 @@ impl Sets {
         }
     }
 
-    /// Makes the new set, and removes what else lies around.
-    fn begin(&self, change: &mut Change, user: &str, new: &CodeSet) -> Result<(), SetsError> {
+    /// Makes the new set the user's, and removes what else lies around.
+    fn begin(
+        &self,
+        change: &mut Change,
+        user: &str,
+        new: &CodeSet,
+        (codes, header): (i64, Header),
+    ) -> Result<(), SetsError> {
         let (prefix, label) = (&self.prefix, StoredLabel::of(&new.label, new.total())?);
-        let slots = || prefix.slots_of_set(user, &label.set);
-        change.compare.extend([prefix.set(user, &label.set).do_not_exist(), slots().do_not_exist()]);
-        change.success.extend(prefix.slots_of(user).except(slots()).map(Keys::delete));
+        let (slots, key) = (prefix.slots_of_set(user, &label.set), prefix.set(user, &label.set));
+        change.compare.push(key.clone().do_not_exist());
+        change.success.extend(prefix.slots_of(user).except(slots).map(Keys::delete));
         change.success.push(prefix.name_of(label.uid, user).put(user));
-        change.success.push(prefix.set(user, &label.set).put(json(&label)?));
-        // A set that was on a host, or under another name, has spent ones. What is due of it lies elsewhere.
-        let slot = |(number, entry): (_, &Entry)| {
-            let text = match &entry.state {
-                State::Spent(record) => SpentRecord { mail: Mail::Ok, ..record.clone() }.text(),
-                state => state.text(),
-            };
-            prefix.slot(user, &label.set, number).put(text)
-        };
-        change.success.extend(new.entries().map(slot));
+        change.success.push(key.put(self.signed(label, codes, header)?));
         Ok(())
     }
 
@@ -122,7 +178,7 @@ impl Sets {
         // A slot that a host has deleted since is not unchanged, and must not come back as unspent.
         for (number, _) in new.entries().filter(|(_, entry)| matches!(entry.state, State::Unspent(_))) {
             let slot = || prefix.slot(from, &set, number);
-            change.compare.extend([slot().are_created_in(old.created), slot().have_version(1)]);
+            change.compare.extend([slot().are_created_in(old.codes), slot().have_version(1)]);
         }
         let ends = [
             prefix.set(from, &set),
@@ -166,6 +222,7 @@ impl Sets {
 
     /// Proves that this host's certificate may replace sets.
     pub(crate) async fn prove_may_replace(&self, deadline: Instant) -> Result<(), SetsError> {
+        self.sign(b"nothing")?;
         self.prove_may_put(&self.prefix.set(NOBODY, "never"), deadline).await
     }
 
@@ -195,11 +252,11 @@ impl Sets {
         email: &[String],
         deadline: Instant,
     ) -> Result<(), SetsError> {
-        let found = self.find(user, None, deadline).await?.set;
+        let Found { set: found, header, .. } = self.find(user, None, deadline).await?;
         let found = found.filter(|found| found.label.set == set).ok_or(SetsError::Changed)?;
         let label = StoredLabel { email: email.to_vec(), ..found.label };
         let key = || self.prefix.set(user, set);
-        let value = json(&label)?;
+        let value = self.signed(label, found.codes, header)?;
         let request = TxnRequest {
             compare: vec![key().are_created_in(found.created), key().are_unchanged_since(revision)],
             success: vec![key().put(value.clone())],

@@ -27,14 +27,14 @@ impl Sets {
         let record = record.clone().on_host(&self.host);
         let (nonce, text) = (nonce()?, record.text());
         let value = format!("{text}\n{nonce}");
-        let (created, id) = (set.created, set.label.set.clone());
+        let (created, codes, id) = (set.created, set.codes, set.label.set.clone());
         let due = StoredUse { label: set.label, number: number.get(), record: text, left, taken: None };
         let key = || self.prefix.slot(user, &id, number);
-        // All three say that the slot is as the administrator made it: in the revision of the set, and never written since.
+        // The slot is as the administrator made it: in the revision that the label names, and never written since.
         let request = TxnRequest {
             compare: vec![
                 self.prefix.set(user, &id).are_created_in(created),
-                key().are_created_in(created),
+                key().are_created_in(codes),
                 key().have_version(1),
             ],
             success: vec![key().put(value.clone()), self.prefix.due_use(user, &id, number).put(json(&due)?)],
@@ -43,7 +43,7 @@ impl Sets {
         let reply = self.change(request, deadline).await?;
         // Of a transaction whose reply was lost, the next one finds the value.
         let is_ours = |slot: &KeyValue| {
-            slot.value == value.as_bytes() && (slot.create_revision, slot.version) == (created, 2)
+            slot.value == value.as_bytes() && (slot.create_revision, slot.version) == (codes, 2)
         };
         if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
             Ok((id, left))

@@ -7,6 +7,7 @@ use backupcodes_core::set::{CodeSet, Label, Mail, SpentRecord, State, printable}
 use serde::{Deserialize, Serialize};
 
 use super::SetsError;
+use crate::authority::Signature;
 use crate::etcd::messages::KeyValue;
 
 /// The only format of labels so far.
@@ -17,13 +18,37 @@ const LONGEST_NAME: usize = 255;
 /// A set in the store.
 pub(super) struct Stored {
     pub(super) label: StoredLabel,
-    /// The revision in which the set was made, with all of its codes.
+    /// The revision in which it became the user's.
     pub(super) created: i64,
+    /// The revision in which all of its codes were made.
+    pub(super) codes: i64,
     pub(super) slots: BTreeMap<u8, KeyValue>,
     pub(super) due: BTreeSet<u8>,
 }
 
 /// The value of a set's key.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct SignedLabel {
+    pub(super) label: StoredLabel,
+    /// The revision in which its codes were made: nobody can make codes in that one again.
+    pub(super) codes: i64,
+    pub(super) signature: Signature,
+}
+
+/// What an administrator signs.
+#[derive(Serialize)]
+pub(super) struct Signed<'a> {
+    /// Tells it from all else that this key signs.
+    pub(super) purpose: &'a str,
+    pub(super) prefix: &'a str,
+    pub(super) cluster: u64,
+    /// When the store was last restored: then its revisions come again.
+    pub(super) restored: u64,
+    pub(super) codes: i64,
+    pub(super) label: &'a StoredLabel,
+}
+
+/// What a set is.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct StoredLabel {
     pub(super) format: u32,
@@ -58,7 +83,7 @@ pub(super) struct Taken {
 impl Stored {
     /// Whether the slot is as the administrator made it, with the set.
     pub(super) fn is_unspent(&self, slot: &KeyValue) -> bool {
-        (slot.create_revision, slot.version) == (self.created, 1)
+        (slot.create_revision, slot.version) == (self.codes, 1)
     }
 
     pub(super) fn left(&self) -> usize {
@@ -72,7 +97,7 @@ impl Stored {
 
     /// What a set file would have for this code. A slot that was made at another time counts as spent, whatever is in it.
     fn entry(&self, number: u8) -> String {
-        let Some(slot) = self.slots.get(&number).filter(|slot| slot.create_revision == self.created) else {
+        let Some(slot) = self.slots.get(&number).filter(|slot| slot.create_revision == self.codes) else {
             return State::Damaged.text();
         };
         let Ok(value) = std::str::from_utf8(&slot.value) else { return State::Damaged.text() };
@@ -87,11 +112,13 @@ impl Stored {
     }
 }
 
-impl StoredLabel {
+impl SignedLabel {
     pub(super) fn parse(value: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(value)
     }
+}
 
+impl StoredLabel {
     pub(super) fn of(label: &Label, count: usize) -> Result<Self, SetsError> {
         let Label { set, user, uid, created, email } = label.clone();
         let count = u8::try_from(count).map_err(|error| SetsError::Unavailable(error.to_string()))?;

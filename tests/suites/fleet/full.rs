@@ -29,7 +29,7 @@ fn a_full_store_is_reported_and_works_again_after_what_the_guide_says() {
     let status = admin.world.admin(&["fleet", "status"]);
     assert!(!status.status.success() && text(&status.stdout).contains("NOSPACE"), "{}", text(&status.stdout));
     let doctor = text(&admin.world.admin(&["doctor"]).stdout);
-    assert!(doctor.contains("fleet-alarm") && doctor.contains("NOSPACE"), "{doctor}");
+    assert!(doctor.contains("etcd says: ") && doctor.contains("alarm:NOSPACE"), "{doctor}");
 
     let root = cluster.root();
     let ctl = |arguments: &[&str]| {

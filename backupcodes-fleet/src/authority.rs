@@ -1,0 +1,104 @@
+//! Who made a set. The permissions of etcd prove it too, but some versions let each of their users do everything: so a set is signed
+//! with the key of the administrators, and each host checks that.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use base64ct::{Base64, Encoding};
+use rustls::SignatureScheme;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::crypto::ring::{default_provider, sign};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, UnixTime};
+use rustls::sign::SigningKey;
+use serde::{Deserialize, Serialize};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_cert::der::Decode;
+
+use crate::etcd::Tls;
+
+/// The common name of the certificate that signs sets, and its user in etcd.
+pub(crate) const ADMIN: &str = "backupcodes-admin";
+
+/// The authority of the configuration, and this host's certificate of it.
+pub(crate) struct Authority {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// PEM: this host's certificate, and what is between it and the authority.
+    chain: String,
+    key: Arc<dyn SigningKey>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// What proves that an administrator has written something.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Signature {
+    /// PEM: the certificate of the key, and what is between it and the authority.
+    certificate: String,
+    /// The number of the algorithm in TLS.
+    scheme: u16,
+    /// In Base64.
+    value: String,
+}
+
+impl Authority {
+    /// # Errors
+    /// A file is no PEM, or its algorithm is not known.
+    pub(crate) fn new(tls: &Tls) -> Result<Self, String> {
+        let authorities =
+            CertificateDer::pem_slice_iter(&tls.ca).collect::<Result<Vec<_>, _>>().map_err(text)?;
+        let anchor = |one| anchor_from_trusted_cert(one).map(|anchor| anchor.to_owned());
+        let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(text)?;
+        Ok(Self {
+            anchors: authorities.iter().map(anchor).collect::<Result<_, _>>().map_err(text)?,
+            chain: String::from_utf8(tls.certificate.clone()).map_err(text)?,
+            key: sign::any_supported_type(&key).map_err(text)?,
+            algorithms: default_provider().signature_verification_algorithms,
+        })
+    }
+
+    /// Signs a message so that all hosts see that an administrator has written it.
+    ///
+    /// # Errors
+    /// No host would believe it: the certificate is not the administrators'.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Signature, String> {
+        let schemes: Vec<_> = self.algorithms.mapping.iter().map(|(scheme, _)| *scheme).collect();
+        let signer = self.key.choose_scheme(&schemes).ok_or("its key cannot sign")?;
+        let value = Base64::encode_string(&signer.sign(message).map_err(text)?);
+        let signature = Signature { certificate: self.chain.clone(), scheme: signer.scheme().into(), value };
+        self.verify(message, &signature)?;
+        Ok(signature)
+    }
+
+    /// # Errors
+    /// No administrator has signed the message.
+    pub(crate) fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), String> {
+        let Signature { certificate, scheme, value } = signature;
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(text)?;
+        let (leaf, between) = chain.split_first().ok_or("no certificate")?;
+        let details = x509_cert::Certificate::from_der(leaf).map_err(text)?;
+        let details = details.tbs_certificate();
+        let name = details.subject().common_name().map_err(text)?.map(|name| name.value().into_owned());
+        if name.as_deref() != Some(ADMIN) {
+            return Err(format!("the certificate is of {}; expected {ADMIN}", name.unwrap_or_default()));
+        }
+        // What was signed stays good when the certificate ends.
+        let then = UnixTime::since_unix_epoch(details.validity().not_before.to_unix_duration());
+        let leaf = EndEntityCert::try_from(leaf).map_err(text)?;
+        let usage = KeyUsage::client_auth();
+        leaf.verify_for_usage(self.algorithms.all, &self.anchors, between, then, usage, None, None)
+            .map_err(text)?;
+        let value = Base64::decode_vec(value).map_err(text)?;
+        let of_scheme =
+            self.algorithms.mapping.iter().filter(|(one, _)| *one == SignatureScheme::from(*scheme));
+        let is_signed = of_scheme
+            .flat_map(|(_, algorithms)| *algorithms)
+            .any(|algorithm| leaf.verify_signature(*algorithm, message, &value).is_ok());
+        if is_signed { Ok(()) } else { Err("another text was signed".into()) }
+    }
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
