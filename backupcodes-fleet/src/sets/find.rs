@@ -116,7 +116,10 @@ impl Sets {
         // What no administrator has signed is no set.
         let set = match (good.as_slice(), proven.as_slice()) {
             ([(found, label)], _) => Some(self.stored(found, label, &slots, &due)),
-            ([], []) => None,
+            ([], []) => {
+                self.authority.verify_nothing();
+                None
+            }
             ([], [(_, Err(reason)), ..]) => return Err(unreadable(user, reason)),
             (good, _) => return Err(unreadable(user, &format!("{} sets; expected one", good.len()))),
         };

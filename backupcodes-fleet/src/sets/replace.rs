@@ -99,7 +99,11 @@ impl Sets {
             success: made.iter().map(|(key, text)| key.clone().put(text.as_str())).collect(),
             failure: vec![slots().read()],
         };
-        let reply = self.change(request, deadline).await?;
+        let reply = self.change(request, deadline).await.map_err(|error| match error {
+            // They are nobody's: whether they were made or not, the user's set is unchanged.
+            SetsError::Unknown(reason) => SetsError::Unavailable(reason),
+            error => error,
+        })?;
         let header = reply.header.unwrap_or_default();
         if reply.succeeded {
             return Ok((header.revision, header));
