@@ -26,12 +26,17 @@ const DECOY: &[u8] = &[b'x'; 300];
 /// The authority of the configuration, and this host's certificate of it.
 pub(crate) struct Authority {
     anchors: Vec<TrustAnchor<'static>>,
-    /// PEM: this host's certificate, and what is between it and the authority.
-    chain: String,
-    key: Arc<dyn SigningKey>,
+    signer: Signer,
     algorithms: WebPkiSupportedAlgorithms,
     /// By this host's key, whoever it is.
-    decoy: Option<Signature>,
+    decoy: Signature,
+}
+
+/// This host.
+struct Signer {
+    /// PEM: its certificate, and what is between that and the authority.
+    chain: String,
+    key: Arc<dyn SigningKey>,
 }
 
 /// What proves that an administrator has written something.
@@ -53,15 +58,17 @@ impl Authority {
             CertificateDer::pem_slice_iter(&tls.ca).collect::<Result<Vec<_>, _>>().map_err(text)?;
         let anchor = |one| anchor_from_trusted_cert(one).map(|anchor| anchor.to_owned());
         let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(text)?;
-        let mut authority = Self {
-            anchors: authorities.iter().map(anchor).collect::<Result<_, _>>().map_err(text)?,
+        let signer = Signer {
             chain: String::from_utf8(tls.certificate.clone()).map_err(text)?,
             key: sign::any_supported_type(&key).map_err(text)?,
-            algorithms: default_provider().signature_verification_algorithms,
-            decoy: None,
         };
-        authority.decoy = Some(authority.signature(DECOY)?);
-        Ok(authority)
+        let algorithms = default_provider().signature_verification_algorithms;
+        Ok(Self {
+            anchors: authorities.iter().map(anchor).collect::<Result<_, _>>().map_err(text)?,
+            decoy: signer.sign(DECOY, &algorithms)?,
+            signer,
+            algorithms,
+        })
     }
 
     /// Signs a message so that all hosts see that an administrator has written it.
@@ -69,21 +76,14 @@ impl Authority {
     /// # Errors
     /// No host would believe it: the certificate is not the administrators'.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Signature, String> {
-        let signature = self.signature(message)?;
+        let signature = self.signer.sign(message, &self.algorithms)?;
         self.verify(message, &signature)?;
         Ok(signature)
     }
 
-    fn signature(&self, message: &[u8]) -> Result<Signature, String> {
-        let schemes: Vec<_> = self.algorithms.mapping.iter().map(|(scheme, _)| *scheme).collect();
-        let signer = self.key.choose_scheme(&schemes).ok_or("its key cannot sign")?;
-        let value = Base64::encode_string(&signer.sign(message).map_err(text)?);
-        Ok(Signature { certificate: self.chain.clone(), scheme: signer.scheme().into(), value })
-    }
-
     /// Takes the time of [`verify`](Self::verify), so that a reply does not tell by its time that a user has no set.
     pub(crate) fn verify_nothing(&self) {
-        let _ = self.decoy.as_ref().map(|decoy| self.verify(DECOY, decoy));
+        let _ = self.verify(DECOY, &self.decoy);
     }
 
     /// # Errors
@@ -116,6 +116,15 @@ impl Authority {
             return Err(format!("the certificate is of {}; expected {ADMIN}", name.unwrap_or_default()));
         }
         Ok(())
+    }
+}
+
+impl Signer {
+    fn sign(&self, message: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> Result<Signature, String> {
+        let schemes: Vec<_> = algorithms.mapping.iter().map(|(scheme, _)| *scheme).collect();
+        let signer = self.key.choose_scheme(&schemes).ok_or("its key cannot sign")?;
+        let value = Base64::encode_string(&signer.sign(message).map_err(text)?);
+        Ok(Signature { certificate: self.chain.clone(), scheme: signer.scheme().into(), value })
     }
 }
 

@@ -152,7 +152,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 fn set_up(fleet: &Fleet, setup: &Setup) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (etcd, prefix) = (etcd(fleet)?, Prefix(fleet.prefix.clone()));
+        let (etcd, prefix) = (etcd(fleet, &tls(fleet)?)?, Prefix(fleet.prefix.clone()));
         let done = match setup {
             Setup::Init => setup::init(&etcd, &prefix).await,
             Setup::AddHost { name } => setup::add_host(&etcd, name).await,
@@ -167,14 +167,15 @@ fn set_up(fleet: &Fleet, setup: &Setup) -> Result<(), Failure> {
 }
 
 /// The store of the configuration.
-fn etcd(fleet: &Fleet) -> Result<Etcd, Failure> {
+fn etcd(fleet: &Fleet, tls: &Tls) -> Result<Etcd, Failure> {
+    Etcd::new(&fleet.endpoints, tls).map_err(|error| Failure::Tls(with_causes(&error)))
+}
+
+/// Its certificates and this host's.
+fn tls(fleet: &Fleet) -> Result<Tls, Failure> {
     if !fleet.is_used() {
         return Err(Failure::NotUsed);
     }
-    Etcd::new(&fleet.endpoints, &tls(fleet)?).map_err(|error| Failure::Tls(with_causes(&error)))
-}
-
-fn tls(fleet: &Fleet) -> Result<Tls, Failure> {
     Ok(Tls { ca: read(&fleet.ca)?, certificate: read(&fleet.certificate)?, key: read(&fleet.key)? })
 }
 
@@ -184,20 +185,28 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// The sets in it.
 fn sets(fleet: &Fleet, state: &Path) -> Result<Sets, Failure> {
-    let etcd = etcd(fleet)?;
-    let authority = Authority::new(&tls(fleet)?).map_err(Failure::Tls)?;
+    let tls = tls(fleet)?;
+    let etcd = etcd(fleet, &tls)?;
+    let authority = Authority::new(&tls).map_err(Failure::Tls)?;
     let path = state.join(SEEN);
     let seen = Seen::open(&path).map_err(|error| Failure::Seen { path, error })?;
     let host = nix::unistd::gethostname().map_err(io::Error::from)?.to_string_lossy().into_owned();
-    let certificate =
-        |path: &PathBuf, of_chain: fn(u64, u64) -> u64| -> Result<Option<Certificate>, Failure> {
-            let expires = expires(&read(path)?, of_chain);
-            Ok(expires.map(|expires| Certificate { path: path.display().to_string(), expires }))
-        };
-    let certificates =
-        [certificate(&fleet.ca, u64::max)?, certificate(&fleet.certificate, u64::min)?].into_iter().flatten();
+    let certificate = |path: &Path, pem: &[u8], of_chain: fn(u64, u64) -> u64| {
+        Some(Certificate { path: path.display().to_string(), expires: expires(pem, of_chain)? })
+    };
+    let certificates = [
+        certificate(&fleet.ca, &tls.ca, u64::max),
+        certificate(&fleet.certificate, &tls.certificate, u64::min),
+    ];
     let prefix = Prefix(fleet.prefix.clone());
-    Ok(Sets { etcd, authority, prefix, seen, host, certificates: certificates.collect() })
+    Ok(Sets {
+        etcd,
+        authority,
+        prefix,
+        seen,
+        host,
+        certificates: certificates.into_iter().flatten().collect(),
+    })
 }
 
 /// When the certificates in a file expire, in seconds since 1970: of authorities any one is enough, of a host's all are needed.

@@ -132,9 +132,19 @@ impl Sets {
 
     /// All that these reads find, in one revision.
     async fn all(&self, success: Vec<RequestOp>, deadline: Instant) -> Result<Vec<KeyValue>, SetsError> {
-        let request = TxnRequest { success, ..TxnRequest::default() };
-        let (reply, _) = self.perform(request, deadline, LARGEST, SetsError::of_read).await?;
+        let (reply, _) = self.read_ranges(success, deadline, LARGEST).await?;
         Ok(ranges(reply).concat())
+    }
+
+    /// A transaction that only reads, with a reply of at most so many bytes.
+    async fn read_ranges(
+        &self,
+        success: Vec<RequestOp>,
+        deadline: Instant,
+        largest: usize,
+    ) -> Result<(TxnResponse, Header), SetsError> {
+        let request = TxnRequest { success, ..TxnRequest::default() };
+        self.perform(request, deadline, largest, SetsError::of_read).await
     }
 
     /// A transaction that may change something.

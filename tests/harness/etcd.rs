@@ -92,8 +92,7 @@ impl Cluster {
     pub fn enable_roles(&self) {
         let root = self.root();
         for command in include_str!("etcd/roles").lines() {
-            let output = self.ctl(&root, &command.split(' ').collect::<Vec<_>>());
-            assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+            self.must_ctl(&root, &command.split(' ').collect::<Vec<_>>());
         }
     }
 
@@ -146,7 +145,14 @@ impl Cluster {
         feed(self.ctl_command(&self.endpoints().join(","), certificate).args(arguments), "")
     }
 
-    /// The same with the endpoint of one node.
+    /// The same, which must succeed. Returns what it prints.
+    pub fn must_ctl(&self, certificate: &Certificate, arguments: &[&str]) -> String {
+        let output = self.ctl(certificate, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    }
+
+    /// [`ctl`](Self::ctl) with the endpoint of one node.
     pub fn ctl_at(&self, node: usize, certificate: &Certificate, arguments: &[&str]) -> Output {
         feed(self.ctl_command(&self.endpoints()[node], certificate).args(arguments), "")
     }

@@ -85,9 +85,8 @@ impl Sets {
         let users: Vec<_> = users.into_iter().collect();
         let mut addresses = BTreeMap::new();
         for users in users.chunks(AT_ONCE) {
-            let success: Vec<_> = users.iter().map(|user| self.prefix.sets_of(user).read()).collect();
-            let request = TxnRequest { success, ..TxnRequest::default() };
-            let (reply, header) = self.perform(request, deadline, LARGEST, SetsError::of_read).await?;
+            let success = users.iter().map(|user| self.prefix.sets_of(user).read()).collect();
+            let (reply, header) = self.read_ranges(success, deadline, LARGEST).await?;
             for (user, labels) in users.iter().zip(ranges(reply)) {
                 let labels = labels.iter().filter_map(|found| self.proven(user, found, header).ok());
                 addresses

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::stored::{SignedLabel, Stored};
 use super::{Sets, SetsError, ranges};
-use crate::etcd::messages::{Header, KeyValue, RequestOp, TxnRequest, TxnResponse};
+use crate::etcd::messages::{Header, KeyValue, TxnResponse};
 use crate::keys::Keys;
 
 /// The most bytes of all that a user has, unless a host has written junk there: a set of 31 codes has some 10 KB.
@@ -39,7 +39,7 @@ impl Sets {
             prefix.slots_of(user).read(),
             prefix.due_of(user).list(),
         ];
-        match self.read_of_user(success, deadline).await {
+        match self.read_ranges(success, deadline, LARGEST).await {
             Err(SetsError::TooLarge(_)) => self.find_among_junk(user, uid, deadline).await,
             Err(error) => Err(error),
             Ok((reply, header)) => self.found(user, uid, reply, header),
@@ -56,7 +56,7 @@ impl Sets {
     ) -> Result<Found, SetsError> {
         let prefix = &self.prefix;
         let labels = || prefix.sets_of(user).read();
-        let (reply, header) = self.read_of_user(vec![labels()], deadline).await?;
+        let (reply, header) = self.read_ranges(vec![labels()], deadline, LARGEST).await?;
         let mut success = vec![labels(), self.names(user, uid).read()];
         let proven = ranges(reply).concat().iter().find_map(|found| self.proven(user, found, header).ok());
         if let Some(SignedLabel { label, codes, .. }) = proven {
@@ -68,17 +68,8 @@ impl Sets {
             success.extend(numbers().map(|number| slot(number).read_written_until(codes)));
             success.extend(numbers().map(|number| prefix.due_use(user, &id, number).list()));
         }
-        let (reply, header) = self.read_of_user(success, deadline).await?;
+        let (reply, header) = self.read_ranges(success, deadline, LARGEST).await?;
         self.found(user, uid, reply, header)
-    }
-
-    async fn read_of_user(
-        &self,
-        success: Vec<RequestOp>,
-        deadline: Instant,
-    ) -> Result<(TxnResponse, Header), SetsError> {
-        let request = TxnRequest { success, ..TxnRequest::default() };
-        self.perform(request, deadline, LARGEST, SetsError::of_read).await
     }
 
     /// The names with a set of a uid, or something else that costs as much.

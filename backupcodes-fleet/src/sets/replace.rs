@@ -110,19 +110,14 @@ impl Sets {
         }
         // Of a transaction whose reply was lost, the next one finds the codes.
         let found = ranges(reply).concat();
+        let codes = found.first().ok_or(SetsError::Changed)?.create_revision;
         let is_made = |((key, text), found): (&(Keys, String), &KeyValue)| {
-            key.is(&found.key) && found.value == text.as_bytes() && found.version == 1
+            key.is(&found.key)
+                && found.value == text.as_bytes()
+                && (found.create_revision, found.version) == (codes, 1)
         };
-        match found.first().map(|first| first.create_revision) {
-            Some(codes)
-                if found.len() == made.len()
-                    && made.iter().zip(&found).all(is_made)
-                    && found.iter().all(|one| one.create_revision == codes) =>
-            {
-                Ok((codes, header))
-            }
-            _ => Err(SetsError::Changed),
-        }
+        let is_ours = found.len() == made.len() && made.iter().zip(&found).all(is_made);
+        if is_ours { Ok((codes, header)) } else { Err(SetsError::Changed) }
     }
 
     /// Whatever hosts write meanwhile, all of it ends.

@@ -32,18 +32,14 @@ fn a_full_store_is_reported_and_works_again_after_what_the_guide_says() {
     assert!(doctor.contains("etcd says: ") && doctor.contains("alarm:NOSPACE"), "{doctor}");
 
     let root = cluster.root();
-    let ctl = |arguments: &[&str]| {
-        let output = cluster.ctl(&root, arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    };
-    ctl(&["del", "--prefix", "/backupcodes/slots/junk"]);
+    cluster.must_ctl(&root, &["del", "--prefix", "/backupcodes/slots/junk"]);
     let revision = cluster.status(0).unwrap()["header"]["revision"].to_string();
-    ctl(&["compact", &revision]);
+    cluster.must_ctl(&root, &["compact", &revision]);
     for node in 0..3 {
         let output = cluster.ctl_at(node, &root, &["defrag"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
-    ctl(&["alarm", "disarm"]);
+    cluster.must_ctl(&root, &["alarm", "disarm"]);
     assert_eq!(one.world.try_answer(&codes[1]), pam::SUCCESS);
     assert_eq!(one.world.try_answer(&codes[1]), pam::AUTH_ERR);
     assert!(admin.world.admin(&["fleet", "status"]).status.success());

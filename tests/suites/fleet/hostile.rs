@@ -20,10 +20,7 @@ fn no_host_brings_a_spent_code_back() {
     let set = two.host.store().read(&me).unwrap().unwrap();
     let hashes: Vec<_> = set.entries().map(|(_, entry)| entry.state.text()).collect();
     let key = |number: usize| format!("/backupcodes/slots/{me}/{}/{number:02}", sheet.set);
-    let ctl = |arguments: &[&str]| {
-        let output = cluster.ctl(&attacker, arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    };
+    let ctl = |arguments: &[&str]| cluster.must_ctl(&attacker, arguments);
     assert_eq!(one.world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     // Written over, and deleted and made again: also after the administrator has changed the set.
     ctl(&["put", &key(1), &hashes[0]]);
@@ -63,7 +60,7 @@ fn no_host_makes_a_code_or_a_set() {
     // A code that the sheet does not have, and those of a set that comes later.
     for (set, number) in [(own.set.as_str(), 11), ("00000001", 1)] {
         let key = format!("/backupcodes/slots/{me}/{set}/{number:02}");
-        assert!(cluster.ctl(&attacker, &["put", &key, &entries[0]]).status.success());
+        cluster.must_ctl(&attacker, &["put", &key, &entries[0]]);
     }
     let set = one.host.store().read(&me).unwrap().unwrap();
     assert_eq!(set.entries().count(), 10);
@@ -90,11 +87,7 @@ fn whoever_may_write_anything_makes_no_set_and_brings_no_code_back() {
     let Some((cluster, [admin, one, _])) = fleet() else { return };
     let (me, attacker) = (me(), cluster.root());
     let sheet = admin.generate();
-    let ctl = |arguments: &[&str]| {
-        let output = cluster.ctl(&attacker, arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout).trim().to_owned()
-    };
+    let ctl = |arguments: &[&str]| cluster.must_ctl(&attacker, arguments);
     let key = format!("/backupcodes/sets/{me}/{}", sheet.set);
     let slot = |number: usize| format!("/backupcodes/slots/{me}/{}/{number:02}", sheet.set);
     let get = |key: &str| ctl(&["get", "--print-value-only", key]);
@@ -104,14 +97,11 @@ fn whoever_may_write_anything_makes_no_set_and_brings_no_code_back() {
     assert_eq!(one.world.try_answer(&sheet.codes[0]), pam::SUCCESS);
     ctl(&["del", &format!("/backupcodes/sets/{me}/00000001")]);
     // All is made again as it was.
-    let make_again = || {
-        ctl(&["del", &key]);
-        for (number, hash) in [1, 2].iter().zip(&hashes) {
-            ctl(&["del", &slot(*number)]);
-            ctl(&["put", &slot(*number), hash]);
-        }
-    };
-    make_again();
+    ctl(&["del", &key]);
+    for (number, hash) in (1..).zip(&hashes) {
+        ctl(&["del", &slot(number)]);
+        ctl(&["put", &slot(number), hash]);
+    }
     ctl(&["put", &key, &label]);
     for number in [0, 1] {
         assert_eq!(one.world.try_answer(&sheet.codes[number]), pam::AUTH_ERR);
@@ -168,8 +158,7 @@ fn label_in(value: &str) -> &str {
 fn a_host_that_etcd_lets_do_everything_signs_no_set() {
     let Some((cluster, [admin, one, _])) = fleet() else { return };
     let codes = admin.generate().codes;
-    let granted = cluster.ctl(&cluster.root(), &["user", "grant-role", "host1", "backupcodes-admins"]);
-    assert!(granted.status.success());
+    cluster.must_ctl(&cluster.root(), &["user", "grant-role", "host1", "backupcodes-admins"]);
     let output = one.world.admin(&["generate", "--yes", &me()]);
     assert!(!output.status.success() && output.stdout.is_empty(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("the certificate is of host1; expected backupcodes-admin"));
@@ -186,7 +175,7 @@ fn junk_of_a_host_locks_nobody_out() {
     for at in 0..10 {
         for key in [format!("/backupcodes/slots/{me}/junk/{at}"), format!("/backupcodes/due/{me}/junk/{at}")]
         {
-            assert!(cluster.ctl(&attacker, &["put", &key, &junk]).status.success());
+            cluster.must_ctl(&attacker, &["put", &key, &junk]);
         }
     }
     assert_eq!(one.world.try_answer(&codes[0]), pam::SUCCESS);
@@ -195,18 +184,18 @@ fn junk_of_a_host_locks_nobody_out() {
     // More ids than one transaction can delete one by one; and a record that would make the set unreadable.
     for at in 0..70 {
         let key = format!("/backupcodes/slots/{me}/junk%{at}/01");
-        assert!(cluster.ctl(&attacker, &["put", &key, "x"]).status.success());
+        cluster.must_ctl(&attacker, &["put", &key, "x"]);
     }
     let key = format!("/backupcodes/slots/{me}/{}/03", one.world.status()["set"].as_str().unwrap());
     let record = "spent 2026-11-30T00:00:00Z mail=due fails=0 a\"b\\c local ";
-    assert!(cluster.ctl(&attacker, &["put", &key, record]).status.success());
+    cluster.must_ctl(&attacker, &["put", &key, record]);
     assert_eq!(one.world.try_answer(&codes[1]), pam::SUCCESS);
     assert_eq!(one.world.try_answer(&codes[2]), pam::AUTH_ERR, "it is damaged");
     let new = admin.generate().codes;
     assert_eq!(one.world.try_answer(&new[0]), pam::SUCCESS);
     for at in 0..70 {
         let key = format!("/backupcodes/slots/{me}/more{at}/01");
-        assert!(cluster.ctl(&attacker, &["put", &key, "x"]).status.success());
+        cluster.must_ctl(&attacker, &["put", &key, "x"]);
     }
     assert!(admin.world.admin(&["revoke", &me]).status.success());
     assert_eq!(one.world.try_answer(&new[1]), pam::AUTH_ERR);
@@ -218,8 +207,7 @@ fn more_junk_than_can_be_read_locks_nobody_out() {
     let (me, attacker) = (me(), cluster.certificate("host2"));
     let junk = "x".repeat(100_000);
     let put = |key: &str, value: &str| {
-        let output = cluster.ctl(&attacker, &["put", &format!("/backupcodes/{key}"), value]);
-        assert!(output.status.success(), "{}", text(&output.stderr));
+        cluster.must_ctl(&attacker, &["put", &format!("/backupcodes/{key}"), value]);
     };
     // Beside the set, below it, and in the names of notices.
     let places: [fn(&str, &str, &str) -> String; 3] = [
@@ -267,7 +255,7 @@ fn no_host_sends_mail_to_addresses_of_its_own() {
     );
     // In its place, and in another one.
     for key in [format!("/backupcodes/due/{me}/{set}/01"), format!("/backupcodes/due/{me}/{set}/02")] {
-        assert!(cluster.ctl(&attacker, &["put", &key, &due]).status.success());
+        cluster.must_ctl(&attacker, &["put", &key, &due]);
     }
     one.world.deliver();
     let handed = postbox.handed();

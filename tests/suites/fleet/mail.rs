@@ -66,7 +66,7 @@ fn of_many_hosts_one_takes_over_what_another_has_left() {
     let (before, at) = value.trim().rsplit_once(r#""at":"#).expect("when it was taken over");
     let at: u64 = at.trim_end_matches('}').parse().unwrap();
     let earlier = format!(r#"{before}"at":{}}}}}"#, at - 310);
-    assert!(cluster.ctl(&cluster.root(), &["put", &key, &earlier]).status.success());
+    cluster.must_ctl(&cluster.root(), &["put", &key, &earlier]);
     assert_eq!([due(&admin), due(&two), due(&one), due(&admin)], [1, 0, 0, 1]);
 }
 

@@ -53,7 +53,7 @@ fn a_restore_with_the_old_token_is_noticed_by_a_host_that_has_seen_a_later_state
     // Nor when the store has grown beyond what the host has seen.
     for number in 0..20 {
         let key = format!("/elsewhere/{number}");
-        assert!(cluster.ctl(&cluster.root(), &["put", &key, "x"]).status.success());
+        cluster.must_ctl(&cluster.root(), &["put", &key, "x"]);
     }
     assert_eq!(one.world.try_answer(&codes[0]), pam::AUTHINFO_UNAVAIL);
     assert!(admin.world.admin(&["fleet", "restored", "--yes"]).status.success());
