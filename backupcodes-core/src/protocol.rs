@@ -29,6 +29,7 @@ pub(crate) struct Reply {
     pub(crate) number: Option<u8>,
     pub(crate) left: Option<usize>,
     pub(crate) set: Option<String>,
+    pub(crate) unproven: Option<String>,
     pub(crate) revision: Option<i64>,
     pub(crate) names: Option<Vec<String>>,
 }

@@ -131,3 +131,139 @@ impl Signer {
 fn text(error: impl Display) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+        date_time_ymd,
+    };
+
+    use super::*;
+
+    type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+    const MESSAGE: &[u8] = b"a set";
+
+    fn params(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(2027, 1, 1);
+        params
+    }
+
+    fn authority_params(name: &str) -> CertificateParams {
+        let mut params = params(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    }
+
+    fn new_authority(name: &str) -> Issuer {
+        Issuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// What a host has whose `fleet.ca` has these authorities, and whose certificate of the issuer is as `change` makes it.
+    fn host(
+        authorities: &[&Issuer],
+        issuer: &Issuer,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Authority {
+        let mut params = params(ADMIN);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        let tls = Tls {
+            ca: authorities.iter().map(|authority| authority.pem()).collect::<String>().into(),
+            certificate: certificate.pem().into(),
+            key: key.serialize_pem().into(),
+        };
+        Authority::new(&tls).unwrap()
+    }
+
+    /// Signs although no host may believe it.
+    fn forge(by: &Authority) -> Signature {
+        by.signer.sign(MESSAGE, &by.algorithms).unwrap()
+    }
+
+    #[test]
+    fn what_an_administrator_has_signed_is_proven_and_nothing_else() {
+        let ca = new_authority("ca");
+        let (admin, other) = (host(&[&ca], &ca, |_| ()), host(&[&ca], &ca, |_| ()));
+        let signature = admin.sign(MESSAGE).unwrap();
+        assert_eq!(other.verify(MESSAGE, &signature), Ok(()));
+        assert!(other.verify(b"another set", &signature).is_err());
+        let bad: [fn(&mut Signature); 4] = [
+            |signature| signature.value.replace_range(..8, "AAAAAAAA"),
+            |signature| signature.value.clear(),
+            |signature| signature.scheme = SignatureScheme::ECDSA_NISTP384_SHA384.into(),
+            |signature| signature.certificate.clear(),
+        ];
+        for change in bad {
+            let mut signature = signature.clone();
+            change(&mut signature);
+            assert!(other.verify(MESSAGE, &signature).is_err());
+        }
+        // The key of another one.
+        let stolen = Signature { certificate: signature.certificate, ..forge(&host(&[&ca], &ca, |_| ())) };
+        assert!(other.verify(MESSAGE, &stolen).is_err());
+    }
+
+    #[test]
+    fn only_the_certificate_of_the_administrators_signs() {
+        let (ca, foreign) = (new_authority("ca"), new_authority("ca"));
+        let named = |name: &'static str| {
+            move |params: &mut CertificateParams| params.distinguished_name.push(DnType::CommonName, name)
+        };
+        let none =
+            |params: &mut CertificateParams| params.distinguished_name = rcgen::DistinguishedName::new();
+        let of_a_server = |params: &mut CertificateParams| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        };
+        let admin = host(&[&ca], &ca, |_| ());
+        for other in [
+            host(&[&ca], &ca, named("host1")),
+            host(&[&ca], &ca, named("backupcodes-admin2")),
+            host(&[&ca], &ca, none),
+            host(&[&ca], &ca, of_a_server),
+            host(&[&ca], &foreign, |_| ()),
+        ] {
+            assert!(other.sign(MESSAGE).is_err());
+            assert!(admin.verify(MESSAGE, &forge(&other)).is_err());
+        }
+    }
+
+    #[test]
+    fn what_was_signed_stays_good_when_the_certificate_has_expired() {
+        let ca = new_authority("ca");
+        let expired = host(&[&ca], &ca, |params| params.not_after = date_time_ymd(2026, 1, 2));
+        assert_eq!(host(&[&ca], &ca, |_| ()).verify(MESSAGE, &forge(&expired)), Ok(()));
+    }
+
+    #[test]
+    fn two_authorities_count_until_one_is_removed() {
+        let (old, new) = (new_authority("old"), new_authority("new"));
+        let signed = host(&[&old], &old, |_| ()).sign(MESSAGE).unwrap();
+        let signed_by_new = host(&[&old, &new], &new, |_| ()).sign(MESSAGE).unwrap();
+        for (authorities, is_old_good, is_new_good) in
+            [(&[&old][..], true, false), (&[&old, &new], true, true), (&[&new], false, true)]
+        {
+            let host = host(authorities, authorities[0], |_| ());
+            assert_eq!(host.verify(MESSAGE, &signed).is_ok(), is_old_good);
+            assert_eq!(host.verify(MESSAGE, &signed_by_new).is_ok(), is_new_good);
+        }
+    }
+
+    #[test]
+    fn an_authority_between_is_in_the_file_of_the_certificate() {
+        let ca = new_authority("ca");
+        let between =
+            Issuer::signed_by(authority_params("between"), KeyPair::generate().unwrap(), &ca).unwrap();
+        let mut admin = host(&[&ca], &between, |_| ());
+        assert!(admin.sign(MESSAGE).is_err(), "nobody knows it");
+        admin.signer.chain += &between.pem();
+        let signature = admin.sign(MESSAGE).unwrap();
+        assert_eq!(host(&[&ca], &ca, |_| ()).verify(MESSAGE, &signature), Ok(()));
+    }
+}

@@ -41,11 +41,16 @@ impl Methods {
     async fn read(&self, parameters: Value) -> MethodResult {
         let Read { user, uid } = read(parameters)?;
         let Text { text, revision, names } = self.sets.read(&user, uid, self.deadline).await?;
-        reply_with(&ReadReply { set: text, revision, names })
+        let (set, unproven) = text.map_or_else(|error| (None, Some(error.to_string())), |set| (set, None));
+        reply_with(&ReadReply { set, unproven, revision, names })
     }
 
     async fn list(&self) -> MethodResult {
         reply_with(&NamesReply { users: self.sets.users(self.deadline).await? })
+    }
+
+    async fn list_unproven(&self) -> MethodResult {
+        reply_with(&NamesReply { users: self.sets.unproven(self.deadline).await? })
     }
 
     async fn spend(&self, parameters: Value) -> MethodResult {
@@ -117,6 +122,7 @@ impl Interface for Methods {
         let result = match method.rsplit('.').next() {
             Some("Read") => self.runtime.block_on(self.read(parameters)),
             Some("List") => self.runtime.block_on(self.list()),
+            Some("ListUnproven") => self.runtime.block_on(self.list_unproven()),
             Some("Spend") => self.runtime.block_on(self.spend(parameters)),
             Some("Replace") => self.runtime.block_on(self.replace(parameters)),
             Some("MayReplace") => self.runtime.block_on(self.may_replace()),
@@ -154,9 +160,11 @@ fn reply(result: MethodResult) -> Reply {
     let (name, level) = match &error {
         SetsError::Changed => (ErrorName::Changed, Level::Debug),
         SetsError::Unknown(_) => (ErrorName::Unknown, Level::Critical),
-        SetsError::NotPermitted(_) => (ErrorName::NotPermitted, Level::Error),
+        SetsError::NotPermitted(_) | SetsError::CannotSign(_) => (ErrorName::NotPermitted, Level::Error),
         SetsError::WentBack(_) => (ErrorName::WentBack, Level::Critical),
-        SetsError::Unavailable(_) | SetsError::TooLarge(_) => (ErrorName::Unavailable, Level::Error),
+        SetsError::Unavailable(_) | SetsError::TooLarge(_) | SetsError::Unproven(_) => {
+            (ErrorName::Unavailable, Level::Error)
+        }
     };
     let reason = error.to_string();
     log(level, &reason);

@@ -118,7 +118,12 @@ impl Prefix {
 impl Keys {
     /// All of these but `inner`, which is among them.
     pub(crate) fn except(self, inner: Self) -> [Self; 2] {
-        [Self { first: self.first, end: inner.first }, Self { first: inner.end, end: self.end }]
+        let mut behind = inner.end;
+        if behind.is_empty() {
+            behind.extend_from_slice(&inner.first);
+            behind.push(0);
+        }
+        [Self { first: self.first, end: inner.first }, Self { first: behind, end: self.end }]
     }
 
     pub(crate) fn bounds(self) -> (Vec<u8>, Vec<u8>) {

@@ -16,7 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backupcodes_core::config::{Config, ConfigError, Fleet};
@@ -204,6 +204,7 @@ fn sets(fleet: &Fleet, state: &Path) -> Result<Sets, Failure> {
         authority,
         prefix,
         seen,
+        last_restored: Mutex::default(),
         host,
         certificates: certificates.into_iter().flatten().collect(),
     })

@@ -8,14 +8,15 @@ mod status;
 mod stored;
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use backupcodes_core::protocol::fleet::Certificate;
 use tokio::time::Instant;
 use tonic::Code;
 
 use self::find::Found;
-use self::stored::{FORMAT, Signed, SignedLabel, StoredLabel, json};
-use crate::authority::{Authority, Signature};
+use self::stored::{FORMAT, Signed, SignedLabel, SignedRestored, StoredLabel, StoredRestored, json};
+use crate::authority::{ADMIN, Authority, Signature};
 use crate::etcd::messages::{Header, KeyValue, RequestOp, Response, ResponseOp, TxnRequest, TxnResponse};
 use crate::etcd::{Etcd, EtcdError};
 use crate::keys::Prefix;
@@ -32,6 +33,8 @@ pub(crate) struct Sets {
     pub(crate) authority: Authority,
     pub(crate) prefix: Prefix,
     pub(crate) seen: Seen,
+    /// The last value of [`Prefix::restored`], and the time that it proves.
+    pub(crate) last_restored: Mutex<(Vec<u8>, u64)>,
     /// What this host calls itself.
     pub(crate) host: String,
     /// What proves who this host is, and who the nodes are.
@@ -53,6 +56,11 @@ pub(crate) enum SetsError {
          backupcodes-admin fleet host add"
     )]
     NotPermitted(String),
+    /// No host would believe a set that this host makes. Nothing was changed.
+    #[error(
+        "this host cannot sign sets ({0}); they are made on the admin host, with the certificate {ADMIN} of an authority in fleet.ca"
+    )]
+    CannotSign(String),
     /// Nothing is known, and nothing was changed.
     #[error("{0}")]
     Unavailable(String),
@@ -60,12 +68,19 @@ pub(crate) enum SetsError {
     #[error("{0}")]
     TooLarge(String),
     #[error(transparent)]
+    Unproven(#[from] Unproven),
+    #[error(transparent)]
     WentBack(#[from] WentBack),
 }
 
+/// What lies in the place of a user's set was not signed by an administrator, for this user and this store.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unproven(String);
+
 /// A set as its text, and the revision of the store in which it was so.
 pub(crate) struct Text {
-    pub(crate) text: Option<String>,
+    pub(crate) text: Result<Option<String>, Unproven>,
     pub(crate) revision: i64,
     /// The names under which the uid has a set.
     pub(crate) names: Vec<String>,
@@ -80,7 +95,10 @@ impl Sets {
         deadline: Instant,
     ) -> Result<Text, SetsError> {
         let Found { set, header, names, .. } = self.find(user, uid, deadline).await?;
-        let text = set.map(|set| set.text()).transpose()?;
+        let text = match set {
+            Ok(set) => Ok(set.map(|set| set.text()).transpose()?),
+            Err(unproven) => Err(unproven),
+        };
         Ok(Text { text, revision: header.revision, names })
     }
 
@@ -91,6 +109,23 @@ impl Sets {
         Ok(labels.map(|signed| signed.label.user).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
+    /// The users whose set no host accepts.
+    pub(crate) async fn unproven(&self, deadline: Instant) -> Result<Vec<String>, SetsError> {
+        let (reply, header) = self.read_ranges(vec![self.prefix.sets().read()], deadline, LARGEST).await?;
+        let labels = ranges(reply).concat();
+        let is_unproven = |found: &&KeyValue| {
+            SignedLabel::parse(&found.value)
+                .map_or(true, |signed| self.proven(&signed.label.user, found, header).is_err())
+        };
+        let user = |found: &KeyValue| match self.prefix.parts(&found.key).as_deref() {
+            // The names of uids are no sets.
+            Some(["sets", user, _]) => Some((*user).to_owned()),
+            _ => None,
+        };
+        let users = labels.iter().filter(is_unproven).filter_map(user);
+        Ok(users.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
     /// Signs the label of a set whose codes were made in this revision of the store.
     fn signed(&self, label: StoredLabel, codes: i64, header: Header) -> Result<Vec<u8>, SetsError> {
         let signature = self.sign(&self.message(&label, codes, header)?)?;
@@ -98,19 +133,42 @@ impl Sets {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Signature, SetsError> {
-        let unsigned = |error| format!("sets cannot be signed with the certificate of this host ({error})");
-        self.authority.sign(message).map_err(|error| SetsError::NotPermitted(unsigned(error)))
+        self.authority.sign(message).map_err(SetsError::CannotSign)
     }
 
-    /// The label of a user's set.
+    /// The label of a user's set: the last one that an administrator has signed. Whoever may write anything may have put an older one
+    /// beside it, whose codes are gone.
+    fn last_proven<'a>(
+        &self,
+        user: &str,
+        labels: &'a [KeyValue],
+        header: Header,
+    ) -> Result<Option<(&'a KeyValue, SignedLabel)>, Unproven> {
+        if labels.is_empty() {
+            self.authority.verify_nothing();
+            return Ok(None);
+        }
+        let mut reason = String::new();
+        let mut proven = Vec::new();
+        for found in labels {
+            match self.proven(user, found, header) {
+                Ok(signed) => proven.push((found, signed)),
+                Err(error) => reason = error,
+            }
+        }
+        let last = proven.into_iter().max_by_key(|(_, signed)| signed.codes);
+        last.map(Some).ok_or(Unproven(reason))
+    }
+
+    /// The label in a place of the user.
     ///
     /// # Errors
-    /// No administrator has signed it for this user, in this store.
+    /// No administrator has signed it for this place, in this store.
     fn proven(&self, user: &str, found: &KeyValue, header: Header) -> Result<SignedLabel, String> {
         let signed = SignedLabel::parse(&found.value).map_err(|error| error.to_string())?;
         let SignedLabel { label, codes, signature } = &signed;
-        if label.format != FORMAT || label.user != user {
-            return Err(format!("made for {}, format {}", label.user, label.format));
+        if label.format != FORMAT || label.user != user || !self.prefix.set(user, &label.set).is(&found.key) {
+            return Err(format!("made for {}, set {}, format {}", label.user, label.set, label.format));
         }
         let message = self.message(label, *codes, header).map_err(|error| error.to_string())?;
         self.authority
@@ -128,6 +186,27 @@ impl Sets {
             codes,
             label,
         })
+    }
+
+    /// When an administrator last said that the store was restored. 0: never, or somebody else has.
+    fn restored_in(&self, found: &[KeyValue], header: Header) -> u64 {
+        let Some(KeyValue { value, .. }) = found.first() else { return 0 };
+        let mut last = self.last_restored.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != *value {
+            *last = (value.clone(), self.proven_restored(value, header).unwrap_or_default());
+        }
+        last.1
+    }
+
+    fn proven_restored(&self, value: &[u8], header: Header) -> Option<u64> {
+        let StoredRestored { time, signature } = serde_json::from_slice(value).ok()?;
+        let message = self.restored_message(time, header).ok()?;
+        self.authority.verify(&message, &signature).ok().map(|()| time)
+    }
+
+    fn restored_message(&self, time: u64, header: Header) -> Result<Vec<u8>, SetsError> {
+        let purpose = "backupcodes restored";
+        json(&SignedRestored { purpose, prefix: &self.prefix.0, cluster: header.cluster_id, time })
     }
 
     /// All that these reads find, in one revision.
@@ -171,7 +250,7 @@ impl Sets {
         let mut reply = self.etcd.transaction(&request, deadline, largest).await.map_err(failed)?;
         let restored = reply.responses.pop().map(|last| ranges_of(vec![last]).concat()).unwrap_or_default();
         let header = reply.header.unwrap_or_default();
-        self.seen.judge(before, header, restored_in(&restored))?;
+        self.seen.judge(before, header, self.restored_in(&restored, header))?;
         Ok((reply, header))
     }
 }
@@ -193,12 +272,6 @@ impl SetsError {
             error => Self::of_read(error),
         }
     }
-}
-
-/// When an administrator last said that the store was restored.
-fn restored_in(found: &[KeyValue]) -> u64 {
-    let time = found.first().and_then(|found| std::str::from_utf8(&found.value).ok()?.parse().ok());
-    time.unwrap_or_default()
 }
 
 /// What the reads of a transaction found, in their order.

@@ -99,13 +99,23 @@ fn status(fleet: &FleetStore, format: Style) -> Result<Outcome, Failure> {
     match format {
         Style::Json => output::print_json(&status)?,
         Style::Text => {
-            let StatusReply { cluster, revision, refused, may_replace, authenticates, nodes, .. } = &status;
+            let StatusReply {
+                cluster,
+                revision,
+                refused,
+                may_replace,
+                may_not_because,
+                authenticates,
+                nodes,
+                ..
+            } = &status;
             let may = match may_replace {
                 Some(true) => "this host may replace sets",
                 Some(false) => "this host may not replace sets",
                 None => "it is unknown whether this host may replace sets",
             };
-            output::print(&format!("cluster {cluster}, revision {revision}; {may}\n"))?;
+            let because = may_not_because.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            output::print(&format!("cluster {cluster}, revision {revision}; {may}{because}\n"))?;
             if !authenticates {
                 output::print("  etcd does not tell its users apart: backupcodes-admin fleet init\n")?;
             }

@@ -27,7 +27,7 @@ pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result
     let old = match store.read(user) {
         Ok(None) => None,
         Ok(Some(set)) => Some((set.left(), Some(set.label.set))),
-        // A file that is no set is removed as well.
+        // What is no set is removed as well.
         Err(error) if error.can_be_replaced() => Some((0, None)),
         Err(error) => return Err(error.into()),
     };
@@ -41,9 +41,12 @@ pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result
             notices
         };
         store.prepare(user, expected, None)?.commit(notices)?;
-        // A set on the host goes first, and the fleet may have another one.
-        match store.read(user) {
-            Ok(None) => {}
+    }
+    // A set on the host goes first, and the fleet may have another one.
+    if let Some(fleet) = store.fleet() {
+        match fleet.read(user) {
+            // Somebody may have hidden it from this command.
+            Ok(None) => fleet.end_hidden(user)?,
             Ok(Some(CodeSet { label, .. })) => output::complain(&format_args!(
                 "{user} has set {} in the fleet, which works now; to end it as well: backupcodes-admin revoke {user}",
                 label.set
@@ -59,7 +62,7 @@ pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result
     match (format.style, &old) {
         (Style::Json, _) => output::print_json(&Json { user, set, revoked: old.is_some() })?,
         (Style::Text, Some((left, _))) => {
-            let which = set.map_or_else(|| "the unusable file".into(), |set| format!("set {set}"));
+            let which = set.map_or_else(|| "what was no set".into(), |set| format!("set {set}"));
             output::print(&format!("{user}: {which} is removed, with {left} unspent codes\n"))?;
         }
         (Style::Text, None) => output::print(&format!("{user} has no backup codes\n"))?,

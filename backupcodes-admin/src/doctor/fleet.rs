@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>)
     // Why it does not know more is said by the above.
     findings
         .extend(fleet.status().map(|status| of_status(&status, clock::now().seconds())).unwrap_or_default());
+    findings.extend(fleet.unproven().ok().and_then(|users| unproven(&users)));
     (findings, users.ok().map(|users| users.into_iter().collect()))
 }
 
@@ -41,7 +42,7 @@ fn of_status(status: &StatusReply, now: u64) -> Vec<Finding> {
     let mut findings: Vec<_> = nodes.iter().filter_map(node).collect();
     findings.extend(nodes.iter().filter_map(alarm));
     if !authenticates && nodes.iter().any(|node| node.error.is_none()) {
-        let message = "etcd does not tell its users apart: each host may make spent codes good again";
+        let message = "etcd does not tell its users apart: whoever has a certificate may end all sets";
         let remedy = "backupcodes-admin fleet init; see backupcodes-admin(8)";
         findings.push(Finding::new(Level::Error, "fleet-authentication", "etcd", message, remedy));
     }
@@ -52,6 +53,19 @@ fn of_status(status: &StatusReply, now: u64) -> Vec<Finding> {
     findings.extend(nodes.iter().filter_map(|node| clock_of(node, now)));
     findings.extend(certificates.iter().filter_map(|certificate| expiry(certificate, now)));
     findings
+}
+
+/// Sets that nobody can log in with. Their users are not skipped with `nullok` either.
+fn unproven(users: &[String]) -> Option<Finding> {
+    let first = users.first()?;
+    let message = format!(
+        "no administrator of an authority in fleet.ca has signed the set of {}",
+        if users.len() > 1 { format!("{} users, as {first}", users.len()) } else { first.clone() }
+    );
+    let remedy = format!(
+        "if other hosts accept it, install their fleet.ca here; otherwise, on the admin host: backupcodes-admin generate {first}"
+    );
+    Some(Finding::new(Level::Error, "fleet-signature", "etcd", message, remedy))
 }
 
 /// What makes etcd write nothing any more.
@@ -121,6 +135,7 @@ mod tests {
             revision: 1,
             refused: None,
             may_replace: Some(false),
+            may_not_because: None,
             authenticates: true,
             nodes: vec![node],
             certificates: vec![certificate],

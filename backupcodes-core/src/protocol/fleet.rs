@@ -31,6 +31,8 @@ pub struct Read<'a> {
 pub struct ReadReply {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<String>,
     pub revision: i64,
     pub names: Vec<String>,
 }
@@ -42,7 +44,7 @@ pub struct SpendReply {
     pub left: usize,
 }
 
-/// Reply of `List`.
+/// Reply of `List` and `ListUnproven`.
 #[derive(Serialize, Deserialize)]
 pub struct NamesReply {
     pub users: Vec<String>,
@@ -119,6 +121,8 @@ pub struct StatusReply {
     pub refused: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub may_replace: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub may_not_because: Option<String>,
     pub authenticates: bool,
     pub nodes: Vec<Node>,
     pub certificates: Vec<Certificate>,
@@ -145,7 +149,7 @@ pub struct Certificate {
     pub expires: u64,
 }
 
-/// Parameters of `List` and `Due`, and the reply of methods that return nothing.
+/// Parameters of `List`, `ListUnproven` and `Due`, and the reply of methods that return nothing.
 #[derive(Serialize, Deserialize)]
 pub struct Nothing {}
 

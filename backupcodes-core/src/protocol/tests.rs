@@ -94,6 +94,7 @@ fn the_description_of_the_fleet_names_the_fields_that_are_sent() {
         revision: 1,
         refused: Some(text()),
         may_replace: Some(true),
+        may_not_because: Some(text()),
         authenticates: true,
         nodes: vec![],
         certificates: vec![],
@@ -121,9 +122,10 @@ fn the_description_of_the_fleet_names_the_fields_that_are_sent() {
         ("method Read(", written(Read { user: "u".into(), uid: Some(1) })),
         (
             "method Read(user: string, uid: ?int) -> (",
-            written(ReadReply { set: Some(text()), revision: 1, names: vec![] }),
+            written(ReadReply { set: Some(text()), unproven: Some(text()), revision: 1, names: vec![] }),
         ),
         ("method List() -> (", written(NamesReply { users: vec![] })),
+        ("method ListUnproven() -> (", written(NamesReply { users: vec![] })),
         (
             "method Spend(",
             written(Spend { user: "u".into(), number: 1, hash: "h".into(), record: "r".into() }),

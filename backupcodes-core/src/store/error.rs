@@ -62,13 +62,13 @@ impl StoreError {
         }
     }
 
-    /// Whether the file is not a set and may be replaced by one. False for a file that cannot be reached, and for a set whose
+    /// Whether what is there is not a set and may be replaced by one. False for a file that cannot be reached, and for a set whose
     /// codes are good once its second name is removed.
     #[must_use]
     pub const fn can_be_replaced(&self) -> bool {
         match self {
             Self::File(FileError::Untrusted(untrusted)) => !untrusted.has_only_another_link,
-            Self::Corrupt { .. } => true,
+            Self::Corrupt { .. } | Self::Fleet(FleetError::NoSet { .. }) => true,
             _ => false,
         }
     }

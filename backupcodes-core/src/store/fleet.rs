@@ -19,10 +19,12 @@ use crate::protocol::fleet::{
     Spend, StatusReply,
 };
 use crate::protocol::{CallError, Connection, Reply, ServiceError};
-use crate::set::{BadSet, CodeSet, SpentRecord};
+use crate::set::{CodeSet, SpentRecord};
 
 /// The longest wait beyond the configured one, which the service itself keeps to.
 const MARGIN: Duration = Duration::from_millis(250);
+/// The longest wait for a look at all sets.
+const PATIENCE_FOR_ALL: Duration = Duration::from_secs(60);
 /// No account has this name: reading its set takes as long as reading that of an account without one.
 const NOBODY: &str = "/";
 
@@ -50,15 +52,16 @@ pub enum FleetError {
     /// This host may not do that. Nothing was changed.
     #[error("the fleet's sets: {0}")]
     NotPermitted(String),
-    /// What it replied is not a set.
+    /// What is there is not a set that this host accepts.
     #[error(
-        "the fleet's set of {user} cannot be read ({reason}); make a new one: backupcodes-admin generate {user}"
+        "the fleet's set of {user} cannot be used ({reason}); if other hosts accept it, this one has an old fleet.ca; otherwise, on the \
+         admin host: backupcodes-admin generate {user}"
     )]
     NoSet {
         /// Whose it is.
         user: String,
         /// What is wrong with it.
-        reason: BadSet,
+        reason: String,
     },
 }
 
@@ -92,6 +95,27 @@ impl FleetStore {
     pub fn users(&self) -> Result<Vec<String>, StoreError> {
         let NamesReply { users } = self.call("List", &Nothing {})?;
         Ok(users)
+    }
+
+    /// The users with a set that this host does not accept, sorted.
+    ///
+    /// # Errors
+    /// Nothing is known.
+    pub fn unproven(&self) -> Result<Vec<String>, StoreError> {
+        let NamesReply { users } = self.call_within("ListUnproven", &Nothing {}, PATIENCE_FOR_ALL)?;
+        Ok(users)
+    }
+
+    /// Removes what somebody may have hidden from [`read`](Store::read): the codes of a set whose label is gone.
+    ///
+    /// # Errors
+    /// They may be there.
+    pub fn end_hidden(&self, user: &str) -> Result<(), ReplaceError> {
+        match self.prepare(user, Expected::Nothing, None)?.commit(|_| Vec::new()) {
+            // No set is known, and this host may not end any.
+            Err(ReplaceError::Store(StoreError::Fleet(FleetError::NotPermitted(_)))) => Ok(()),
+            ended => ended,
+        }
     }
 
     /// Proves that this host may replace sets.
@@ -147,7 +171,8 @@ impl FleetStore {
     /// [`ReplaceError`]: the set is unchanged, unless the error says otherwise.
     pub fn rename(&self, old: &str, account: &Account) -> Result<Option<String>, ReplaceError> {
         let new = account.name.as_str();
-        let Found { set: Some(set), revision, .. } = self.read_with(old, None)? else { return Ok(None) };
+        let Found { set, revision, .. } = self.read_with(old, None)?;
+        let Some(set) = set.map_err(StoreError::from)? else { return Ok(None) };
         judge_before_rename(&set, old, account)?;
         let id = set.label.set.clone();
         if let Some(other) = self.read(new)? {
@@ -177,7 +202,8 @@ impl FleetStore {
         email: &[String],
         notices: impl FnOnce(&CodeSet) -> Vec<QueuedNotice>,
     ) -> Result<bool, ReplaceError> {
-        let Found { set: Some(set), revision, .. } = self.read_with(user, None)? else { return Ok(false) };
+        let Found { set, revision, .. } = self.read_with(user, None)?;
+        let Some(set) = set.map_err(StoreError::from)? else { return Ok(false) };
         let queued = self.outbox.put(&notices(&set))?;
         let email = email.iter().map(|to| to.as_str().into()).collect();
         let change = Readdress { user: user.into(), set: set.label.set.into(), revision, email };
@@ -209,9 +235,13 @@ impl FleetStore {
         let reply: Reply = self.call("Read", &Read { user: user.into(), uid })?;
         let revision = reply.revision.ok_or_else(|| missing("revision"))?;
         let set = reply.set.as_deref().map(CodeSet::parse).transpose();
-        let mut set = set.map_err(|reason| FleetError::NoSet { user: user.into(), reason })?;
+        let set = match reply.unproven {
+            Some(reason) => Err(reason),
+            None => set.map_err(|reason| reason.to_string()),
+        };
+        let mut set = set.map_err(|reason| FleetError::NoSet { user: user.into(), reason });
         if self.fleet.is_any_uid() {
-            if let (Some(set), Ok(Some(account))) = (&mut set, Account::by_name(user)) {
+            if let (Ok(Some(set)), Ok(Some(account))) = (&mut set, Account::by_name(user)) {
                 set.label.uid = account.uid;
             }
         }
@@ -223,7 +253,15 @@ impl FleetStore {
         method: &str,
         parameters: &P,
     ) -> Result<R, FleetCallError> {
-        let patience = self.fleet.timeout.saturating_add(MARGIN);
+        self.call_within(method, parameters, self.fleet.timeout.saturating_add(MARGIN))
+    }
+
+    fn call_within<P: Serialize, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        parameters: &P,
+        patience: Duration,
+    ) -> Result<R, FleetCallError> {
         let deadline = Deadline::after(patience);
         let mut connection =
             Connection::open(&FLEET, &self.fleet.socket, patience).map_err(FleetError::from)?;
@@ -233,10 +271,21 @@ impl FleetStore {
 
 /// What a user has in the fleet.
 struct Found {
-    set: Option<CodeSet>,
+    set: Result<Option<CodeSet>, FleetError>,
     revision: i64,
     /// The names under which the uid has a set.
     names: Vec<String>,
+}
+
+impl Found {
+    /// Whether it is what a caller of [`Store::prepare`] expects.
+    fn is(&self, expected: Expected<'_>) -> bool {
+        match (&self.set, expected) {
+            (Ok(Some(set)), Expected::Set(expected)) => set.label.set == expected,
+            (Ok(None), Expected::Nothing) | (Err(_), Expected::Unusable) => true,
+            _ => false,
+        }
+    }
 }
 
 fn missing(field: &str) -> FleetError {
@@ -328,13 +377,14 @@ impl Store for FleetStore {
     type Prepared<'a> = FleetReplacement<'a>;
 
     fn read(&self, user: &str) -> Result<Option<CodeSet>, StoreError> {
-        Ok(self.read_with(user, None)?.set)
+        Ok(self.read_with(user, None)?.set?)
     }
 
     /// One call, whatever it finds.
     fn own(&self, account: Option<&Account>) -> Result<Option<CodeSet>, StoreError> {
         let Some(account) = account else { return self.read(NOBODY) };
         let Found { set, names, .. } = self.read_with(&account.name, Some(account.uid))?;
+        let set = set?;
         if set.is_some() {
             return Ok(set);
         }
@@ -369,14 +419,13 @@ impl Store for FleetStore {
     ) -> Result<FleetReplacement<'_>, ReplaceError> {
         let bad = |reason| ReplaceError::Unreadable(reason, user.into());
         new.map(CodeSet::parse).transpose().map_err(bad)?;
+        if !self.read_with(user, None)?.is(expected) {
+            return Err(ReplaceError::Changed { user: user.into() });
+        }
         let expected = match expected {
             Expected::Set(set) => Some(set.to_owned()),
             Expected::Nothing | Expected::Unusable => None,
         };
-        let Found { set: old, .. } = self.read_with(user, None)?;
-        if old.map(|old| old.label.set) != expected {
-            return Err(ReplaceError::Changed { user: user.into() });
-        }
         Ok(FleetReplacement { store: self, user: user.into(), expected, new: new.map(Into::into) })
     }
 }
@@ -385,6 +434,7 @@ impl Prepared for FleetReplacement<'_> {
     fn commit(self, notices: impl FnOnce(Option<&CodeSet>) -> Vec<QueuedNotice>) -> Result<(), ReplaceError> {
         let Self { store, user, expected, new } = self;
         let Found { set: last, revision, .. } = store.read_with(&user, None)?;
+        let last = last.ok().flatten();
         let queued = store.outbox.put(&notices(last.as_ref()))?;
         let change = Replace {
             user: user.as_str().into(),

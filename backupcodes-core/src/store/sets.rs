@@ -158,10 +158,11 @@ impl Store for Sets {
         expected: Expected<'_>,
         new: Option<&str>,
     ) -> Result<AnyReplacement<'_>, ReplaceError> {
-        let fleet = if expected == Expected::Unusable { None } else { self.fleet_of(user)? };
-        Ok(match fleet {
-            Some(fleet) => AnyReplacement::Fleet(fleet.prepare(user, expected, new)?),
-            None => AnyReplacement::File(Box::new(self.files.prepare(user, expected, new)?)),
+        Ok(match self.fleet_of(user) {
+            // What is unusable on the host goes first.
+            Err(error) if expected != Expected::Unusable => return Err(error.into()),
+            Ok(Some(fleet)) => AnyReplacement::Fleet(fleet.prepare(user, expected, new)?),
+            Ok(None) | Err(_) => AnyReplacement::File(Box::new(self.files.prepare(user, expected, new)?)),
         })
     }
 }

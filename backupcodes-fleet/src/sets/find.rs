@@ -6,7 +6,7 @@ use backupcodes_core::code::CodeNumber;
 use tokio::time::Instant;
 
 use super::stored::{SignedLabel, Stored};
-use super::{Sets, SetsError, ranges};
+use super::{Sets, SetsError, Unproven, ranges};
 use crate::etcd::messages::{Header, KeyValue, TxnResponse};
 use crate::keys::Keys;
 
@@ -15,7 +15,7 @@ const LARGEST: usize = 1 << 20;
 
 /// All of a user in the store.
 pub(super) struct Found {
-    pub(super) set: Option<Stored>,
+    pub(super) set: Result<Option<Stored>, Unproven>,
     /// What else lies in the user's place: no administrator makes it, and a replacement removes it.
     pub(super) sets: BTreeSet<String>,
     /// What the store says of itself.
@@ -58,8 +58,9 @@ impl Sets {
         let labels = || prefix.sets_of(user).read();
         let (reply, header) = self.read_ranges(vec![labels()], deadline, LARGEST).await?;
         let mut success = vec![labels(), self.names(user, uid).read()];
-        let proven = ranges(reply).concat().iter().find_map(|found| self.proven(user, found, header).ok());
-        if let Some(SignedLabel { label, codes, .. }) = proven {
+        let labels_then = ranges(reply).concat();
+        let proven = self.last_proven(user, &labels_then, header).unwrap_or_default();
+        if let Some((_, SignedLabel { label, codes, .. })) = proven {
             let id = label.set;
             let numbers = || (1..=CodeNumber::MOST).filter_map(CodeNumber::new);
             let slot = |number| prefix.slot(user, &id, number);
@@ -101,30 +102,19 @@ impl Sets {
         let sets = labels.iter().chain(slots.iter().copied()).filter_map(id_of).collect();
         let names = names.into_iter().filter(|_| uid.is_some());
         let names = names.filter_map(|found| String::from_utf8(found.value).ok()).collect();
-        let proven: Vec<_> = labels.iter().map(|found| (found, self.proven(user, found, header))).collect();
-        let good: Vec<_> =
-            proven.iter().filter_map(|(found, label)| Some((found, label.as_ref().ok()?))).collect();
-        // What no administrator has signed is no set.
-        let set = match (good.as_slice(), proven.as_slice()) {
-            ([(found, label)], _) => Some(self.stored(found, label, &slots, &due)),
-            ([], []) => {
-                self.authority.verify_nothing();
-                None
-            }
-            ([], [(_, Err(reason)), ..]) => return Err(unreadable(user, reason)),
-            (good, _) => return Err(unreadable(user, &format!("{} sets; expected one", good.len()))),
-        };
+        let proven = self.last_proven(user, &labels, header);
+        let set = proven.map(|proven| proven.map(|(found, label)| self.stored(found, label, &slots, &due)));
         Ok(Found { set, sets, header, names })
     }
 
     fn stored(
         &self,
         found: &KeyValue,
-        signed: &SignedLabel,
+        signed: SignedLabel,
         slots: &[&KeyValue],
         due: &[&KeyValue],
     ) -> Stored {
-        let SignedLabel { label, codes, .. } = signed.clone();
+        let SignedLabel { label, codes, .. } = signed;
         let number_of = |key: &KeyValue| match self.prefix.parts(&key.key).as_deref() {
             Some([_, _, id, number]) if *id == label.set => number.parse::<u8>().ok(),
             _ => None,
@@ -133,12 +123,4 @@ impl Sets {
         let slots = slots.iter().filter_map(|key| Some((number_of(key)?, (*key).clone()))).collect();
         Stored { label, created: found.create_revision, codes, slots, due }
     }
-}
-
-/// Only etcd's root can remove such a set.
-fn unreadable(user: &str, reason: &str) -> SetsError {
-    SetsError::Unavailable(format!(
-        "the fleet's set of {user} cannot be read ({reason}); with the certificate of etcd's root: etcdctl del --prefix \
-         /backupcodes/sets/{user}/; then: backupcodes-admin generate {user}"
-    ))
 }

@@ -5,9 +5,9 @@ use backupcodes_core::set::{CodeSet, Entry, Label, Mail, SpentRecord, State};
 use tokio::time::Instant;
 
 use super::find::Found;
-use super::stored::{SignedLabel, Stored, StoredLabel, StoredUse, json};
-use super::{LARGEST, NOBODY, Sets, SetsError, ranges, restored_in};
-use crate::etcd::messages::{Compare, Header, KeyValue, RequestOp, TxnRequest};
+use super::stored::{Stored, StoredLabel, StoredRestored, StoredUse, json};
+use super::{LARGEST, NOBODY, Sets, SetsError, ranges};
+use crate::etcd::messages::{Compare, Header, KeyValue, RequestOp, TxnRequest, TxnResponse};
 use crate::keys::Keys;
 
 /// A transaction in the making: what must hold, and what is done then.
@@ -19,7 +19,7 @@ struct Change {
 
 impl Sets {
     /// Replaces the set of a user, which must be `expected` and unchanged since `revision`, with another or with nothing. The set
-    /// of the user `from` ends with that: its codes have moved.
+    /// of the user `from` ends with that: its codes have moved. What no administrator has signed is no set, and goes.
     pub(crate) async fn replace(
         &self,
         user: &str,
@@ -30,44 +30,39 @@ impl Sets {
         deadline: Instant,
     ) -> Result<(), SetsError> {
         let Found { set: old, sets, .. } = self.find(user, None, deadline).await?;
+        let old = old.unwrap_or_default();
         if old.as_ref().map(|old| old.label.set.as_str()) != expected {
             return Err(SetsError::Changed);
         }
         let mut change = Change::default();
         change.compare.push(self.prefix.sets_of(user).are_unchanged_since(revision));
-        match (old, new) {
-            (old, None) => self.end_all(&mut change, user, old.as_ref()),
-            (old, Some(new)) => {
-                if sets.contains(&new.label.set) {
-                    self.clear_place(user, &new.label.set, deadline).await?;
-                }
-                if let Some(old) = &old {
-                    self.end(&mut change, user, old, revision, new);
-                }
-                let staged = self.stage(user, new, revision, deadline).await?;
-                self.begin(&mut change, user, new, staged)?;
-            }
+        let Some(new) = new else {
+            self.end_all(&mut change, user, old.as_ref());
+            let request = TxnRequest { compare: change.compare, success: change.success, failure: vec![] };
+            // Performed once more after a lost reply, it ends nothing and succeeds.
+            let reply = self.change(request, deadline).await?;
+            return if reply.succeeded { Ok(()) } else { Err(SetsError::Changed) };
+        };
+        if let Some(old) = &old {
+            self.end(&mut change, user, old, revision, new);
         }
-        if let (Some(from), Some(new)) = (from, new) {
-            let old = self.find(from, None, deadline).await?.set.ok_or(SetsError::Changed)?;
+        if let Some(from) = from {
+            let old = self.find(from, None, deadline).await?.set?.ok_or(SetsError::Changed)?;
             self.move_from(&mut change, from, &old, revision, new)?;
             self.move_notices(&mut change, from, &old.label.set, new, deadline).await?;
         }
-        let Change { compare, success } = change;
-        let failure = vec![self.prefix.sets_of(user).read()];
-        let reply = self.change(TxnRequest { compare, success, failure }, deadline).await?;
-        // Of a transaction whose reply was lost, the next one finds the new set and no other, or none.
-        let found: Vec<_> = if reply.succeeded { return Ok(()) } else { ranges(reply).concat() };
-        let ids = found.iter().filter_map(|found| SignedLabel::parse(&found.value).ok());
-        let is_ours = ids.map(|signed| signed.label.set).eq(new.map(|new| new.label.set.clone()));
-        if is_ours {
-            return Ok(());
+        let is_unchanged = self.prefix.sets_of(user).are_unchanged_since(revision);
+        if sets.contains(&new.label.set) {
+            self.clear_place(user, &new.label.set, is_unchanged.clone(), deadline).await?;
         }
-        if let Some(new) = new {
+        let staged = self.stage(user, new, is_unchanged, deadline).await?;
+        let begun = self.begin(change, user, new, staged, deadline).await;
+        if !matches!(begun, Ok(()) | Err(SetsError::Unknown(_))) {
+            let is_nobodys = self.prefix.set(user, &new.label.set).do_not_exist();
             // What remains of it, the next replacement removes.
-            let _ = self.clear_place(user, &new.label.set, deadline).await;
+            let _ = self.clear_place(user, &new.label.set, is_nobodys, deadline).await;
         }
-        Err(SetsError::Changed)
+        begun
     }
 
     /// Makes the codes of a set that is nobody's yet. The revision in which that happens cannot come again, and a label names it: so
@@ -76,7 +71,7 @@ impl Sets {
         &self,
         user: &str,
         new: &CodeSet,
-        revision: i64,
+        is_unchanged: Compare,
         deadline: Instant,
     ) -> Result<(i64, Header), SetsError> {
         let (prefix, id) = (&self.prefix, new.label.set.as_str());
@@ -91,19 +86,11 @@ impl Sets {
         };
         let made: Vec<_> = new.entries().map(slot).collect();
         let request = TxnRequest {
-            compare: vec![
-                prefix.sets_of(user).are_unchanged_since(revision),
-                prefix.set(user, id).do_not_exist(),
-                slots().do_not_exist(),
-            ],
+            compare: vec![is_unchanged, prefix.set(user, id).do_not_exist(), slots().do_not_exist()],
             success: made.iter().map(|(key, text)| key.clone().put(text.as_str())).collect(),
             failure: vec![slots().read()],
         };
-        let reply = self.change(request, deadline).await.map_err(|error| match error {
-            // They are nobody's: whether they were made or not, the user's set is unchanged.
-            SetsError::Unknown(reason) => SetsError::Unavailable(reason),
-            error => error,
-        })?;
+        let reply = self.change(request, deadline).await.map_err(of_nobodys)?;
         let header = reply.header.unwrap_or_default();
         if reply.succeeded {
             return Ok((header.revision, header));
@@ -111,12 +98,12 @@ impl Sets {
         // Of a transaction whose reply was lost, the next one finds the codes.
         let found = ranges(reply).concat();
         let codes = found.first().ok_or(SetsError::Changed)?.create_revision;
-        let is_made = |((key, text), found): (&(Keys, String), &KeyValue)| {
+        let is_as_made = |((key, text), found): (&(Keys, String), &KeyValue)| {
             key.is(&found.key)
                 && found.value == text.as_bytes()
                 && (found.create_revision, found.version) == (codes, 1)
         };
-        let is_ours = found.len() == made.len() && made.iter().zip(&found).all(is_made);
+        let is_ours = found.len() == made.len() && made.iter().zip(&found).all(is_as_made);
         if is_ours { Ok((codes, header)) } else { Err(SetsError::Changed) }
     }
 
@@ -124,7 +111,6 @@ impl Sets {
     fn end_all(&self, change: &mut Change, user: &str, old: Option<&Stored>) {
         change.success.extend([self.prefix.sets_of(user).delete(), self.prefix.slots_of(user).delete()]);
         if let Some(old) = old {
-            change.compare.push(self.prefix.set(user, &old.label.set).are_created_in(old.created));
             change.success.push(self.prefix.name_of(old.label.uid, user).delete());
         }
     }
@@ -136,27 +122,38 @@ impl Sets {
             prefix.set(user, id).are_created_in(old.created),
             prefix.slots_of_set(user, id).are_unchanged_since(revision),
         ]);
-        change.success.extend([prefix.set(user, id).delete(), prefix.due_of_set(user, id).delete()]);
+        change.success.push(prefix.due_of_set(user, id).delete());
         if new.label.uid != old.label.uid {
             change.success.push(prefix.name_of(old.label.uid, user).delete());
         }
     }
 
-    /// Makes the new set the user's, and removes what else lies around.
-    fn begin(
+    /// Makes the new set the user's, if its codes are as they were made, and removes what else lies around.
+    async fn begin(
         &self,
-        change: &mut Change,
+        change: Change,
         user: &str,
         new: &CodeSet,
         (codes, header): (i64, Header),
+        deadline: Instant,
     ) -> Result<(), SetsError> {
         let (prefix, label) = (&self.prefix, StoredLabel::of(&new.label, new.total())?);
-        let (slots, key) = (prefix.slots_of_set(user, &label.set), prefix.set(user, &label.set));
-        change.compare.push(key.clone().do_not_exist());
-        change.success.extend(prefix.slots_of(user).except(slots).map(Keys::delete));
-        change.success.push(prefix.name_of(label.uid, user).put(user));
-        change.success.push(key.put(self.signed(label, codes, header)?));
-        Ok(())
+        let (slots, key) = (|| prefix.slots_of_set(user, &label.set), prefix.set(user, &label.set));
+        let Change { mut compare, mut success } = change;
+        compare.extend([
+            key.clone().do_not_exist(),
+            slots().are_created_in(codes),
+            slots().have_version(1),
+            // It is signed for the store as it was then.
+            prefix.restored().are_unchanged_since(codes),
+        ]);
+        success.extend(prefix.sets_of(user).except(key.clone()).map(Keys::delete));
+        success.extend(prefix.slots_of(user).except(slots()).map(Keys::delete));
+        success.push(prefix.name_of(label.uid, user).put(user));
+        let value = self.signed(label, codes, header)?;
+        success.push(key.clone().put(value.clone()));
+        let reply = self.change(TxnRequest { compare, success, failure: vec![key.read()] }, deadline).await?;
+        is_made(reply, &value)
     }
 
     /// Ends the set of `from`, whose codes are as `new` has them.
@@ -212,11 +209,17 @@ impl Sets {
         Ok(())
     }
 
-    /// Removes what a host has written in the place of a set that comes.
-    async fn clear_place(&self, user: &str, set: &str, deadline: Instant) -> Result<(), SetsError> {
-        let compare = vec![self.prefix.set(user, set).do_not_exist()];
-        let success = vec![self.prefix.slots_of_set(user, set).delete()];
-        self.change(TxnRequest { compare, success, failure: vec![] }, deadline).await.map(drop)
+    /// Removes what lies in the place of a set that is nobody's.
+    async fn clear_place(
+        &self,
+        user: &str,
+        set: &str,
+        is_nobodys: Compare,
+        deadline: Instant,
+    ) -> Result<(), SetsError> {
+        let success = [self.prefix.set(user, set), self.prefix.slots_of_set(user, set)].map(Keys::delete);
+        let request = TxnRequest { compare: vec![is_nobodys], success: success.into(), failure: vec![] };
+        self.change(request, deadline).await.map(drop).map_err(of_nobodys)
     }
 
     /// Proves that this host's certificate may replace sets.
@@ -252,7 +255,7 @@ impl Sets {
         deadline: Instant,
     ) -> Result<(), SetsError> {
         let Found { set: found, header, .. } = self.find(user, None, deadline).await?;
-        let found = found.filter(|found| found.label.set == set).ok_or(SetsError::Changed)?;
+        let found = found?.filter(|found| found.label.set == set).ok_or(SetsError::Changed)?;
         let label = StoredLabel { email: email.to_vec(), ..found.label };
         let key = || self.prefix.set(user, set);
         let value = self.signed(label, found.codes, header)?;
@@ -261,13 +264,7 @@ impl Sets {
             success: vec![key().put(value.clone())],
             failure: vec![key().read()],
         };
-        let reply = self.change(request, deadline).await?;
-        let is_ours = |key: &KeyValue| key.value == value;
-        if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
-            Ok(())
-        } else {
-            Err(SetsError::Changed)
-        }
+        is_made(self.change(request, deadline).await?, &value)
     }
 
     /// Ends all sets, and says to all hosts that the store was restored at `time`, in seconds since 1970.
@@ -276,20 +273,38 @@ impl Sets {
         // Not judged: this host remembers another store.
         let read = TxnRequest { success: vec![prefix.restored().read()], ..TxnRequest::default() };
         let reply = self.etcd.transaction(&read, deadline, LARGEST).await.map_err(SetsError::of_read)?;
+        let header = reply.header.unwrap_or_default();
         let before = ranges(reply).concat();
         let revision = before.first().map_or(0, |found| found.mod_revision);
         // Later than all that a host may have seen, whatever the clock says.
-        let time = time
-            .max(restored_in(&before).saturating_add(1))
-            .max(self.seen.state().restored.saturating_add(1));
+        let seen = self.seen.state().restored.max(self.restored_in(&before, header));
+        let time = time.max(seen.saturating_add(1));
+        let signature = self.sign(&self.restored_message(time, header)?)?;
+        let value = json(&StoredRestored { time, signature })?;
         // What a node performs late changes nothing.
         let compare = vec![prefix.restored().are_unchanged_since(revision)];
         let success =
-            vec![prefix.sets().delete(), prefix.slots().delete(), prefix.restored().put(time.to_string())];
+            vec![prefix.sets().delete(), prefix.slots().delete(), prefix.restored().put(value.clone())];
         let failure = vec![prefix.restored().read()];
         let request = TxnRequest { compare, success, failure };
         let reply = self.etcd.transaction(&request, deadline, LARGEST).await.map_err(SetsError::of_change)?;
-        let is_done = reply.succeeded || restored_in(&ranges(reply).concat()) == time;
-        if is_done { Ok(()) } else { Err(SetsError::Changed) }
+        is_made(reply, &value)
+    }
+}
+
+/// Whether a transaction has put this value, which nobody else puts: after a lost reply, the next one finds it.
+fn is_made(reply: TxnResponse, value: &[u8]) -> Result<(), SetsError> {
+    if reply.succeeded || ranges(reply).concat().iter().any(|found| found.value == value) {
+        Ok(())
+    } else {
+        Err(SetsError::Changed)
+    }
+}
+
+/// The user's set is unchanged, whether the change of what is nobody's was made or not.
+fn of_nobodys(error: SetsError) -> SetsError {
+    match error {
+        SetsError::Unknown(reason) => SetsError::Unavailable(reason),
+        error => error,
     }
 }

@@ -20,7 +20,7 @@ impl Sets {
         deadline: Instant,
     ) -> Result<(String, usize), SetsError> {
         let Found { set, .. } = self.find(user, None, deadline).await?;
-        let set = set.ok_or(SetsError::Changed)?;
+        let set = set?.ok_or(SetsError::Changed)?;
         let unspent = set.slots.get(&number.get()).filter(|slot| set.is_unspent(slot));
         unspent.filter(|slot| slot.value == hash.as_bytes()).ok_or(SetsError::Changed)?;
         let left = set.left().saturating_sub(1);

@@ -26,11 +26,12 @@ impl Sets {
             cluster: format!("{:x}", seen.cluster),
             revision: seen.revision,
             refused: read.err().or(spend.err()).map(|error| error.to_string()),
-            may_replace: match replace {
+            may_replace: match &replace {
                 Ok(()) => Some(true),
-                Err(SetsError::NotPermitted(_)) => Some(false),
+                Err(SetsError::NotPermitted(_) | SetsError::CannotSign(_)) => Some(false),
                 Err(_) => None,
             },
+            may_not_because: replace.err().map(|error| error.to_string()),
             authenticates,
             nodes: nodes.collect(),
             certificates: self.certificates.clone(),

@@ -35,7 +35,7 @@ pub(super) struct SignedLabel {
     pub(super) signature: Signature,
 }
 
-/// What an administrator signs.
+/// What an administrator signs of a set.
 #[derive(Serialize)]
 pub(super) struct Signed<'a> {
     /// Tells it from all else that this key signs.
@@ -46,6 +46,23 @@ pub(super) struct Signed<'a> {
     pub(super) restored: u64,
     pub(super) codes: i64,
     pub(super) label: &'a StoredLabel,
+}
+
+/// The value of the key that says that the store was restored.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredRestored {
+    /// In seconds since 1970.
+    pub(super) time: u64,
+    pub(super) signature: Signature,
+}
+
+/// What an administrator signs of a restore.
+#[derive(Serialize)]
+pub(super) struct SignedRestored<'a> {
+    pub(super) purpose: &'a str,
+    pub(super) prefix: &'a str,
+    pub(super) cluster: u64,
+    pub(super) time: u64,
 }
 
 /// What a set is.

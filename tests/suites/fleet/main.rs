@@ -10,4 +10,5 @@ mod logins;
 mod mail;
 mod moving;
 mod restored;
+mod signed;
 mod sshd;

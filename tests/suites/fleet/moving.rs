@@ -37,7 +37,7 @@ fn a_set_that_is_imported_keeps_its_sheet_and_what_was_spent() {
     // Nothing is left to import, and a host may not.
     assert!(!admin.world.admin(&["fleet", "import", &me()]).status.success());
     let output = one.world.admin(&["fleet", "import", "--all"]);
-    assert!(text(&output.stderr).contains("may not do that"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("this host cannot sign sets"), "{}", text(&output.stderr));
 }
 
 #[test]
