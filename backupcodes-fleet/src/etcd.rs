@@ -22,12 +22,15 @@ use tonic_prost::ProstCodec;
 
 use self::messages::{TxnRequest, TxnResponse};
 
-/// A node that has not replied by then may be stopped or cut off: the next one is asked as well. Where replies take longer than
-/// usual, many hosts wait: then this is [`PATIENT`] times what they take, since asking twice would double the work.
+/// A node that has not replied by then may be stopped or cut off: the next one is asked as well. Where replies take long, many hosts
+/// wait: then this is [`PATIENT`] times what they take, and where nothing has replied yet [`LONGEST`], since a second question costs a
+/// second connection.
 const HEDGE: Duration = Duration::from_millis(500);
 const PATIENT: u32 = 3;
-/// The most of it, and until one more is asked: what a node forwards to a leader that is lost is lost too, and no error tells that.
+/// Until one more is asked: what a node forwards to a leader that is lost is lost too, and no error tells that.
 const ROUND: Duration = Duration::from_secs(1);
+/// The most of both.
+const LONGEST: Duration = Duration::from_secs(2);
 /// The most bytes of a reply, unless it is of sets.
 const LARGEST: usize = 1 << 20;
 /// Until a node that has no leader, or refuses connections, is asked again.
@@ -94,7 +97,7 @@ impl Etcd {
         let node = |url: &String| {
             let endpoint = Endpoint::from_shared(url.clone())?
                 .tls_config(config.clone())?
-                .connect_timeout(Duration::from_secs(2))
+                .connect_timeout(LONGEST)
                 // A node that vanishes without a word is given up, and connected to again.
                 .http2_keep_alive_interval(Duration::from_secs(2))
                 .keep_alive_timeout(Duration::from_secs(2))
@@ -161,8 +164,9 @@ impl Etcd {
             let request = request.clone();
             asked.spawn(async move {
                 sleep(pause).await;
+                let start = Instant::now();
                 let reply = node.call(method, request, largest).await;
-                (node, reply)
+                (node, start.elapsed(), reply)
             });
         };
         if let Some(node) = waiting.next() {
@@ -170,14 +174,14 @@ impl Etcd {
         }
         loop {
             match timeout_at(late.min(deadline), asked.join_next()).await {
-                Ok(Some(Ok((node, Ok(reply))))) => {
-                    self.remember(&node, start.elapsed());
+                Ok(Some(Ok((node, took, Ok(reply))))) => {
+                    self.remember(&node, took);
                     return Ok(reply);
                 }
-                Ok(Some(Ok((node, Err(status))))) if is_final(&status) => {
+                Ok(Some(Ok((node, _, Err(status))))) if is_final(&status) => {
                     return Err(EtcdError::refused(node.url, &status, tries));
                 }
-                Ok(Some(Ok((node, Err(status))))) => {
+                Ok(Some(Ok((node, _, Err(status))))) => {
                     last = format!("{}: {}", node.url, said(&status));
                     // The next one at once, and this one again in a moment.
                     if let Some(next) = waiting.next() {
@@ -189,7 +193,7 @@ impl Etcd {
                 Ok(Some(Err(failed))) => last = failed.to_string(),
                 Ok(None) => sleep(AGAIN).await,
                 Err(_late) => {
-                    late = at(ROUND);
+                    late = at(self.hedge().max(ROUND));
                     if let Some(node) = waiting.next().or_else(|| rounds.next()) {
                         ask(&mut asked, node, Duration::ZERO);
                     }
@@ -228,15 +232,18 @@ impl Etcd {
     }
 
     fn hedge(&self) -> Duration {
-        let usual = Duration::from_micros(self.usual.load(Ordering::Relaxed).into());
-        usual.saturating_mul(PATIENT).clamp(HEDGE, ROUND)
+        match self.usual.load(Ordering::Relaxed) {
+            0 => LONGEST,
+            usual => Duration::from_micros(usual.into()).saturating_mul(PATIENT).clamp(HEDGE, LONGEST),
+        }
     }
 
     fn remember(&self, node: &Node, took: Duration) {
         let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let usual = self.usual.load(Ordering::Relaxed);
         // Where two replies come at once, one is forgotten.
-        self.usual.store(usual.saturating_sub(usual / 8).saturating_add(took / 8), Ordering::Relaxed);
+        let usual = if usual == 0 { took } else { usual.saturating_sub(usual / 8).saturating_add(took / 8) };
+        self.usual.store(usual, Ordering::Relaxed);
         if let Some(at) = self.nodes.iter().position(|other| other.url == node.url) {
             self.first.store(at, Ordering::Relaxed);
         }

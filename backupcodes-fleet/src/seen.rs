@@ -149,6 +149,9 @@ mod tests {
         assert!(judge(8, 61, 1_700_000_000));
         assert!(!judge(7, 200, 0) && !judge(8, 59, 1_700_000_000));
         assert!(!judge(8, 70, 1_600_000_000), "an older restore");
+        // With the old token the cluster keeps its number.
+        assert!(judge(8, 30, 1_800_000_000));
+        assert!(judge(8, 31, 1_800_000_000) && !judge(8, 30, 1_800_000_000));
     }
 
     #[test]

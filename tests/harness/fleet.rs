@@ -47,7 +47,11 @@ pub fn set_up(cluster: &Cluster, hosts: &[&str]) {
 
 /// Gives users new sets of so many codes, by the host of an administrator. The hashes are random, and no hash of a code.
 pub fn give_sets(admin: &Host, users: &[String], codes: u8) -> Vec<CodeSet> {
-    let store = admin.store();
+    give_sets_to(&admin.store(), users, codes)
+}
+
+/// The same, by what an administrator's programs use.
+pub fn give_sets_to(store: &FleetStore, users: &[String], codes: u8) -> Vec<CodeSet> {
     let give = |user: &String| {
         let set = random_set(user, codes);
         store.prepare(user, Expected::Nothing, Some(&set)).unwrap().commit(|_| Vec::new()).unwrap();
@@ -63,7 +67,7 @@ pub fn replace(admin: &Host, user: &str, set: &str, text: &str) {
 }
 
 /// The text of a set that costs no hash.
-fn random_set(user: &str, codes: u8) -> String {
+pub fn random_set(user: &str, codes: u8) -> String {
     let mut chance = Chance(SysRng.try_next_u64().unwrap() | 1);
     let account = Account { name: user.into(), uid: 1000 };
     let label = Label::new(&account, clock::now(), Vec::new(), &mut SysRng).unwrap();
@@ -99,8 +103,20 @@ impl Host {
         host
     }
 
+    /// One that reaches the cluster at this address alone.
+    pub fn behind(cluster: &Cluster, name: &str, endpoint: &str) -> Self {
+        let host = Self::prepare_with(cluster, name, "", &[endpoint]);
+        host.start();
+        host
+    }
+
     /// One whose service does not run.
     pub fn prepare(cluster: &Cluster, name: &str, lines: &str) -> Self {
+        let endpoints = cluster.endpoints();
+        Self::prepare_with(cluster, name, lines, &endpoints.each_ref().map(String::as_str))
+    }
+
+    fn prepare_with(cluster: &Cluster, name: &str, lines: &str, endpoints: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("backupcodes-host.").tempdir().unwrap();
         for (directory, mode) in [("sets", 0o700), ("run", 0o755), ("state", 0o700)] {
             fs::create_dir(folder.path().join(directory)).unwrap();
@@ -109,7 +125,7 @@ impl Host {
         let host = Self {
             name: name.into(),
             certificate: cluster.certificate(name),
-            endpoints: format!("{:?}", cluster.endpoints()),
+            endpoints: format!("{endpoints:?}"),
             folder,
             service: Mutex::new(None),
         };

@@ -9,6 +9,7 @@ mod killed;
 mod logins;
 mod mail;
 mod moving;
+mod replies;
 mod restored;
 mod signed;
 mod sshd;
