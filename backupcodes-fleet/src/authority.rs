@@ -20,6 +20,8 @@ use crate::etcd::Tls;
 /// The common name of the certificate that signs sets, and its user in etcd.
 pub(crate) const ADMIN: &str = "backupcodes-admin";
 
+/// Authorities between that of the configuration and a certificate.
+const MOST_BETWEEN: usize = 4;
 /// As long as the label of a set.
 const DECOY: &[u8] = &[b'x'; 300];
 
@@ -94,6 +96,9 @@ impl Authority {
             .collect::<Result<Vec<_>, _>>()
             .map_err(text)?;
         let (leaf, between) = chain.split_first().ok_or("no certificate")?;
+        if between.len() > MOST_BETWEEN {
+            return Err(format!("a chain of {} certificates", chain.len()));
+        }
         let details = x509_cert::Certificate::from_der(leaf).map_err(text)?;
         let details = details.tbs_certificate();
         // What was signed stays good when the certificate ends.

@@ -157,7 +157,10 @@ impl Etcd {
         let first = self.first.load(Ordering::Relaxed);
         let mut waiting = self.nodes.iter().cycle().skip(first).take(self.nodes.len()).cloned();
         let mut rounds = self.nodes.iter().cycle().skip(first).cloned();
-        let mut late = at(self.hedge());
+        // Where a call has little time, half of it is for another node.
+        let patience = deadline.saturating_duration_since(start) / 2;
+        let hedge = |least: Duration| at(self.hedge().max(least).min(patience));
+        let mut late = hedge(HEDGE);
         let mut tries = 0_usize;
         let mut ask = |asked: &mut JoinSet<_>, node: Node, pause| {
             tries = tries.saturating_add(1);
@@ -186,20 +189,25 @@ impl Etcd {
                     // The next one at once, and this one again in a moment.
                     if let Some(next) = waiting.next() {
                         ask(&mut asked, next, Duration::ZERO);
-                        late = at(self.hedge());
+                        late = hedge(HEDGE);
                     }
                     ask(&mut asked, node, AGAIN);
                 }
                 Ok(Some(Err(failed))) => last = failed.to_string(),
                 Ok(None) => sleep(AGAIN).await,
                 Err(_late) => {
-                    late = at(self.hedge().max(ROUND));
+                    late = hedge(ROUND);
                     if let Some(node) = waiting.next().or_else(|| rounds.next()) {
                         ask(&mut asked, node, Duration::ZERO);
                     }
                 }
             }
             if Instant::now() >= deadline {
+                // The next call does not begin with the same one.
+                self.first.store(
+                    first.saturating_add(1).checked_rem(self.nodes.len()).unwrap_or_default(),
+                    Ordering::Relaxed,
+                );
                 return Err(EtcdError::NoReply { waited: start.elapsed(), last });
             }
         }

@@ -24,6 +24,8 @@ use crate::seen::{Seen, State as SeenState, WentBack};
 
 /// The most bytes of a reply, where it is of all users: that is some hundred thousand labels.
 const LARGEST: usize = 64 << 20;
+/// The most labels in the place of one user that are looked at: each costs a signature.
+const MOST_LABELS: usize = 16;
 /// No account has this name.
 const NOBODY: &str = "/";
 
@@ -149,15 +151,24 @@ impl Sets {
             return Ok(None);
         }
         let mut reason = String::new();
-        let mut proven = Vec::new();
+        let mut signed = Vec::new();
         for found in labels {
-            match self.proven(user, found, header) {
-                Ok(signed) => proven.push((found, signed)),
+            match self.of_place(user, found) {
+                Ok(label) => signed.push((found, label)),
                 Err(error) => reason = error,
             }
         }
-        let last = proven.into_iter().max_by_key(|(_, signed)| signed.codes);
-        last.map(Some).ok_or(Unproven(reason))
+        if signed.len() > MOST_LABELS {
+            return Err(Unproven(format!("{} labels; expected one", signed.len())));
+        }
+        signed.sort_by_key(|(_, label)| std::cmp::Reverse(label.codes));
+        for (found, label) in signed {
+            match self.verify(&label, header) {
+                Ok(()) => return Ok(Some((found, label))),
+                Err(error) => reason = error,
+            }
+        }
+        Err(Unproven(reason))
     }
 
     /// The label in a place of the user.
@@ -165,16 +176,28 @@ impl Sets {
     /// # Errors
     /// No administrator has signed it for this place, in this store.
     fn proven(&self, user: &str, found: &KeyValue, header: Header) -> Result<SignedLabel, String> {
+        let signed = self.of_place(user, found)?;
+        self.verify(&signed, header).map(|()| signed)
+    }
+
+    /// The same, whoever has signed it.
+    fn of_place(&self, user: &str, found: &KeyValue) -> Result<SignedLabel, String> {
         let signed = SignedLabel::parse(&found.value).map_err(|error| error.to_string())?;
-        let SignedLabel { label, codes, signature } = &signed;
+        let label = &signed.label;
         if label.format != FORMAT || label.user != user || !self.prefix.set(user, &label.set).is(&found.key) {
             return Err(format!("made for {}, set {}, format {}", label.user, label.set, label.format));
         }
-        let message = self.message(label, *codes, header).map_err(|error| error.to_string())?;
-        self.authority
-            .verify(&message, signature)
-            .map_err(|error| format!("not signed for this store: {error}"))?;
         Ok(signed)
+    }
+
+    fn verify(
+        &self,
+        SignedLabel { label, codes, signature }: &SignedLabel,
+        header: Header,
+    ) -> Result<(), String> {
+        let message = self.message(label, *codes, header).map_err(|error| error.to_string())?;
+        let unproven = |error| format!("not signed for this store: {error}");
+        self.authority.verify(&message, signature).map_err(unproven)
     }
 
     fn message(&self, label: &StoredLabel, codes: i64, header: Header) -> Result<Vec<u8>, SetsError> {

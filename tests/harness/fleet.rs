@@ -52,12 +52,18 @@ pub fn give_sets(admin: &Host, users: &[String], codes: u8) -> Vec<CodeSet> {
 
 /// The same, by what an administrator's programs use.
 pub fn give_sets_to(store: &FleetStore, users: &[String], codes: u8) -> Vec<CodeSet> {
-    let give = |user: &String| {
-        let set = random_set(user, codes);
+    let account = |user: &String| Account { name: user.clone(), uid: 1000 };
+    give_sets_of(store, users.iter().map(account), codes)
+}
+
+/// The same for accounts.
+pub fn give_sets_of(store: &FleetStore, accounts: impl Iterator<Item = Account>, codes: u8) -> Vec<CodeSet> {
+    let give = |account: Account| {
+        let (user, set) = (&account.name, random_set(&account, codes));
         store.prepare(user, Expected::Nothing, Some(&set)).unwrap().commit(|_| Vec::new()).unwrap();
         store.read(user).unwrap().expect("the new set")
     };
-    users.iter().map(give).collect()
+    accounts.map(give).collect()
 }
 
 /// Replaces a user's set with one of this text.
@@ -67,10 +73,9 @@ pub fn replace(admin: &Host, user: &str, set: &str, text: &str) {
 }
 
 /// The text of a set that costs no hash.
-pub fn random_set(user: &str, codes: u8) -> String {
+pub fn random_set(account: &Account, codes: u8) -> String {
     let mut chance = Chance(SysRng.try_next_u64().unwrap() | 1);
-    let account = Account { name: user.into(), uid: 1000 };
-    let label = Label::new(&account, clock::now(), Vec::new(), &mut SysRng).unwrap();
+    let label = Label::new(account, clock::now(), Vec::new(), &mut SysRng).unwrap();
     let mut base64 = |length| {
         // The last of the bits that a text of this length has are none of a byte's.
         let letters = (1..length).map(|_| char::from(b'a' + u8::try_from(chance.below(26)).unwrap()));

@@ -76,14 +76,18 @@ fn import(config: &Config, users: &[String], all: bool) -> Result<Outcome, Failu
 
 /// No code works on this host and in the fleet at the same time.
 fn import_one(config: &Config, sets: &Sets, fleet: &FleetStore, user: &str) -> Result<String, Failure> {
-    let put = |own: &CodeSet| match fleet.read(user)? {
+    let put = |own: &CodeSet, was_cut_short| match fleet.read(user)? {
         // The end of an import is missing.
-        Some(shared) if shared.label.set == own.label.set => Ok(()),
+        Some(shared) if was_cut_short && shared.label.set == own.label.set => Ok(()),
+        // Also a copy of the fleet's: its codes may have been spent in either place.
         Some(shared) => Err(ReplaceError::InFleet {
             user: user.into(),
             set: own.label.set.clone(),
             shared: shared.label.set,
         }),
+        None if was_cut_short => {
+            Err(ReplaceError::CutShort { user: user.into(), set: own.label.set.clone() })
+        }
         None => fleet.prepare(user, Expected::Nothing, Some(&own.text()))?.commit(|_| Vec::new()),
     };
     let writer = Writer::of_this_host(config, &notice::host_name());

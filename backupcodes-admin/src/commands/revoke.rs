@@ -46,7 +46,11 @@ pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result
     if let Some(fleet) = store.fleet() {
         match fleet.read(user) {
             // Somebody may have hidden it from this command.
-            Ok(None) => fleet.end_hidden(user)?,
+            Ok(None) => match (fleet.end_hidden(user), &old) {
+                (Err(error), None) => return Err(error.into()),
+                (Err(error), Some(_)) => output::complain(&error),
+                (Ok(()), _) => {}
+            },
             Ok(Some(CodeSet { label, .. })) => output::complain(&format_args!(
                 "{user} has set {} in the fleet, which works now; to end it as well: backupcodes-admin revoke {user}",
                 label.set

@@ -105,7 +105,7 @@ pub enum ReplaceError {
         "{0}; it is unknown whether the change is made: keep both sheets, and look which set counts: backupcodes-admin status"
     )]
     Unknown(StoreError),
-    /// The fleet has another set of the user.
+    /// The fleet has a set of the user already.
     #[error(
         "{user} has set {set} on this host and set {shared} in the fleet; nothing was done; to keep the fleet's: \
          backupcodes-admin revoke {user}"
@@ -117,6 +117,17 @@ pub enum ReplaceError {
         set: String,
         /// The id of the fleet's.
         shared: String,
+    },
+    /// An import of the set was cut short, and the fleet does not have it.
+    #[error(
+        "an import of set {set} of {user} was cut short, and the fleet may have had the set and ended it since; nothing was done; for a \
+         new one: backupcodes-admin revoke {user}, then: backupcodes-admin generate {user}"
+    )]
+    CutShort {
+        /// The user.
+        user: String,
+        /// The id of the set.
+        set: String,
     },
     /// Both names of a rename have a set.
     #[error(

@@ -111,10 +111,11 @@ impl FleetStore {
     /// # Errors
     /// They may be there.
     pub fn end_hidden(&self, user: &str) -> Result<(), ReplaceError> {
-        match self.prepare(user, Expected::Nothing, None)?.commit(|_| Vec::new()) {
+        match self.prove_may_replace() {
+            Ok(()) => self.prepare(user, Expected::Nothing, None)?.commit(|_| Vec::new()),
             // No set is known, and this host may not end any.
-            Err(ReplaceError::Store(StoreError::Fleet(FleetError::NotPermitted(_)))) => Ok(()),
-            ended => ended,
+            Err(StoreError::Fleet(FleetError::NotPermitted(_))) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -175,7 +176,8 @@ impl FleetStore {
         let Some(set) = set.map_err(StoreError::from)? else { return Ok(None) };
         judge_before_rename(&set, old, account)?;
         let id = set.label.set.clone();
-        if let Some(other) = self.read(new)? {
+        // What is no set there is replaced.
+        if let Ok(Some(other)) = self.read_with(new, None)?.set {
             let (old, new) = (old.to_owned(), new.to_owned());
             return Err(ReplaceError::Both { old, old_set: id, new, new_set: other.label.set });
         }

@@ -60,7 +60,11 @@ impl Sets {
     /// # Errors
     /// Nobody knows whether the user has a set on the host itself.
     pub fn is_shared(&self, user: &str) -> Result<bool, StoreError> {
-        Ok(self.fleet_of(user)?.is_some())
+        match self.fleet_of(user) {
+            // It is replaced where it is.
+            Err(error) if error.can_be_replaced() => Ok(false),
+            fleet => Ok(fleet?.is_some()),
+        }
     }
 
     /// The sets on this host alone.

@@ -1,7 +1,5 @@
 //! All that a user has. A host may have written anything beside it.
 
-use std::collections::BTreeSet;
-
 use backupcodes_core::code::CodeNumber;
 use tokio::time::Instant;
 
@@ -12,12 +10,12 @@ use crate::keys::Keys;
 
 /// The most bytes of all that a user has, unless a host has written junk there: a set of 31 codes has some 10 KB.
 const LARGEST: usize = 1 << 20;
+/// The most names that an account may have had since it got its set: each costs a call.
+const MOST_NAMES: usize = 16;
 
 /// All of a user in the store.
 pub(super) struct Found {
     pub(super) set: Result<Option<Stored>, Unproven>,
-    /// What else lies in the user's place: no administrator makes it, and a replacement removes it.
-    pub(super) sets: BTreeSet<String>,
     /// What the store says of itself.
     pub(super) header: Header,
     /// The names under which a uid has a set.
@@ -60,8 +58,8 @@ impl Sets {
         let mut success = vec![labels(), self.names(user, uid).read()];
         let labels_then = ranges(reply).concat();
         let proven = self.last_proven(user, &labels_then, header).unwrap_or_default();
-        if let Some((_, SignedLabel { label, codes, .. })) = proven {
-            let id = label.set;
+        let then = proven.as_ref().map(|(_, set)| (set.label.set.clone(), set.codes));
+        if let Some((id, codes)) = then.clone() {
             let numbers = || (1..=CodeNumber::MOST).filter_map(CodeNumber::new);
             let slot = |number| prefix.slot(user, &id, number);
             success.extend(numbers().map(|number| slot(number).list()));
@@ -70,7 +68,14 @@ impl Sets {
             success.extend(numbers().map(|number| prefix.due_use(user, &id, number).list()));
         }
         let (reply, header) = self.read_ranges(success, deadline, LARGEST).await?;
-        self.found(user, uid, reply, header)
+        let found = self.found(user, uid, reply, header)?;
+        let now = found.set.as_ref().ok().and_then(Option::as_ref);
+        // The codes that were read are those of the set as it was then.
+        if now.map(|set| (set.label.set.clone(), set.codes)) == then {
+            Ok(found)
+        } else {
+            Err(SetsError::Changed)
+        }
     }
 
     /// The names with a set of a uid, or something else that costs as much.
@@ -95,16 +100,17 @@ impl Sets {
             self.prefix.parts(&key.key).is_some_and(|parts| parts.first() == Some(&"slots"))
         };
         let (slots, due): (Vec<_>, Vec<_>) = rest.iter().partition(is_slot);
-        let id_of = |key: &KeyValue| match self.prefix.parts(&key.key).as_deref() {
-            Some([_, _, id, ..]) => Some((*id).to_owned()),
-            _ => None,
-        };
-        let sets = labels.iter().chain(slots.iter().copied()).filter_map(id_of).collect();
+        if uid.is_some() && names.len() > MOST_NAMES {
+            return Err(SetsError::Unavailable(format!(
+                "{} names of a uid; expected {MOST_NAMES} at most",
+                names.len()
+            )));
+        }
         let names = names.into_iter().filter(|_| uid.is_some());
         let names = names.filter_map(|found| String::from_utf8(found.value).ok()).collect();
         let proven = self.last_proven(user, &labels, header);
         let set = proven.map(|proven| proven.map(|(found, label)| self.stored(found, label, &slots, &due)));
-        Ok(Found { set, sets, header, names })
+        Ok(Found { set, header, names })
     }
 
     fn stored(
@@ -115,12 +121,18 @@ impl Sets {
         due: &[&KeyValue],
     ) -> Stored {
         let SignedLabel { label, codes, .. } = signed;
-        let number_of = |key: &KeyValue| match self.prefix.parts(&key.key).as_deref() {
-            Some([_, _, id, number]) if *id == label.set => number.parse::<u8>().ok(),
-            _ => None,
+        let (prefix, user, id) = (&self.prefix, &label.user, &label.set);
+        let numbers = || (1..=label.count).filter_map(CodeNumber::new);
+        let slot = |number: CodeNumber| {
+            let key = prefix.slot(user, id, number);
+            slots.iter().find(|found| key.is(&found.key)).map(|found| (number.get(), (*found).clone()))
         };
-        let due = due.iter().filter_map(|key| number_of(key)).collect();
-        let slots = slots.iter().filter_map(|key| Some((number_of(key)?, (*key).clone()))).collect();
+        let is_due = |number: &CodeNumber| {
+            let key = prefix.due_use(user, id, *number);
+            due.iter().any(|found| key.is(&found.key))
+        };
+        let (slots, due) =
+            (numbers().filter_map(slot).collect(), numbers().filter(is_due).map(CodeNumber::get).collect());
         Stored { label, created: found.create_revision, codes, slots, due }
     }
 }

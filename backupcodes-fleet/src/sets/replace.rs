@@ -29,8 +29,7 @@ impl Sets {
         from: Option<&str>,
         deadline: Instant,
     ) -> Result<(), SetsError> {
-        let Found { set: old, sets, .. } = self.find(user, None, deadline).await?;
-        let old = old.unwrap_or_default();
+        let old = self.find(user, None, deadline).await?.set.unwrap_or_default();
         if old.as_ref().map(|old| old.label.set.as_str()) != expected {
             return Err(SetsError::Changed);
         }
@@ -51,11 +50,15 @@ impl Sets {
             self.move_from(&mut change, from, &old, revision, new)?;
             self.move_notices(&mut change, from, &old.label.set, new, deadline).await?;
         }
-        let is_unchanged = self.prefix.sets_of(user).are_unchanged_since(revision);
-        if sets.contains(&new.label.set) {
-            self.clear_place(user, &new.label.set, is_unchanged.clone(), deadline).await?;
-        }
-        let staged = self.stage(user, new, is_unchanged, deadline).await?;
+        let is_unchanged = || self.prefix.sets_of(user).are_unchanged_since(revision);
+        let staged = match self.stage(user, new, is_unchanged(), deadline).await {
+            // A host may have written something in the place of a set that keeps its id.
+            Err(SetsError::Changed) => {
+                self.clear_place(user, &new.label.set, is_unchanged(), deadline).await?;
+                self.stage(user, new, is_unchanged(), deadline).await?
+            }
+            staged => staged?,
+        };
         let begun = self.begin(change, user, new, staged, deadline).await;
         if !matches!(begun, Ok(()) | Err(SetsError::Unknown(_))) {
             let is_nobodys = self.prefix.set(user, &new.label.set).do_not_exist();
@@ -150,10 +153,15 @@ impl Sets {
         success.extend(prefix.sets_of(user).except(key.clone()).map(Keys::delete));
         success.extend(prefix.slots_of(user).except(slots()).map(Keys::delete));
         success.push(prefix.name_of(label.uid, user).put(user));
-        let value = self.signed(label, codes, header)?;
-        success.push(key.clone().put(value.clone()));
+        success.push(key.clone().put(self.signed(label, codes, header)?));
         let reply = self.change(TxnRequest { compare, success, failure: vec![key.read()] }, deadline).await?;
-        is_made(reply, &value)
+        // Of a transaction whose reply was lost, the next one finds the label, maybe with other addresses by now.
+        let is_ours = |found: &KeyValue| self.proven(user, found, header).is_ok_and(|set| set.codes == codes);
+        if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
+            Ok(())
+        } else {
+            Err(SetsError::Changed)
+        }
     }
 
     /// Ends the set of `from`, whose codes are as `new` has them.
@@ -258,10 +266,11 @@ impl Sets {
         let found = found?.filter(|found| found.label.set == set).ok_or(SetsError::Changed)?;
         let label = StoredLabel { email: email.to_vec(), ..found.label };
         let key = || self.prefix.set(user, set);
+        let name = self.prefix.name_of(label.uid, user);
         let value = self.signed(label, found.codes, header)?;
         let request = TxnRequest {
             compare: vec![key().are_created_in(found.created), key().are_unchanged_since(revision)],
-            success: vec![key().put(value.clone())],
+            success: vec![key().put(value.clone()), name.put(user)],
             failure: vec![key().read()],
         };
         is_made(self.change(request, deadline).await?, &value)

@@ -7,6 +7,8 @@ mod logins;
 mod memory;
 mod plot;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::set::{CodeSet, SpentRecord, State};
@@ -49,8 +51,11 @@ struct Code(CodeSet, u8);
 impl Code {
     /// So many, of new sets of users with this name.
     fn make(admin: &Host, name: &str, count: usize) -> Vec<Self> {
-        let users: Vec<_> = (0..count.div_ceil(20)).map(|user| format!("{name}{user}")).collect();
-        let sets = fleet::give_sets(admin, &users, 20);
+        // A uid has one name.
+        static UIDS: AtomicU32 = AtomicU32::new(10_000);
+        let account =
+            |user| Account { name: format!("{name}{user}"), uid: UIDS.fetch_add(1, Ordering::Relaxed) };
+        let sets = fleet::give_sets_of(&admin.store(), (0..count.div_ceil(20)).map(account), 20);
         let of_set = |set: CodeSet| (1..=20).map(move |number| Self(set.clone(), number));
         sets.into_iter().flat_map(of_set).take(count).collect()
     }

@@ -2,7 +2,7 @@
 
 use backupcodes_core::account::Account;
 use backupcodes_core::set::State;
-use backupcodes_core::store::{FileStore, FleetError, ReplaceError, Store, StoreError};
+use backupcodes_core::store::{Expected, FileStore, FleetError, Prepared, ReplaceError, Store, StoreError};
 use backupcodes_tests::{fleet as harness, me, pam, text};
 
 use super::logins::fleet;
@@ -26,14 +26,6 @@ fn a_set_that_is_imported_keeps_its_sheet_and_what_was_spent() {
     }
     assert_eq!(admin.world.try_answer(&codes[2]), pam::SUCCESS);
     assert_eq!(one.world.status()["left"], 7);
-    // An import that was cut short goes on, and until then nothing works here.
-    assert!(admin.world.admin(&["revoke", &me()]).status.success());
-    let codes = backupcodes_tests::sheet(admin.world.admin(&[&own[..], &[&me()]].concat())).codes;
-    let file = std::fs::read_to_string(admin.world.file()).unwrap();
-    std::fs::write(admin.world.file(), file.replace("format = 1", "format = 0")).unwrap();
-    assert_eq!(admin.world.try_answer(&codes[0]), pam::AUTHINFO_UNAVAIL);
-    assert!(admin.world.admin(&["fleet", "import", &me()]).status.success());
-    assert_eq!(admin.world.try_answer(&codes[0]), pam::SUCCESS);
     // Nothing is left to import, and a host may not.
     assert!(!admin.world.admin(&["fleet", "import", &me()]).status.success());
     let output = one.world.admin(&["fleet", "import", "--all"]);
@@ -81,7 +73,7 @@ fn an_import_that_was_cut_short_and_fails_again_revives_no_code_on_the_host() {
     let code = backupcodes_tests::sheet(admin.world.admin(&[&own[..], &[&me()]].concat())).codes.remove(0);
     let files = FileStore::new(admin.world.file().parent().unwrap());
     let fails = |error: ReplaceError| {
-        let moved = files.move_away(&me(), |_| Err(error), |_| Vec::new());
+        let moved = files.move_away(&me(), |_, _| Err(error), |_| Vec::new());
         assert!(moved.is_err());
         std::fs::read_to_string(admin.world.file()).unwrap().starts_with("format = 1\n")
     };
@@ -91,5 +83,77 @@ fn an_import_that_was_cut_short_and_fails_again_revives_no_code_on_the_host() {
     assert!(!fails(ReplaceError::Store(unknown())), "it still may");
     assert_eq!(admin.world.try_answer(&code), pam::AUTHINFO_UNAVAIL);
     let (user, set, shared) = (me(), "1".into(), "2".into());
-    assert!(fails(ReplaceError::InFleet { user, set, shared }), "it has another one");
+    assert!(!fails(ReplaceError::InFleet { user, set, shared }), "it may have ended this one");
+}
+
+#[test]
+fn an_import_that_was_cut_short_ends_and_revives_no_code_that_was_spent_or_ended_since() {
+    let Some((cluster, [admin, one, _])) = fleet() else { return };
+    let own = ["generate", "--host", "--yes", "--format", "json"];
+    let codes = backupcodes_tests::sheet(admin.world.admin(&[&own[..], &[&me()]].concat())).codes;
+    let file = std::fs::read_to_string(admin.world.file()).unwrap();
+    let import = || admin.world.admin(&["fleet", "import", &me()]);
+    let put_back = |text: &str| {
+        std::fs::write(admin.world.file(), text).unwrap();
+        backupcodes_tests::set_mode(&admin.world.file(), 0o600);
+    };
+    // It dies before the file is gone.
+    let cut_short = file.replace("format = 1", "format = 0");
+    assert!(import().status.success());
+    assert_eq!(one.world.try_answer(&codes[0]), pam::SUCCESS);
+    put_back(&cut_short);
+    assert_eq!(admin.world.try_answer(&codes[1]), pam::AUTHINFO_UNAVAIL);
+    assert!(import().status.success());
+    for host in [&admin, &one] {
+        assert_eq!(host.world.try_answer(&codes[0]), pam::AUTH_ERR, "it is spent");
+    }
+    // A copy of a file from before the import is no end of it.
+    put_back(&file);
+    let output = import();
+    assert!(!output.status.success() && text(&output.stderr).contains("in the fleet; nothing was done"));
+    std::fs::remove_file(admin.world.file()).unwrap();
+    // It is ended, or replaced, before the import goes on.
+    let restored = ["fleet", "restored", "--yes"];
+    for (end, reason) in [
+        (&["generate", "--yes", &me()][..], "and set"),
+        (&["revoke", &me()], "may have had the set and ended it since"),
+        (&restored, "may have had the set and ended it since"),
+    ] {
+        assert!(admin.world.admin(end).status.success());
+        put_back(&cut_short);
+        let output = import();
+        assert!(
+            !output.status.success() && text(&output.stderr).contains(reason),
+            "{}",
+            text(&output.stderr)
+        );
+        for code in &codes[..2] {
+            assert_eq!(admin.world.try_answer(code), pam::AUTHINFO_UNAVAIL);
+            assert_eq!(one.world.try_answer(code), pam::AUTH_ERR);
+        }
+        // As the message says.
+        assert!(admin.world.admin(&["revoke", &me()]).status.success());
+        assert!(!admin.world.file().exists());
+    }
+    drop(cluster);
+}
+
+#[test]
+fn what_a_host_writes_in_the_place_of_a_set_that_moves_keeps_it_from_nothing() {
+    let Some((cluster, [admin, ..])) = fleet() else { return };
+    let attacker = cluster.certificate("host2");
+    let bob = Account { name: "bob".into(), uid: 1000 };
+    for (length, count) in [(1, 1), (100_000, 12)] {
+        let set = harness::give_sets(&admin.host, &["alice".into()], 3).remove(0);
+        let junk = "x".repeat(length);
+        for at in 0..count {
+            let key = format!("/backupcodes/slots/bob/{}/{at}", set.label.set);
+            cluster.must_ctl(&attacker, &["put", &key, &junk]);
+        }
+        let store = admin.host.store();
+        assert_eq!(store.rename("alice", &bob).unwrap().as_ref(), Some(&set.label.set));
+        assert_eq!(store.read("bob").unwrap().unwrap().left(), 3);
+        let set = Expected::Set(&set.label.set);
+        store.prepare("bob", set, None).unwrap().commit(|_| Vec::new()).unwrap();
+    }
 }

@@ -85,7 +85,7 @@ fn what_was_performed_is_known_to_be_ours_whichever_reply_is_lost() {
         assert!(spend(user, &calm, set).is_err(), "it is spent");
     };
     let replaces = |user: &str, old: &CodeSet| {
-        let text = fleet::random_set(user, 2);
+        let text = fleet::random_set(&Account { name: user.into(), uid: 1000 }, 2);
         fleet::replace(&admin, user, &old.label.set, &text);
         assert_eq!(read(user).unwrap().text(), text);
         spend(user, &calm, &read(user).unwrap()).unwrap();

@@ -8,17 +8,18 @@ use crate::set::CodeSet;
 use crate::store::{ReplaceError, StoreError};
 
 impl FileStore {
-    /// Moves the user's set with `put`, which brings it into another store. Returns the id of the set; `None`: there is none.
+    /// Moves the user's set with `put`, which brings it into another store; its second argument says whether an earlier call was cut
+    /// short, which may have done so. Returns the id of the set; `None`: there is none.
     ///
     /// From before `put` until the file is gone, the set is unusable here, so that no code works in both stores, whatever dies. It
     /// is not absent, which would be taken for proof that the user has no set. The same call goes on after a crash.
     ///
     /// # Errors
-    /// [`ReplaceError`]: the set works here as before, unless the other store may have it.
+    /// [`ReplaceError`]: the set works here as before, unless the other store has it, or may have had it.
     pub fn move_away(
         &self,
         user: &str,
-        put: impl FnOnce(&CodeSet) -> Result<(), ReplaceError>,
+        put: impl FnOnce(&CodeSet, bool) -> Result<(), ReplaceError>,
         notices: impl FnOnce(&CodeSet) -> Vec<QueuedNotice>,
     ) -> Result<Option<String>, ReplaceError> {
         let deadline = Deadline::after(PATIENCE);
@@ -31,17 +32,13 @@ impl FileStore {
         let found = file.text()?;
         let (text, start) = CodeSet::of_any_use(&found).map_err(bad)?;
         let set = parse_new(&text).map_err(bad)?;
-        // Nobody knows how far a move came that was cut short: the other store may have the set.
+        // Nobody knows how far a move came that was cut short: the other store may have the set, or have ended it since.
         let was_cut_short = found != text;
         file.overwrite(&directory, start, CodeSet::UNUSABLE)?;
-        if let Err(error) = put(&set) {
-            let may_be_there = match error {
-                ReplaceError::Unknown(_) => true,
-                // It has another one.
-                ReplaceError::InFleet { .. } => false,
-                _ => was_cut_short,
-            };
-            if !may_be_there {
+        if let Err(error) = put(&set, was_cut_short) {
+            // Also a change that was overtaken may have been made before.
+            let may_be_there = matches!(error, ReplaceError::Unknown(_) | ReplaceError::Changed { .. });
+            if !may_be_there && !was_cut_short {
                 file.overwrite(&directory, start, CodeSet::USABLE)?;
             }
             return Err(error);
