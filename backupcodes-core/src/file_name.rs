@@ -24,7 +24,8 @@ pub fn escaped(text: &str, most: usize) -> String {
 }
 
 /// The text whose [`escaped`] form is `name`, if one exists.
-pub(crate) fn unescaped(name: &str) -> Option<String> {
+#[must_use]
+pub fn unescaped(name: &str) -> Option<String> {
     let mut rest = name.bytes();
     let mut bytes = Vec::new();
     while let Some(byte) = rest.next() {

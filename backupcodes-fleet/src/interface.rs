@@ -7,7 +7,7 @@ use backupcodes_core::code::CodeNumber;
 use backupcodes_core::log::log;
 use backupcodes_core::protocol::fleet::{
     DESCRIPTION, DueReply, ErrorName, INTERFACE, NamesReply, Nothing, Notified, Read, ReadReply, Readdress,
-    Replace, Restored, Spend, SpendReply,
+    Replace, Restored, Spend, SpendReply, UnprovenReply,
 };
 use backupcodes_core::set::{CodeSet, SpentRecord};
 use backupcodes_core::verify::Level;
@@ -50,7 +50,8 @@ impl Methods {
     }
 
     async fn list_unproven(&self) -> MethodResult {
-        reply_with(&NamesReply { users: self.sets.unproven(self.deadline).await? })
+        let (users, others) = self.sets.unproven(self.deadline).await?;
+        reply_with(&UnprovenReply { users, others })
     }
 
     async fn spend(&self, parameters: Value) -> MethodResult {

@@ -7,9 +7,10 @@ mod spend;
 mod status;
 mod stored;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use backupcodes_core::file_name::unescaped;
 use backupcodes_core::protocol::fleet::Certificate;
 use tokio::time::Instant;
 use tonic::Code;
@@ -111,21 +112,24 @@ impl Sets {
         Ok(labels.map(|signed| signed.label.user).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// The users whose set no host accepts.
-    pub(crate) async fn unproven(&self, deadline: Instant) -> Result<Vec<String>, SetsError> {
+    /// The users with a set that this host does not accept, and the keys among the sets that are of no user.
+    pub(crate) async fn unproven(&self, deadline: Instant) -> Result<(Vec<String>, Vec<String>), SetsError> {
         let (reply, header) = self.read_ranges(vec![self.prefix.sets().read()], deadline, LARGEST).await?;
-        let labels = ranges(reply).concat();
-        let is_unproven = |found: &&KeyValue| {
-            SignedLabel::parse(&found.value)
-                .map_or(true, |signed| self.proven(&signed.label.user, found, header).is_err())
-        };
-        let user = |found: &KeyValue| match self.prefix.parts(&found.key).as_deref() {
-            // The names of uids are no sets.
-            Some(["sets", user, _]) => Some((*user).to_owned()),
-            _ => None,
-        };
-        let users = labels.iter().filter(is_unproven).filter_map(user);
-        Ok(users.collect::<BTreeSet<_>>().into_iter().collect())
+        let (mut labels, mut others) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        for found in ranges(reply).concat() {
+            let user = match self.prefix.parts(&found.key).as_deref() {
+                // That a uid has a set under a name.
+                Some(["sets", "%uid", _, _]) => continue,
+                Some(["sets", name, ..]) => unescaped(name),
+                _ => None,
+            };
+            match user {
+                Some(user) => labels.entry(user).or_default().push(found),
+                None => others.push(String::from_utf8_lossy(&found.key).into_owned()),
+            }
+        }
+        labels.retain(|user, labels| self.last_proven(user, labels, header).is_err());
+        Ok((labels.into_keys().collect(), others))
     }
 
     /// Signs the label of a set whose codes were made in this revision of the store.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use backupcodes_core::account::Account;
 use backupcodes_core::clock;
 use backupcodes_core::config::{Config, Fleet};
-use backupcodes_core::protocol::fleet::{Certificate, Node, StatusReply};
+use backupcodes_core::protocol::fleet::{Certificate, Node, StatusReply, UnprovenReply};
 use backupcodes_core::store::Sets;
 
 use super::finding::{Finding, Level};
@@ -21,7 +21,15 @@ pub(super) fn check(config: &Config) -> (Vec<Finding>, Option<BTreeSet<String>>)
     // Why it does not know more is said by the above.
     findings
         .extend(fleet.status().map(|status| of_status(&status, clock::now().seconds())).unwrap_or_default());
-    findings.extend(fleet.unproven().ok().and_then(|users| unproven(&users)));
+    // If there are sets that can be read.
+    if users.is_ok() {
+        match fleet.unproven() {
+            Ok(found) => findings.extend(unproven(&found)),
+            Err(error) => {
+                findings.push(Finding::explained(Level::Error, "fleet-signature", error.explanation()));
+            }
+        }
+    }
     (findings, users.ok().map(|users| users.into_iter().collect()))
 }
 
@@ -47,25 +55,33 @@ fn of_status(status: &StatusReply, now: u64) -> Vec<Finding> {
         findings.push(Finding::new(Level::Error, "fleet-authentication", "etcd", message, remedy));
     }
     if let Some(reason) = refused.as_ref().filter(|_| nodes.iter().any(|node| node.error.is_none())) {
-        let remedy = "backupcodes-admin fleet host add NAME; see backupcodes-admin(8)";
-        findings.push(Finding::new(Level::Error, "fleet-permission", "etcd", reason.clone(), remedy));
+        let remedy = "do what it says; see docs/guide/fleet.md";
+        findings.push(Finding::new(Level::Error, "fleet-refused", "etcd", reason.clone(), remedy));
     }
     findings.extend(nodes.iter().filter_map(|node| clock_of(node, now)));
     findings.extend(certificates.iter().filter_map(|certificate| expiry(certificate, now)));
     findings
 }
 
-/// Sets that nobody can log in with. Their users are not skipped with `nullok` either.
-fn unproven(users: &[String]) -> Option<Finding> {
-    let first = users.first()?;
-    let message = format!(
-        "no administrator of an authority in fleet.ca has signed the set of {}",
-        if users.len() > 1 { format!("{} users, as {first}", users.len()) } else { first.clone() }
+/// Sets that nobody can log in with: `nullok` does not skip their users either. Whoever has written them may have chosen the names.
+fn unproven(UnprovenReply { users, others }: &UnprovenReply) -> Vec<Finding> {
+    let finding = |found: &[String], message: &str, remedy| {
+        let (first, more) = found.split_first()?;
+        let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
+        let message = format!("{message} {first}{more}");
+        Some(Finding::new(Level::Error, "fleet-signature", "etcd", message, remedy))
+    };
+    let users = finding(
+        users,
+        "no administrator of an authority in fleet.ca has signed the set of",
+        "if other hosts accept it, install their fleet.ca here; otherwise, on the admin host: backupcodes-admin generate USER, or revoke USER",
     );
-    let remedy = format!(
-        "if other hosts accept it, install their fleet.ca here; otherwise, on the admin host: backupcodes-admin generate {first}"
+    let others = finding(
+        others,
+        "among the sets is what no administrator has written:",
+        "remove it with the certificate of etcd's root: etcdctl del KEY; see docs/guide/fleet.md, \"Lost hosts\"",
     );
-    Some(Finding::new(Level::Error, "fleet-signature", "etcd", message, remedy))
+    users.into_iter().chain(others).collect()
 }
 
 /// What makes etcd write nothing any more.
@@ -157,7 +173,7 @@ mod tests {
         let full = |status: &mut StatusReply| status.nodes[0].alarms.push("memberID:1 alarm:NOSPACE".into());
         assert_eq!(checks(full), [(Level::Error, "fleet-alarm")]);
         let refused = |status: &mut StatusReply| status.refused = Some("may not do that".into());
-        assert_eq!(checks(refused), [(Level::Error, "fleet-permission")]);
+        assert_eq!(checks(refused), [(Level::Error, "fleet-refused")]);
         let both = |status: &mut StatusReply| {
             is_down(status);
             status.authenticates = false;

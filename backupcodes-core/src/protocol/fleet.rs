@@ -44,10 +44,17 @@ pub struct SpendReply {
     pub left: usize,
 }
 
-/// Reply of `List` and `ListUnproven`.
+/// Reply of `List`.
 #[derive(Serialize, Deserialize)]
 pub struct NamesReply {
     pub users: Vec<String>,
+}
+
+/// Reply of `ListUnproven`.
+#[derive(Serialize, Deserialize)]
+pub struct UnprovenReply {
+    pub users: Vec<String>,
+    pub others: Vec<String>,
 }
 
 /// Parameters of `Spend`.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::fleet::{
     self, Certificate, DueNotice, DueReply, ErrorName, NamesReply, Node, Notified, Read, ReadReply,
-    Readdress, Replace, Restored, Spend, SpendReply, StatusReply,
+    Readdress, Replace, Restored, Spend, SpendReply, StatusReply, UnprovenReply,
 };
 use super::{
     Check, CodeState, CodeStatus, DESCRIPTION, Denied, HasSet, HasSetReply, Message, Nothing, OfUser,
@@ -125,7 +125,7 @@ fn the_description_of_the_fleet_names_the_fields_that_are_sent() {
             written(ReadReply { set: Some(text()), unproven: Some(text()), revision: 1, names: vec![] }),
         ),
         ("method List() -> (", written(NamesReply { users: vec![] })),
-        ("method ListUnproven() -> (", written(NamesReply { users: vec![] })),
+        ("method ListUnproven() -> (", written(UnprovenReply { users: vec![], others: vec![] })),
         (
             "method Spend(",
             written(Spend { user: "u".into(), number: 1, hash: "h".into(), record: "r".into() }),

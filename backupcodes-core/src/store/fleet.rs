@@ -16,7 +16,7 @@ use crate::hash::CodeHash;
 use crate::mail::outbox::{Outbox, Queued, QueuedNotice};
 use crate::protocol::fleet::{
     DueNotice, DueReply, ErrorName, FLEET, NamesReply, Nothing, Notified, Read, Readdress, Replace, Restored,
-    Spend, StatusReply,
+    Spend, StatusReply, UnprovenReply,
 };
 use crate::protocol::{CallError, Connection, Reply, ServiceError};
 use crate::set::{CodeSet, SpentRecord};
@@ -97,13 +97,12 @@ impl FleetStore {
         Ok(users)
     }
 
-    /// The users with a set that this host does not accept, sorted.
+    /// The users with a set that this host does not accept, and what else lies among the sets.
     ///
     /// # Errors
     /// Nothing is known.
-    pub fn unproven(&self) -> Result<Vec<String>, StoreError> {
-        let NamesReply { users } = self.call_within("ListUnproven", &Nothing {}, PATIENCE_FOR_ALL)?;
-        Ok(users)
+    pub fn unproven(&self) -> Result<UnprovenReply, StoreError> {
+        Ok(self.call_within("ListUnproven", &Nothing {}, PATIENCE_FOR_ALL)?)
     }
 
     /// Removes what somebody may have hidden from [`read`](Store::read): the codes of a set whose label is gone.

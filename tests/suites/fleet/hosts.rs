@@ -50,6 +50,23 @@ fn the_status_comes_in_time_while_nodes_do_not_reply() {
 }
 
 #[test]
+fn a_node_that_says_nothing_is_not_the_only_one_that_is_asked_however_short_the_time_is() {
+    let Some(cluster) = Cluster::new() else { return };
+    fleet::set_up(&cluster, &["host1"]);
+    let silent = (cluster.leader() + 1) % 3;
+    cluster.stop(silent);
+    for timeout in [1, 2, 5] {
+        let host = Host::with(&cluster, "host1", &format!("timeout = {timeout}\n"));
+        // The first one is another one each time.
+        for _ in 0..8 {
+            let read = (0..2).find(|_| host.store().read("alice").is_ok());
+            assert!(read.is_some(), "{timeout} s: {}", host.errors());
+            host.restart();
+        }
+    }
+}
+
+#[test]
 fn more_calls_than_the_service_has_threads_end_in_time() {
     let Some(cluster) = Cluster::new() else { return };
     fleet::set_up(&cluster, &["host1"]);

@@ -195,7 +195,23 @@ fn what_no_administrator_has_signed_is_reported_and_replaced() {
     assert!(!one.world.admin(&["generate", "--yes", &me]).status.success());
     let new = admin.generate();
     assert_eq!(one.world.try_answer(&new.codes[0]), pam::SUCCESS);
-    assert!(!doctor(&one).contains("has signed the set"));
+    // What lies beside a good set is no harm. What is of no user at all, or of an escaped name, is said as it is.
+    put("00000001", "{}");
+    assert!(!doctor(&one).contains("fleet-signature"));
+    let of_nobody = ["/backupcodes/sets/a b/1", "/backupcodes/sets/%uid/1"];
+    for key in ["/backupcodes/sets/a%40b/1", of_nobody[0], of_nobody[1]] {
+        cluster.must_ctl(&attacker, &["put", key, "{}"]);
+    }
+    let said = doctor(&one);
+    assert!(
+        said.contains("has signed the set of a@b\n") || said.contains("has signed the set of a@b;"),
+        "{said}"
+    );
+    assert!(said.contains(&format!("no administrator has written: {}, and 1 more", of_nobody[1])), "{said}");
+    assert!(admin.world.admin(&["revoke", "a@b"]).status.success());
+    of_nobody.iter().for_each(|key| drop(cluster.must_ctl(&attacker, &["del", key])));
+    assert!(!doctor(&one).contains("fleet-signature"));
+    let _ = admin.generate();
     assert_eq!(cluster.must_ctl(&attacker, &["get", "--keys-only", &label_key(&me, "00000001")]), "");
 }
 
