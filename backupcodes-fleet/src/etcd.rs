@@ -158,7 +158,7 @@ impl Etcd {
         let mut waiting = self.nodes.iter().cycle().skip(first).take(self.nodes.len()).cloned();
         let mut rounds = self.nodes.iter().cycle().skip(first).cloned();
         // Where a call has little time, half of it is for another node.
-        let patience = deadline.saturating_duration_since(start) / 2;
+        let patience = deadline.saturating_duration_since(start).checked_div(2).unwrap_or_default();
         let hedge = |least: Duration| at(self.hedge().max(least).min(patience));
         let mut late = hedge(HEDGE);
         let mut tries = 0_usize;

@@ -132,6 +132,10 @@ fn a_sheet_says_whether_its_codes_are_good_on_one_host_or_on_all() {
             assert!(is_named, "{arguments:?}: {sheet}");
         }
     }
+    // What is no set on the host is replaced there.
+    std::fs::write(admin.world.file(), "junk").unwrap();
+    let sheet = text(&admin.world.admin(&["generate", "--yes", &me]).stdout);
+    assert!(sheet.contains(&host) && !sheet.contains("and its fleet"), "{sheet}");
 }
 
 #[test]
