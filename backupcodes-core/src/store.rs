@@ -14,7 +14,7 @@ use crate::set::{CodeSet, SpentRecord};
 pub use self::error::{ReplaceError, SpendError, StoreError};
 pub use self::file::FileStore;
 pub use self::fleet::{FleetError, FleetStore};
-pub use self::sets::Sets;
+pub use self::sets::{AnyReplacement, Sets};
 
 /// Stores sets: reads one, spends a code of one, replaces one.
 pub trait Store {

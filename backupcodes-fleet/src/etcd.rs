@@ -204,10 +204,8 @@ impl Etcd {
             }
             if Instant::now() >= deadline {
                 // The next call does not begin with the same one.
-                self.first.store(
-                    first.saturating_add(1).checked_rem(self.nodes.len()).unwrap_or_default(),
-                    Ordering::Relaxed,
-                );
+                let next = first.saturating_add(1).checked_rem(self.nodes.len()).unwrap_or_default();
+                let _ = self.first.compare_exchange(first, next, Ordering::Relaxed, Ordering::Relaxed);
                 return Err(EtcdError::NoReply { waited: start.elapsed(), last });
             }
         }

@@ -36,12 +36,19 @@ pub(crate) struct Sets {
     pub(crate) authority: Authority,
     pub(crate) prefix: Prefix,
     pub(crate) seen: Seen,
-    /// The last value of [`Prefix::restored`], and the time that it proves.
-    pub(crate) last_restored: Mutex<(Vec<u8>, u64)>,
+    pub(crate) last_restored: Mutex<LastRestored>,
     /// What this host calls itself.
     pub(crate) host: String,
     /// What proves who this host is, and who the nodes are.
     pub(crate) certificates: Vec<Certificate>,
+}
+
+/// The last value of [`Prefix::restored`], and what it proved of which cluster.
+#[derive(Default)]
+pub(crate) struct LastRestored {
+    cluster: u64,
+    value: Vec<u8>,
+    time: u64,
 }
 
 /// A call was not performed.
@@ -115,21 +122,30 @@ impl Sets {
     /// The users with a set that this host does not accept, and the keys among the sets that are of no user.
     pub(crate) async fn unproven(&self, deadline: Instant) -> Result<(Vec<String>, Vec<String>), SetsError> {
         let (reply, header) = self.read_ranges(vec![self.prefix.sets().read()], deadline, LARGEST).await?;
-        let (mut labels, mut others) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        let (mut labels, mut others) = (BTreeMap::<_, Vec<_>>::new(), BTreeSet::new());
         for found in ranges(reply).concat() {
             let user = match self.prefix.parts(&found.key).as_deref() {
-                // That a uid has a set under a name.
-                Some(["sets", "%uid", _, _]) => continue,
-                Some(["sets", name, ..]) => unescaped(name),
+                Some(["sets", name, _, ..]) if *name != "%uid" => unescaped(name),
                 _ => None,
             };
             match user {
                 Some(user) => labels.entry(user).or_default().push(found),
-                None => others.push(String::from_utf8_lossy(&found.key).into_owned()),
+                None => {
+                    others.insert(found.key);
+                }
             }
         }
-        labels.retain(|user, labels| self.last_proven(user, labels, header).is_err());
-        Ok((labels.into_keys().collect(), others))
+        let mut users = Vec::new();
+        for (user, labels) in labels {
+            match self.last_proven(&user, &labels, header) {
+                // That its uid has a set under this name.
+                Ok(Some((_, SignedLabel { label, .. }))) => {
+                    others.remove(&self.prefix.name_of(label.uid, &user).bounds().0);
+                }
+                _ => users.push(user),
+            }
+        }
+        Ok((users, others.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()))
     }
 
     /// Signs the label of a set whose codes were made in this revision of the store.
@@ -219,10 +235,11 @@ impl Sets {
     fn restored_in(&self, found: &[KeyValue], header: Header) -> u64 {
         let Some(KeyValue { value, .. }) = found.first() else { return 0 };
         let mut last = self.last_restored.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.0 != *value {
-            *last = (value.clone(), self.proven_restored(value, header).unwrap_or_default());
+        if (last.cluster, &last.value) != (header.cluster_id, value) {
+            let time = self.proven_restored(value, header).unwrap_or_default();
+            *last = LastRestored { cluster: header.cluster_id, value: value.clone(), time };
         }
-        last.1
+        last.time
     }
 
     fn proven_restored(&self, value: &[u8], header: Header) -> Option<u64> {

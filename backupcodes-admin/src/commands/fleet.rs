@@ -8,7 +8,9 @@ use backupcodes_core::config::Config;
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::protocol::fleet::StatusReply;
 use backupcodes_core::set::CodeSet;
-use backupcodes_core::store::{Expected, FleetStore, Prepared, ReplaceError, Sets, Store};
+use backupcodes_core::store::{
+    Expected, FleetError, FleetStore, Prepared, ReplaceError, Sets, Store, StoreError,
+};
 
 use crate::cli::{Certificate, Fleet, FleetHost, Style};
 use crate::failure::{Failure, Outcome};
@@ -79,7 +81,9 @@ fn import_one(config: &Config, sets: &Sets, fleet: &FleetStore, user: &str) -> R
     let put = |own: &CodeSet, was_cut_short| match fleet.read(user)? {
         // The end of an import is missing.
         Some(shared) if was_cut_short && shared.label.set == own.label.set => Ok(()),
-        // Also a copy of the fleet's: its codes may have been spent in either place.
+        Some(shared) if shared.label.set == own.label.set => {
+            Err(ReplaceError::Copy { user: user.into(), set: shared.label.set })
+        }
         Some(shared) => Err(ReplaceError::InFleet {
             user: user.into(),
             set: own.label.set.clone(),
@@ -88,7 +92,19 @@ fn import_one(config: &Config, sets: &Sets, fleet: &FleetStore, user: &str) -> R
         None if was_cut_short => {
             Err(ReplaceError::CutShort { user: user.into(), set: own.label.set.clone() })
         }
-        None => fleet.prepare(user, Expected::Nothing, Some(&own.text()))?.commit(|_| Vec::new()),
+        None => {
+            let prepared = fleet.prepare(user, Expected::Nothing, Some(&own.text()))?;
+            prepared.commit(|_| Vec::new()).map_err(|error| match error {
+                // It may have been made, and ended since.
+                ReplaceError::Changed { .. } => {
+                    ReplaceError::Unknown(StoreError::Fleet(FleetError::Refused {
+                        reason: "they were changed at the same moment".into(),
+                        is_unknown: true,
+                    }))
+                }
+                error => error,
+            })
+        }
     };
     let writer = Writer::of_this_host(config, &notice::host_name());
     let moved = sets.files().move_away(user, put, |last| writer.of_due_uses(last))?;

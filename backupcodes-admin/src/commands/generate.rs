@@ -16,7 +16,7 @@ use backupcodes_core::hash::{CreateError, HeapMemory};
 use backupcodes_core::mail::notice::{self, Writer};
 use backupcodes_core::new_set::{ExistingSet, NewSet, host_for_sheet};
 use backupcodes_core::set::Label;
-use backupcodes_core::store::{ReplaceError, Sets, StoreError};
+use backupcodes_core::store::{Expected, ReplaceError, Sets, Store, StoreError};
 use rand::rngs::SysError;
 
 use self::users::asked_for;
@@ -200,8 +200,14 @@ impl Plan<'_, '_> {
             return Ok(None);
         }
         let old = ExistingSet::find(&self.run.store, &account)?;
-        let is_missing = old.own(&account).is_none();
-        Ok((is_missing || !self.run.arguments.missing).then_some(Planned { account, old }))
+        let (is_missing, only_missing) = (old.own(&account).is_none(), self.run.arguments.missing);
+        if only_missing && old.expected() == Expected::Unusable {
+            // Other hosts may accept what this one does not.
+            if let Err(error @ StoreError::Fleet(_)) = self.run.store.read(&account.name) {
+                return Err(error.into());
+            }
+        }
+        Ok((is_missing || !only_missing).then_some(Planned { account, old }))
     }
 }
 

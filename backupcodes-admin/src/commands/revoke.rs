@@ -4,7 +4,7 @@ use backupcodes_core::clock;
 use backupcodes_core::config::Config;
 use backupcodes_core::mail::notice::{self, Event, Writer};
 use backupcodes_core::set::CodeSet;
-use backupcodes_core::store::{Expected, Prepared, Sets, Store};
+use backupcodes_core::store::{AnyReplacement, Expected, Prepared, Sets, Store};
 use serde::Serialize;
 
 use crate::accounts::name_of_set;
@@ -31,6 +31,7 @@ pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result
         Err(error) if error.can_be_replaced() => Some((0, None)),
         Err(error) => return Err(error.into()),
     };
+    let mut is_clear = false;
     if let Some((_, set)) = &old {
         let expected = set.as_deref().map_or(Expected::Unusable, Expected::Set);
         let notices = |last: Option<&CodeSet>| {
@@ -40,12 +41,15 @@ pub(crate) fn run(config: &Config, OneUser { user, format }: &OneUser) -> Result
             notices.extend(writer.notices(&set.label, &set.label.email, clock::now(), event));
             notices
         };
-        store.prepare(user, expected, None)?.commit(notices)?;
+        let prepared = store.prepare(user, expected, None)?;
+        is_clear = matches!(prepared, AnyReplacement::Fleet(_));
+        prepared.commit(notices)?;
     }
     // A set on the host goes first, and the fleet may have another one.
     if let Some(fleet) = store.fleet() {
         match fleet.read(user) {
             // Somebody may have hidden it from this command.
+            Ok(None) if is_clear => {}
             Ok(None) => match (fleet.end_hidden(user), &old) {
                 (Err(error), None) => return Err(error.into()),
                 (Err(error), Some(_)) => output::complain(&error),

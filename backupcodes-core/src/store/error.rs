@@ -118,6 +118,17 @@ pub enum ReplaceError {
         /// The id of the fleet's.
         shared: String,
     },
+    /// The set is on the host and in the fleet.
+    #[error(
+        "set {set} of {user} is also in the fleet, and its codes may have been used in both; it is unusable on this host now; for a \
+         new one: backupcodes-admin revoke {user}, then: backupcodes-admin generate {user}"
+    )]
+    Copy {
+        /// The user.
+        user: String,
+        /// The id of the set.
+        set: String,
+    },
     /// An import of the set was cut short, and the fleet does not have it.
     #[error(
         "an import of set {set} of {user} was cut short, and the fleet may have had the set and ended it since; nothing was done; for a \

@@ -54,7 +54,13 @@ impl Sets {
     ) -> Result<Found, SetsError> {
         let prefix = &self.prefix;
         let labels = || prefix.sets_of(user).read();
-        let (reply, header) = self.read_ranges(vec![labels()], deadline, LARGEST).await?;
+        let (reply, header) = match self.read_ranges(vec![labels()], deadline, LARGEST).await {
+            Err(SetsError::TooLarge(reason)) => {
+                let (_, header) = self.read_ranges(vec![], deadline, LARGEST).await?;
+                return Ok(Found { set: Err(Unproven(reason)), header, names: Vec::new() });
+            }
+            read => read?,
+        };
         let mut success = vec![labels(), self.names(user, uid).read()];
         let labels_then = ranges(reply).concat();
         let proven = self.last_proven(user, &labels_then, header).unwrap_or_default();
@@ -100,15 +106,14 @@ impl Sets {
             self.prefix.parts(&key.key).is_some_and(|parts| parts.first() == Some(&"slots"))
         };
         let (slots, due): (Vec<_>, Vec<_>) = rest.iter().partition(is_slot);
-        if uid.is_some() && names.len() > MOST_NAMES {
-            return Err(SetsError::Unavailable(format!(
-                "{} names of a uid; expected {MOST_NAMES} at most",
-                names.len()
-            )));
-        }
-        let names = names.into_iter().filter(|_| uid.is_some());
-        let names = names.filter_map(|found| String::from_utf8(found.value).ok()).collect();
         let proven = self.last_proven(user, &labels, header);
+        let is_under_another = uid.is_some() && matches!(proven, Ok(None));
+        if is_under_another && names.len() > MOST_NAMES {
+            let reason = "names have a set of this uid; see backupcodes-admin doctor";
+            return Err(SetsError::Unavailable(format!("{} {reason}", names.len())));
+        }
+        let names = names.into_iter().filter(|_| is_under_another);
+        let names = names.filter_map(|found| String::from_utf8(found.value).ok()).collect();
         let set = proven.map(|proven| proven.map(|(found, label)| self.stored(found, label, &slots, &due)));
         Ok(Found { set, header, names })
     }
@@ -125,7 +130,9 @@ impl Sets {
         let numbers = || (1..=label.count).filter_map(CodeNumber::new);
         let slot = |number: CodeNumber| {
             let key = prefix.slot(user, id, number);
-            slots.iter().find(|found| key.is(&found.key)).map(|found| (number.get(), (*found).clone()))
+            // Of one that was listed and read, the value comes last.
+            let found = slots.iter().rfind(|found| key.is(&found.key))?;
+            Some((number.get(), (*found).clone()))
         };
         let is_due = |number: &CodeNumber| {
             let key = prefix.due_use(user, id, *number);

@@ -107,10 +107,11 @@ fn an_import_that_was_cut_short_ends_and_revives_no_code_that_was_spent_or_ended
     for host in [&admin, &one] {
         assert_eq!(host.world.try_answer(&codes[0]), pam::AUTH_ERR, "it is spent");
     }
-    // A copy of a file from before the import is no end of it.
+    // A copy of a file from before the import is no end of it, and ends here.
     put_back(&file);
     let output = import();
-    assert!(!output.status.success() && text(&output.stderr).contains("in the fleet; nothing was done"));
+    assert!(!output.status.success() && text(&output.stderr).contains("may have been used in both"));
+    assert_eq!(admin.world.try_answer(&codes[2]), pam::AUTHINFO_UNAVAIL);
     std::fs::remove_file(admin.world.file()).unwrap();
     // It is ended, or replaced, before the import goes on.
     let restored = ["fleet", "restored", "--yes"];

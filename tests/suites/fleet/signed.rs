@@ -48,6 +48,10 @@ fn whoever_may_write_anything_makes_no_set_and_brings_no_code_back() {
         assert_eq!(one.world.try_answer(&sheet.codes[number]), pam::AUTH_ERR);
         assert_eq!(one.world.status()["codes"][number]["state"], "damaged");
     }
+    // More names of the uid than anybody has.
+    for name in 0..20 {
+        ctl(&["put", &format!("/backupcodes/sets/%uid/0/name{name}"), &format!("name{name}")]);
+    }
     assert_eq!(one.world.try_answer(&sheet.codes[2]), pam::SUCCESS, "never touched");
     // A label that says so.
     let said: serde_json::Value = serde_json::from_str(&label).unwrap();
@@ -191,6 +195,13 @@ fn what_no_administrator_has_signed_is_reported_and_replaced() {
     assert_eq!(one.world.try_answer(&good.codes[0]), pam::AUTH_ERR);
     put("00000001", "{}");
     assert_eq!(one.world.try_answer(&good.codes[0]), pam::AUTHINFO_UNAVAIL);
+    let output = admin.world.admin(&["generate", "--missing", &me]);
+    assert!(text(&output.stderr).contains("cannot be used"), "{}", text(&output.stderr));
+    // More than can be read.
+    for set in 10..22 {
+        put(&format!("000000{set}"), &"x".repeat(100_000));
+    }
+    assert_eq!(one.world.try_answer(&good.codes[0]), pam::AUTHINFO_UNAVAIL);
     // A host may not, and nothing is changed.
     assert!(!one.world.admin(&["generate", "--yes", &me]).status.success());
     let new = admin.generate();
@@ -198,8 +209,13 @@ fn what_no_administrator_has_signed_is_reported_and_replaced() {
     // What lies beside a good set is no harm. What is of no user at all, or of an escaped name, is said as it is.
     put("00000001", "{}");
     assert!(!doctor(&one).contains("fleet-signature"));
-    let of_nobody = ["/backupcodes/sets/a b/1", "/backupcodes/sets/%uid/1"];
-    for key in ["/backupcodes/sets/a%40b/1", of_nobody[0], of_nobody[1]] {
+    let of_nobody = [
+        "/backupcodes/sets/%uid/0/nobody",
+        "/backupcodes/sets/%uid/1",
+        "/backupcodes/sets/a b/1",
+        "/backupcodes/sets/bob",
+    ];
+    for key in [&["/backupcodes/sets/a%40b/1"][..], &of_nobody].concat() {
         cluster.must_ctl(&attacker, &["put", key, "{}"]);
     }
     let said = doctor(&one);
@@ -207,7 +223,7 @@ fn what_no_administrator_has_signed_is_reported_and_replaced() {
         said.contains("has signed the set of a@b\n") || said.contains("has signed the set of a@b;"),
         "{said}"
     );
-    assert!(said.contains(&format!("no administrator has written: {}, and 1 more", of_nobody[1])), "{said}");
+    assert!(said.contains(&format!("no administrator has written: {}, and 3 more", of_nobody[0])), "{said}");
     assert!(admin.world.admin(&["revoke", "a@b"]).status.success());
     of_nobody.iter().for_each(|key| drop(cluster.must_ctl(&attacker, &["del", key])));
     assert!(!doctor(&one).contains("fleet-signature"));

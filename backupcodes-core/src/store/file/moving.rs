@@ -12,7 +12,7 @@ impl FileStore {
     /// short, which may have done so. Returns the id of the set; `None`: there is none.
     ///
     /// From before `put` until the file is gone, the set is unusable here, so that no code works in both stores, whatever dies. It
-    /// is not absent, which would be taken for proof that the user has no set. The same call goes on after a crash.
+    /// is not absent, which would be taken for proof that the user has no set. After a crash the same call goes on.
     ///
     /// # Errors
     /// [`ReplaceError`]: the set works here as before, unless the other store has it, or may have had it.
@@ -36,8 +36,7 @@ impl FileStore {
         let was_cut_short = found != text;
         file.overwrite(&directory, start, CodeSet::UNUSABLE)?;
         if let Err(error) = put(&set, was_cut_short) {
-            // Also a change that was overtaken may have been made before.
-            let may_be_there = matches!(error, ReplaceError::Unknown(_) | ReplaceError::Changed { .. });
+            let may_be_there = matches!(error, ReplaceError::Unknown(_) | ReplaceError::Copy { .. });
             if !may_be_there && !was_cut_short {
                 file.overwrite(&directory, start, CodeSet::USABLE)?;
             }
