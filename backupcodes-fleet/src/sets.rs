@@ -318,6 +318,15 @@ impl SetsError {
     }
 }
 
+/// Proves that a change was made: by this transaction, or by an earlier one whose reply was lost, where what this one found is ours.
+fn prove_made(reply: TxnResponse, is_ours: impl Fn(&KeyValue) -> bool) -> Result<(), SetsError> {
+    if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
+        Ok(())
+    } else {
+        Err(SetsError::Changed)
+    }
+}
+
 /// What the reads of a transaction found, in their order.
 fn ranges(reply: TxnResponse) -> Vec<Vec<KeyValue>> {
     ranges_of(reply.responses)

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::find::Found;
 use super::stored::{Stored, StoredLabel, StoredRestored, StoredUse, json};
-use super::{LARGEST, NOBODY, Sets, SetsError, ranges};
-use crate::etcd::messages::{Compare, Header, KeyValue, RequestOp, TxnRequest, TxnResponse};
+use super::{LARGEST, NOBODY, Sets, SetsError, prove_made, ranges};
+use crate::etcd::messages::{Compare, Header, KeyValue, RequestOp, TxnRequest};
 use crate::keys::Keys;
 
 /// A transaction in the making: what must hold, and what is done then.
@@ -52,7 +52,7 @@ impl Sets {
         }
         let is_unchanged = || self.prefix.sets_of(user).are_unchanged_since(revision);
         let staged = match self.stage(user, new, is_unchanged(), deadline).await {
-            // A host may have written something in the place of a set that keeps its id.
+            // A host may have written something in the place of a set that keeps its id, or this one, whose reply was lost.
             Err(SetsError::Changed) => {
                 self.clear_place(user, &new.label.set, is_unchanged(), deadline).await?;
                 self.stage(user, new, is_unchanged(), deadline).await?
@@ -78,36 +78,26 @@ impl Sets {
         deadline: Instant,
     ) -> Result<(i64, Header), SetsError> {
         let (prefix, id) = (&self.prefix, new.label.set.as_str());
-        let slots = || prefix.slots_of_set(user, id);
         // A set that was on a host, or under another name, has spent ones. What is due of it lies elsewhere.
         let slot = |(number, entry): (_, &Entry)| {
             let text = match &entry.state {
                 State::Spent(record) => SpentRecord { mail: Mail::Ok, ..record.clone() }.text(),
                 state => state.text(),
             };
-            (prefix.slot(user, id, number), text)
+            prefix.slot(user, id, number).put(text)
         };
-        let made: Vec<_> = new.entries().map(slot).collect();
         let request = TxnRequest {
-            compare: vec![is_unchanged, prefix.set(user, id).do_not_exist(), slots().do_not_exist()],
-            success: made.iter().map(|(key, text)| key.clone().put(text.as_str())).collect(),
-            failure: vec![slots().read()],
+            compare: vec![
+                is_unchanged,
+                prefix.set(user, id).do_not_exist(),
+                prefix.slots_of_set(user, id).do_not_exist(),
+            ],
+            success: new.entries().map(slot).collect(),
+            failure: vec![],
         };
         let reply = self.change(request, deadline).await.map_err(of_nobodys)?;
         let header = reply.header.unwrap_or_default();
-        if reply.succeeded {
-            return Ok((header.revision, header));
-        }
-        // Of a transaction whose reply was lost, the next one finds the codes.
-        let found = ranges(reply).concat();
-        let codes = found.first().ok_or(SetsError::Changed)?.create_revision;
-        let is_as_made = |((key, text), found): (&(Keys, String), &KeyValue)| {
-            key.is(&found.key)
-                && found.value == text.as_bytes()
-                && (found.create_revision, found.version) == (codes, 1)
-        };
-        let is_ours = found.len() == made.len() && made.iter().zip(&found).all(is_as_made);
-        if is_ours { Ok((codes, header)) } else { Err(SetsError::Changed) }
+        if reply.succeeded { Ok((header.revision, header)) } else { Err(SetsError::Changed) }
     }
 
     /// Whatever hosts write meanwhile, all of it ends.
@@ -155,13 +145,9 @@ impl Sets {
         success.push(prefix.name_of(label.uid, user).put(user));
         success.push(key.clone().put(self.signed(label, codes, header)?));
         let reply = self.change(TxnRequest { compare, success, failure: vec![key.read()] }, deadline).await?;
-        // Of a transaction whose reply was lost, the next one finds the label, maybe with other addresses by now.
+        // Maybe with other addresses by now.
         let is_ours = |found: &KeyValue| self.proven(user, found, header).is_ok_and(|set| set.codes == codes);
-        if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
-            Ok(())
-        } else {
-            Err(SetsError::Changed)
-        }
+        prove_made(reply, is_ours)
     }
 
     /// Ends the set of `from`, whose codes are as `new` has them.
@@ -273,7 +259,7 @@ impl Sets {
             success: vec![key().put(value.clone()), name.put(user)],
             failure: vec![key().read()],
         };
-        is_made(self.change(request, deadline).await?, &value)
+        prove_made(self.change(request, deadline).await?, |found| found.value == value)
     }
 
     /// Ends all sets, and says to all hosts that the store was restored at `time`, in seconds since 1970.
@@ -297,16 +283,7 @@ impl Sets {
         let failure = vec![prefix.restored().read()];
         let request = TxnRequest { compare, success, failure };
         let reply = self.etcd.transaction(&request, deadline, LARGEST).await.map_err(SetsError::of_change)?;
-        is_made(reply, &value)
-    }
-}
-
-/// Whether a transaction has put this value, which nobody else puts: after a lost reply, the next one finds it.
-fn is_made(reply: TxnResponse, value: &[u8]) -> Result<(), SetsError> {
-    if reply.succeeded || ranges(reply).concat().iter().any(|found| found.value == value) {
-        Ok(())
-    } else {
-        Err(SetsError::Changed)
+        prove_made(reply, |found| found.value == value)
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::find::Found;
 use super::stored::{StoredUse, json};
-use super::{Sets, SetsError, ranges};
+use super::{Sets, SetsError, prove_made};
 use crate::etcd::messages::{KeyValue, TxnRequest};
 
 impl Sets {
@@ -41,15 +41,11 @@ impl Sets {
             failure: vec![key().read()],
         };
         let reply = self.change(request, deadline).await?;
-        // Of a transaction whose reply was lost, the next one finds the value.
         let is_ours = |slot: &KeyValue| {
             slot.value == value.as_bytes() && (slot.create_revision, slot.version) == (codes, 2)
         };
-        if reply.succeeded || ranges(reply).concat().iter().any(is_ours) {
-            Ok((id, left))
-        } else {
-            Err(SetsError::Changed)
-        }
+        prove_made(reply, is_ours)?;
+        Ok((id, left))
     }
 }
 
